@@ -1,0 +1,131 @@
+"""Super-resolve images, whole or by tiles, and score a network on pairs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import nn
+
+from core.images import Pair, check_images, round_8bit
+from core.metrics import psnr_y, ssim_y
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Mean PSNR (dB) and SSIM, and one row per image: {"name", "psnr", "ssim"}."""
+
+    psnr: float
+    ssim: float
+    rows: list[dict[str, float | str]]
+
+
+def evaluate(model: nn.Module, pairs: Iterable[Pair], scale: int) -> Evaluation:
+    """Score `model` on (name, lr, hr) pairs: clamp, 8-bit rounding, luma, border of `scale` pixels.
+
+    Images go through whole, one by one. ValueError for no pairs or an SR of another size than its HR.
+    """
+    rows = []
+    for name, lr, hr in pairs:
+        sr = round_8bit(super_resolve(model, lr))
+        if sr.shape[-2:] != hr.shape[-2:]:
+            raise ValueError(
+                f"{name}: SR is {tuple(sr.shape[-2:])} but HR is {tuple(hr.shape[-2:])}; "
+                f"the model does not scale by {scale}"
+            )
+        hr = hr.to(sr.device)
+        row = {"psnr": psnr_y(sr, hr, border=scale), "ssim": ssim_y(sr, hr, border=scale)}
+        rows.append({"name": name, **row})
+    if not rows:
+        raise ValueError("evaluate needs at least one pair of images, got none")
+    psnr, ssim = (sum(row[key] for row in rows) / len(rows) for key in ("psnr", "ssim"))
+    return Evaluation(psnr, ssim, rows)
+
+
+@contextlib.contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    if not any(training for _, training in modes):
+        yield  # nothing is touched, so threads may share a model in eval mode
+        return
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@torch.no_grad()
+def super_resolve(
+    model: nn.Module,
+    lr: torch.Tensor,
+    tile: int | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> torch.Tensor:
+    """(N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped, on the model's device.
+
+    tile: side in LR pixels of the tiles to work by, for large images. Tiles overlap by the receptive field,
+    so float and statically quantized networks give the picture of the whole. Networks that normalize
+    dynamically (`is_dynamic`) take their statistics from each tile instead: a slightly different picture.
+    `progress(share done)` is called after every tile and may raise to cancel.
+    """
+    check_images(lr, "lr")
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    lr = lr.to(device)
+    with _eval_mode(model):
+        if tile is None or tile >= max(lr.shape[-2:]):
+            return model(lr)
+        if tile < 1:
+            raise ValueError(f"tile must be at least 1 pixel, got {tile}")
+        return _by_tiles(model, lr, tile, receptive_radius(model), progress)
+
+
+def _by_tiles(model, lr, tile: int, overlap: int, progress) -> torch.Tensor:
+    height, width = lr.shape[-2:]
+    corners = [(top, left) for top in range(0, height, tile) for left in range(0, width, tile)]
+    result = None
+    for done, (top, left) in enumerate(corners, 1):
+        y0, x0 = max(0, top - overlap), max(0, left - overlap)
+        bottom, right = min(height, top + tile), min(width, left + tile)
+        patch = lr[..., y0 : min(height, bottom + overlap), x0 : min(width, right + overlap)]
+        sr = model(patch)
+        scale = sr.shape[-1] // patch.shape[-1]
+        if result is None:
+            result = sr.new_empty(*sr.shape[:2], height * scale, width * scale)
+        y, x = slice(top * scale, bottom * scale), slice(left * scale, right * scale)
+        rows = slice((top - y0) * scale, (bottom - y0) * scale)
+        columns = slice((left - x0) * scale, (right - x0) * scale)
+        result[..., y, x] = sr[..., rows, columns]
+        progress(done / len(corners))
+    return result
+
+
+@torch.no_grad()
+def receptive_radius(model: nn.Module) -> int:
+    """How far, in LR pixels, an output pixel looks: the sum over the convs that run, an upper bound.
+
+    Shared convs count at every call. Convs after an upsampling are counted as if before it.
+    """
+    radius = 0
+
+    def add(module: nn.Conv2d, args) -> None:
+        nonlocal radius
+        reach = [
+            d * (k - 1) // 2 + 1 * (k % 2 == 0)
+            for d, k in zip(module.dilation, module.kernel_size, strict=True)
+        ]
+        radius += max(reach)
+
+    kinds = nn.Conv2d | nn.ConvTranspose2d
+    handles = [m.register_forward_pre_hook(add) for m in model.modules() if isinstance(m, kinds)]
+    parameter = next((p for p in model.parameters()), torch.zeros(()))
+    try:
+        with _eval_mode(model):
+            model(torch.zeros(1, 3, 32, 32, device=parameter.device, dtype=parameter.dtype))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return radius

@@ -1,0 +1,187 @@
+"""Images: loading, luma, bicubic resizing as MATLAB's imresize, paired folders, demo photographs.
+
+Everywhere in this project images are float32 tensors of shape (N, 3, H, W), RGB in [0, 1].
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+class Pair(NamedTuple):
+    """A low-resolution image and its ground truth, each (1, 3, H, W)."""
+
+    name: str
+    lr: torch.Tensor
+    hr: torch.Tensor
+
+
+def check_images(images: torch.Tensor, what: str = "images") -> torch.Tensor:
+    """Return `images` if it is a float (N, 3, H, W) tensor of finite values, else raise ValueError."""
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[1] != 3:
+        came = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
+        raise ValueError(f"{what} must be a tensor of shape (N, 3, H, W), got {came}")
+    if not images.is_floating_point():
+        raise ValueError(f"{what} must be floating point in [0, 1], got {images.dtype}")
+    if 0 in images.shape:
+        raise ValueError(f"{what} must not be empty, got shape {tuple(images.shape)}")
+    if not torch.isfinite(images).all():
+        raise ValueError(f"{what} must be finite, got NaN or infinity")
+    return images
+
+
+def to_tensor(array: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) uint8 array -> (1, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None].float() / 255
+
+
+def to_uint8(images: torch.Tensor) -> np.ndarray:
+    """(N, 3, H, W) in [0, 1] -> (N, H, W, 3) uint8, clamped and rounded."""
+    return (images.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def round_8bit(images: torch.Tensor) -> torch.Tensor:
+    """Clamp to [0, 1] and round to multiples of 1/255, as saving to an 8-bit file would."""
+    return (images.clamp(0, 1) * 255).round() / 255
+
+
+def load_image(path: str | Path) -> torch.Tensor:
+    """Read an image file as (1, 3, H, W) RGB in [0, 1]; ValueError if it is not a readable image."""
+    try:
+        with Image.open(path) as image:
+            return to_tensor(np.array(image.convert("RGB")))
+    except FileNotFoundError:
+        raise
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{Path(path).name} is not a readable image: {error}") from error
+
+
+def luma(images: torch.Tensor) -> torch.Tensor:
+    """BT.601 luma in [16, 235] of (N, 3, H, W) RGB in [0, 1] -> (N, 1, H, W) float64."""
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=images.device)
+    return torch.einsum("nchw,c->nhw", images.double(), weights)[:, None] + 16
+
+
+def modcrop(images: torch.Tensor, scale: int) -> torch.Tensor:
+    """Crop at the bottom and right so that height and width are multiples of `scale`."""
+    height, width = images.shape[-2] // scale * scale, images.shape[-1] // scale * scale
+    return images[..., :height, :width]
+
+
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys' cubic convolution kernel with a = -0.5."""
+    x = np.abs(x)
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
+
+
+@functools.lru_cache(maxsize=64)
+def _resize_weights(length: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Source indices and weights, both (output length, taps), of a 1-D bicubic resize."""
+    stretch = min(factor, 1.0)  # antialiasing: a reduction widens the kernel
+    taps = int(np.ceil(4 / stretch)) + 2
+    centre = (np.arange(int(np.ceil(length * factor - 1e-9))) + 0.5) / factor - 0.5
+    index = np.floor(centre - 2 / stretch).astype(int)[:, None] + np.arange(taps)
+    weights = stretch * _cubic(stretch * (centre[:, None] - index))
+    return index.clip(0, length - 1), weights / weights.sum(1, keepdims=True)
+
+
+def bicubic(images: torch.Tensor, factor: float) -> torch.Tensor:
+    """Resize (..., H, W) in [0, 1] by `factor` as MATLAB's imresize does with 8-bit images.
+
+    a = -0.5, antialiased when reducing, edge pixels repeated; height first, and rounded to 8 bits after
+    each direction (without that step a third of the pixels of the benchmarks' LR differ by one level).
+    """
+    x = images.double() * 255
+    for dim in (-2, -1):
+        index, weights = _resize_weights(images.shape[dim], float(factor))
+        index, weights = torch.from_numpy(index).to(x.device), torch.from_numpy(weights).to(x.device)
+        x = x.movedim(dim, -1)
+        rows = sum(x[..., index[:, tap]] * weights[:, tap] for tap in range(index.shape[1]))
+        # Ties round up; the small term absorbs float64's error in sums that are exact ties.
+        x = (rows.movedim(-1, dim) + 0.5 + 1e-9).floor().clamp(0, 255)
+    return (x / 255).to(images.dtype)
+
+
+def make_lr(hr: torch.Tensor, scale: int) -> torch.Tensor:
+    """The field's bicubic low-resolution image: modcrop and reduce."""
+    return bicubic(modcrop(hr, scale), 1 / scale)
+
+
+def paired_folder(path: str | Path, scale: int) -> Iterator[Pair]:
+    """Yield (name, lr, hr) of a folder with `HR/` and `LR/`, sorted by name.
+
+    A file of HR pairs with the LR file of the same stem, also with an `x2`-like suffix. HR is cropped
+    to LR size times `scale`. Raises FileNotFoundError or ValueError naming what does not fit.
+    """
+    path = Path(path)
+    for folder in (path / "HR", path / "LR"):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{path} must hold the folders HR and LR; {folder.name} is missing")
+    files = sorted(f for f in (path / "HR").iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise FileNotFoundError(f"{path / 'HR'} holds no image")
+    lr_files = {f.stem: f for f in (path / "LR").iterdir() if f.suffix.lower() in IMAGE_SUFFIXES}
+    for file in files:
+        candidates = (file.stem, f"{file.stem}x{scale}", f"{file.stem}_x{scale}")
+        match = next((lr_files[c] for c in candidates if c in lr_files), None)
+        if match is None:
+            raise FileNotFoundError(f"{path / 'LR'} holds no image for {file.name}")
+        lr, hr = load_image(match), load_image(file)
+        height, width = lr.shape[-2] * scale, lr.shape[-1] * scale
+        if not (0 <= hr.shape[-2] - height < scale and 0 <= hr.shape[-1] - width < scale):
+            raise ValueError(
+                f"{file.name}: HR {tuple(hr.shape[-2:])} is not x{scale} of LR {tuple(lr.shape[-2:])}"
+            )
+        yield Pair(file.stem, lr, hr[..., :height, :width])
+
+
+def demo_names() -> list[str]:
+    """Names of the photographs that scikit-image and scikit-learn package, usable without a download."""
+    return list(_DEMO)
+
+
+@functools.lru_cache(maxsize=16)
+def demo_image(name: str) -> torch.Tensor:
+    """A packaged photograph as (1, 3, H, W), both sides cropped to multiples of 12."""
+    if name not in _DEMO:
+        raise ValueError(f"no demo image {name!r}; there are {', '.join(_DEMO)}")
+    return modcrop(to_tensor(_DEMO[name]()), 12)
+
+
+def _skimage(name: str):
+    def load() -> np.ndarray:
+        from skimage import data  # deferred: imports slowly and only demo images need it
+
+        return getattr(data, name)()
+
+    return load
+
+
+def _sklearn(name: str):
+    def load() -> np.ndarray:
+        from sklearn.datasets import load_sample_image
+
+        return load_sample_image(name)
+
+    return load
+
+
+_DEMO = {
+    "astronaut (scikit-image)": _skimage("astronaut"),
+    "coffee (scikit-image)": _skimage("coffee"),
+    "chelsea the cat (scikit-image)": _skimage("chelsea"),
+    "rocket (scikit-image)": _skimage("rocket"),
+    "china (scikit-learn)": _sklearn("china.jpg"),
+    "flower (scikit-learn)": _sklearn("flower.jpg"),
+}

@@ -1,0 +1,58 @@
+"""PSNR and SSIM under the SR field's protocol: luma, border cropped, 8-bit rounding."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from core.images import luma, round_8bit
+
+
+def _cropped_luma(sr: torch.Tensor, hr: torch.Tensor, border: int) -> tuple[torch.Tensor, torch.Tensor]:
+    if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3:
+        raise ValueError(f"sr and hr must both be (N, 3, H, W), got {tuple(sr.shape)} and {tuple(hr.shape)}")
+    if border < 0 or min(sr.shape[-2:]) <= 2 * border:
+        raise ValueError(f"border {border} does not fit images of {tuple(sr.shape[-2:])} pixels")
+    if not (torch.isfinite(sr).all() and torch.isfinite(hr).all()):
+        raise ValueError("sr and hr must be finite, got NaN or infinity")
+    height, width = sr.shape[-2] - border, sr.shape[-1] - border
+    crop = (..., slice(border, height), slice(border, width))
+    return luma(round_8bit(sr))[crop], luma(round_8bit(hr))[crop]
+
+
+def psnr_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int) -> float:
+    """PSNR of the luma channel in dB, the mean over the N images; inf for equal images.
+
+    sr, hr: (N, 3, H, W) RGB in [0, 1], clamped and rounded to 8 bits here. `border` pixels are
+    cropped on each side. Raises ValueError if the shapes differ or a value is not finite.
+    """
+    sr_y, hr_y = _cropped_luma(sr, hr, border)
+    mse = (sr_y - hr_y).square().mean((1, 2, 3))
+    return float((10 * torch.log10(255**2 / mse)).mean())
+
+
+def ssim_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int) -> float:
+    """SSIM of the luma channel, the mean over the N images (Wang et al. 2004).
+
+    11x11 Gaussian window of sigma 1.5, "valid" positions only, range 255, K1 = 0.01, K2 = 0.03.
+    Raises ValueError as `psnr_y` does, and if fewer than 11 pixels are left in a direction.
+    """
+    x, y = _cropped_luma(sr, hr, border)
+    if min(x.shape[-2:]) < 11:
+        raise ValueError(f"SSIM needs 11x11 pixels inside the border, got {tuple(x.shape[-2:])}")
+    taps = torch.exp(-(torch.arange(-5, 6, dtype=x.dtype, device=x.device) ** 2) / (2 * 1.5**2))
+    taps /= taps.sum()
+
+    def smooth(t: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(F.conv2d(t, taps.view(1, 1, 11, 1)), taps.view(1, 1, 1, 11))
+
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mu_x, mu_y = smooth(x), smooth(y)
+    var_x, var_y = smooth(x * x) - mu_x**2, smooth(y * y) - mu_y**2
+    covariance = smooth(x * y) - mu_x * mu_y
+    ssim = (2 * mu_x * mu_y + c1) * (2 * covariance + c2)
+    ssim = ssim / ((mu_x**2 + mu_y**2 + c1) * (var_x + var_y + c2))
+    result = float(ssim.mean())
+    return result if not math.isclose(result, 1.0, abs_tol=1e-12) else 1.0

@@ -1,0 +1,78 @@
+"""Which layers of a network are quantized, and why the others stay float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from core.calibration import recorded
+
+
+class Kind(NamedTuple):
+    """Where a layer type keeps its channels: of its input, and its output channels in the weight."""
+
+    input_dim: int
+    weight_dim: int
+
+
+QUANTIZABLE = {nn.Conv2d: Kind(-3, 0), nn.ConvTranspose2d: Kind(-3, 1), nn.Linear: Kind(-1, 0)}
+
+Layers = Callable[[str, nn.Module], bool] | Iterable[str] | None
+
+
+def kind_of(module: nn.Module) -> Kind | None:
+    return next((kind for cls, kind in QUANTIZABLE.items() if isinstance(module, cls)), None)
+
+
+def choose_layers(
+    model: nn.Module, layers: Layers, example: torch.Tensor | None
+) -> tuple[list[str], dict[str, str]]:
+    """The names of the layers to quantize, and the reason of every other layer that has weights.
+
+    `example` (1, 3, H, W) is run to find the first and last conv where the class declares no scope.
+    """
+    modules = dict(model.named_modules())
+    if layers is None:
+        layers = getattr(model, "quantized_scope", None)
+        if layers is None:
+            inner = _called_convs(model, example)[1:-1]
+            chosen = {name for name in modules if name in inner}
+        else:
+            chosen = {name for name, module in modules.items() if layers(name, module)}
+    elif callable(layers):
+        chosen = {name for name, module in modules.items() if layers(name, module)}
+    else:
+        aliases = dict(model.named_modules(remove_duplicate=False))
+        canonical = {id(module): name for name, module in modules.items()}
+        layers = [layers] if isinstance(layers, str) else list(layers)
+        unknown = [name for name in layers if name not in aliases]
+        if unknown:
+            known = [name for name, module in modules.items() if kind_of(module)]
+            raise ValueError(f"no layer named {', '.join(unknown)}; there are {', '.join(known)}")
+        chosen = {canonical[id(aliases[name])] for name in layers}
+    names, reasons = [], {}
+    for name, module in modules.items():
+        if kind_of(module) is None:
+            if name in chosen and next(module.parameters(recurse=False), None) is not None:
+                reasons[name] = f"{type(module).__name__} is not quantized here"
+        elif "weight" not in module._parameters:
+            reasons[name] = "its weight is computed, not stored"
+        elif name in chosen:
+            names.append(name)
+        else:
+            reasons[name] = "outside the scope"
+    return names, reasons
+
+
+@torch.no_grad()
+def _called_convs(model: nn.Module, example: torch.Tensor) -> list[str]:
+    """Names of the Conv2d layers in the order of their first call."""
+    order: list[str] = []
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    device = next((p.device for p in model.parameters()), None)
+    with recorded(model, names, lambda name, x: order.append(name) if name not in order else None):
+        model(example.to(device))
+    return order

@@ -1,0 +1,88 @@
+"""The universal set: multi-word additive log-scale values (DFSQ, arXiv 2305.05888, eq. 6 and 7)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+
+import numpy as np
+
+MAX_WORDS = MAX_TERMS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class UniversalSet:
+    """Every sum of one term per word, divided by the number of words, with both signs.
+
+    Word i (from 1) holds `terms` values: 1, 2^-(i+4j) for j = 0 ... terms-3, and 0. So a point costs at
+    most words-1 additions and as many shifts in hardware. 377 points by default; 3,411 at (5, 5).
+    Raises ValueError for words outside 1..5 or terms outside 2..5.
+    """
+
+    words: int = 4
+    terms: int = 4
+
+    def __post_init__(self):
+        for name, value, low, high in (
+            ("words", self.words, 1, MAX_WORDS),
+            ("terms", self.terms, 2, MAX_TERMS),
+        ):
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+
+    @property
+    def points(self) -> np.ndarray:
+        """Sorted distinct float64 values in [-1, 1], read-only."""
+        return _points(self.words, self.terms)
+
+    @property
+    def step(self) -> float:
+        """Every point is a whole multiple of this grid step."""
+        return 2.0 ** -_finest(self.words, self.terms) / self.words
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def decompose(self, point: float) -> tuple[float, ...]:
+        """The term that each word contributes: `point == sum(terms) / words`, all of the point's sign.
+
+        Of several decompositions the one with the fewest non-zero terms. ValueError if `point` is not in
+        the set.
+        """
+        multiple = round(abs(float(point)) / self.step) if np.isfinite(point) else -1
+        terms = _decompositions(self.words, self.terms).get(multiple)
+        if terms is None or abs(abs(point) - multiple * self.step) > 1e-9 * self.step:
+            nearest = self.points[np.abs(self.points - point).argmin()] if np.isfinite(point) else 0.0
+            raise ValueError(f"{point} is not in {self}; the nearest point is {nearest}")
+        return tuple(float(np.copysign(t, point)) if t else 0.0 for t in terms)
+
+
+def _finest(words: int, terms: int) -> int:
+    """The largest exponent e of a term 2^-e."""
+    return words + 4 * (terms - 3) if terms >= 3 else 0
+
+
+def _word(i: int, terms: int) -> list[float]:
+    return [0.0, 1.0] + [2.0 ** -(i + 4 * j) for j in range(terms - 2)]
+
+
+@functools.lru_cache(maxsize=32)
+def _decompositions(words: int, terms: int) -> dict[int, tuple[float, ...]]:
+    """Multiple of the step -> the terms that sum to it, fewest non-zero terms first."""
+    found: dict[int, tuple[float, ...]] = {}
+    unit = 2.0 ** _finest(words, terms)
+    for choice in itertools.product(*(_word(i, terms) for i in range(1, words + 1))):
+        multiple = round(sum(choice) * unit)
+        if multiple not in found or np.count_nonzero(choice) < np.count_nonzero(found[multiple]):
+            found[multiple] = choice
+    return found
+
+
+@functools.lru_cache(maxsize=32)
+def _points(words: int, terms: int) -> np.ndarray:
+    multiples = np.array(sorted(_decompositions(words, terms)), dtype=np.int64)
+    signed = np.unique(np.concatenate([-multiples, multiples]))
+    points = signed / (2.0 ** _finest(words, terms) * words)
+    points.setflags(write=False)
+    return points
