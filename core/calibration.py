@@ -1,13 +1,14 @@
 """Calibration: stream images through the float network and gather what each method needs to know.
 
 An observer sees the input of one layer, batch by batch, and keeps statistics, never activations.
-`observer.quantizer(bits)` then gives the layer's activation quantizer at any number of bits.
+`observer.quantizer(config)` then gives the layer's activation quantizer for any bits, selector and seed.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from core.point_selection import ExactSelection, prepare, select_points
 from core.quantizers import SubsetQuantizer, UniformQuantizer, moments_of
 from core.ranges import RANGES
 from core.universal_set import UniversalSet
+
+if TYPE_CHECKING:
+    from core.quantize import QuantConfig
 
 MAX_BATCH_PIXELS = 8 * 96 * 96  # of LR images in one forward
 
@@ -42,7 +46,8 @@ class RangeObserver:
     def post_relu(self) -> bool:
         return self._lowest >= 0
 
-    def quantizer(self, bits: int) -> UniformQuantizer:
+    def quantizer(self, config: QuantConfig) -> UniformQuantizer:
+        bits = config.activation_bits
         lows, highs = zip(*self._ranges, strict=True)
         if self._outermost:
             return UniformQuantizer(min(lows), max(highs), bits)
@@ -56,9 +61,8 @@ class SubsetObserver:
     moments of both normalizations are kept.
     """
 
-    def __init__(self, universal_set: UniversalSet, selector: str, seed: int, channel_dim: int):
-        self.universal_set, self.selector, self.seed = universal_set, selector, seed
-        self.channel_dim = channel_dim
+    def __init__(self, universal_set: UniversalSet, channel_dim: int):
+        self.universal_set, self.channel_dim = universal_set, channel_dim
         self.post_relu = True
         self._one_sided: Moments | None = None
         self._two_sided: Moments | None = None
@@ -82,17 +86,18 @@ class SubsetObserver:
             self._two_sided = self._one_sided
         return self._two_sided
 
-    def points(self, bits: int) -> np.ndarray:
+    def points(self, bits: int, selector: str = "exact", seed: int = 0) -> np.ndarray:
         """(C, 2**bits) chosen points; ValueError if the universal set has fewer."""
         n_points, candidates = 2**bits, self.universal_set.points
-        if self.selector != "exact":
-            return select_points(self.moments, candidates, n_points, selector=self.selector, seed=self.seed)
+        if selector != "exact":
+            return select_points(self.moments, candidates, n_points, selector=selector, seed=seed)
         if self._exact is None or self._exact.max_points < n_points:
             self._exact = ExactSelection(prepare(self.moments, candidates, n_points), n_points)
         return self._exact.points(n_points)
 
-    def quantizer(self, bits: int) -> SubsetQuantizer:
-        points = self.points(bits)
+    def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
+        bits = config.activation_bits
+        points = self.points(bits, config.selector, config.seed)
         return SubsetQuantizer(points, self.universal_set.step, self.post_relu, bits, self.channel_dim)
 
 

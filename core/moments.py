@@ -38,7 +38,7 @@ class Moments:
         return self.count.shape[0]
 
     def update(self, x: torch.Tensor | np.ndarray, channel_dim: int = 1) -> Moments:
-        """Add values in [-1, 1] of any rank, in place. ValueError for other values, NaN, or other channels."""
+        """Add values in [-1, 1] of any rank, in place; ValueError for other values or NaN."""
         x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
         if x.ndim == 0 or not -x.ndim <= channel_dim < x.ndim or x.shape[channel_dim] != self.n_channels:
             raise ValueError(f"expected {self.n_channels} channels at dim {channel_dim}, got shape {x.shape}")
@@ -66,7 +66,7 @@ class Moments:
         return self
 
     def sse(self, points: np.ndarray) -> np.ndarray:
-        """Squared error (C,) of mapping every value to its nearest point; `points` (k,) or (C, k) on the grid."""
+        """Squared error (C,) of mapping each value to the nearest of `points`, (k,) or (C, k) on the grid."""
         points = np.asarray(points, dtype=np.float64)
         if points.ndim == 1:
             points = np.broadcast_to(points, (self.n_channels, len(points)))

@@ -72,7 +72,7 @@ class Method(NamedTuple):
 
 
 def _subset(config: QuantConfig, channel_dim: int) -> SubsetObserver:
-    return SubsetObserver(config.universal_set, config.selector, config.seed, channel_dim)
+    return SubsetObserver(config.universal_set, channel_dim)
 
 
 METHODS: dict[str, Method] = {
@@ -123,7 +123,7 @@ class Audit(list):
 class Calibration(NamedTuple):
     """What was learned from the images: an observer per layer, and why other layers stay float.
 
-    One calibration serves every number of bits and every choice among its layers.
+    One calibration serves every number of bits, selector and seed, and every choice among its layers.
     """
 
     config: QuantConfig
@@ -219,11 +219,7 @@ def _calibrate(reference, images, config, names, reasons, progress) -> Calibrati
 
 def _restricted(model, calibration: Calibration, config: QuantConfig, layers: Layers) -> Calibration:
     """`calibration` with only the chosen layers."""
-    free = ("activation_bits", "weight_bits")
-    made, asked = (
-        {f.name: getattr(c, f.name) for f in dataclasses.fields(c)} for c in (calibration.config, config)
-    )
-    differ = [name for name in made if name not in free and made[name] != asked[name]]
+    differ = [f for f in ("method", "universal_set") if getattr(calibration.config, f) != getattr(config, f)]
     if differ:
         raise ValueError(f"the calibration was made for another {' and '.join(differ)}; calibrate again")
     if layers is None:
@@ -275,7 +271,7 @@ def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig
         # A new parameter: where a weight is shared, the other layer decides for itself.
         module.weight = nn.Parameter(rounded, requires_grad=module.weight.requires_grad)
     if config.activation_bits != FLOAT:
-        module.activation_quantizer = observer.quantizer(config.activation_bits).to(module.weight.device)
+        module.activation_quantizer = observer.quantizer(config).to(module.weight.device)
         module.register_forward_pre_hook(_quantize_input, with_kwargs=True)
     module.quantization = LayerQuantization(
         config.method, config.weight_bits, config.activation_bits, observer.post_relu

@@ -85,28 +85,29 @@ class SubsetQuantizer(nn.Module):
         super().__init__()
         self.bits, self.post_relu, self.channel_dim = bits, post_relu, channel_dim
         self.steps_per_unit = round(1 / step)
-        points = torch.from_numpy(np.array(points, dtype=np.float64))
+        points = torch.from_numpy(np.sort(np.asarray(points, dtype=np.float64), axis=1))
         self.register_buffer("points", points)
-        self.register_buffer("table", nearest_table(points, self.steps_per_unit), persistent=False)
+        self.register_buffer("codes", nearest_codes(points, self.steps_per_unit), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         mean, scale = normalization(x.detach(), self.channel_dim, self.post_relu)
-        return nearest_points(x, mean, scale, self.table, self.channel_dim, 2 * self.steps_per_unit)
+        levels = self.points.to(x.dtype)
+        return nearest_points(x, mean, scale, self.codes, levels, self.channel_dim)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, channels={len(self.points)}, post_relu={self.post_relu}"
 
 
-def nearest_table(points: torch.Tensor, steps_per_unit: int) -> torch.Tensor:
-    """Nearest point (C, 4/step) float32 of every half-grid cell (low, high] of [-1, 1]; ties to the lower."""
-    ordered = points.double().sort(dim=1).values
-    middles = (ordered[:, 1:] + ordered[:, :-1]) / 2
-    cells = 4 * steps_per_unit
-    upper = (torch.arange(cells, dtype=torch.float64) + 1) / (2 * steps_per_unit) - 1
+def nearest_codes(points: torch.Tensor, steps_per_unit: int) -> torch.Tensor:
+    """Index of the nearest of sorted `points` (C, k <= 256) for every half-grid cell -> (C, 4/step) uint8.
+
+    Cells are (low, high], so that a midpoint goes to the lower point.
+    """
+    middles = (points[:, 1:] + points[:, :-1]) / 2
     # Midpoints lie on cell edges: rounding to whole cells removes float64's error.
-    edge = torch.round((middles + 1) * 2 * steps_per_unit)
-    last = torch.round((upper + 1) * 2 * steps_per_unit).expand(len(points), -1).contiguous()
-    return ordered.gather(1, torch.searchsorted(edge, last, right=False)).float()
+    edges = torch.round((middles + 1) * 2 * steps_per_unit)
+    cells = torch.arange(1, 4 * steps_per_unit + 1, dtype=torch.float64, device=points.device)
+    return torch.searchsorted(edges, cells.expand(len(points), -1).contiguous()).to(torch.uint8)
 
 
 def quantize_weight(weight: torch.Tensor, bits: int, channel_dim: int) -> torch.Tensor:

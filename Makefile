@@ -1,0 +1,126 @@
+# Two commands matter: `make app` and `make test`. `make help` lists the rest.
+
+PORT ?= 5006
+TORCH_VERSION ?= 2.13.0
+BROWSERS ?= google-chrome google-chrome-stable chromium chromium-browser
+# The first Python on PATH that pyproject.toml allows.
+PYTHON_FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c '$(PYTHON_FITS)' >/dev/null 2>&1 && echo $$p && break; done)
+
+VENV_PYTHON := .venv/bin/python
+PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help app test lint check format lock clean browser python
+
+help:
+	@echo "make app      install into .venv (first run only) and serve the explorer"
+	@echo "              PORT=5006           the port it listens on"
+	@echo "make test     install the test extras, find or install a browser, run every test"
+	@echo "              ARGS='-k moments'   further arguments for pytest"
+	@echo "make lint     ruff format --check and ruff check, notebooks too"
+	@echo "make check    lint and test: what a change must pass"
+	@echo "make format   format and fix what ruff can fix"
+	@echo "make lock     write requirements.lock anew from pyproject.toml, newest versions that fit"
+	@echo "make clean    remove .venv and caches"
+	@echo
+	@echo "At the first install:"
+	@echo "  PYTHON=...       Python 3.11, 3.12 or 3.13 to use  (found: $(or $(PYTHON),none))"
+	@echo "  TORCH_INDEX=...  package index to take torch from. On Linux the default torch brings"
+	@echo "                   gigabytes of CUDA libraries; with the address of PyTorch's CPU wheel"
+	@echo "                   index (pytorch.org shows it under: Linux, Pip, CPU) it does not."
+
+app: .venv/app.stamp
+	@$(VENV_PYTHON) -c "$$CHECK_PORT" '$(PORT)'
+	@echo
+	@echo "  The explorer: http://localhost:$(PORT)/app"
+	@echo "  Ready when the log below says that it is running; Ctrl+C stops it."
+	@echo
+	@exec $(VENV_PYTHON) -m panel serve explorer/app.py --port $(PORT) --warm
+
+test: .venv/test.stamp browser
+	$(VENV_PYTHON) -m pytest $(ARGS)
+
+lint: .venv/test.stamp
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m ruff check .
+
+check: lint test
+
+format: .venv/test.stamp
+	$(VENV_PYTHON) -m ruff check --fix .
+	$(VENV_PYTHON) -m ruff format .
+
+# The port is bound as the server will bind it, before anything slow starts.
+define CHECK_PORT
+import sys
+from tornado.netutil import bind_sockets
+port = sys.argv[1]
+if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    sys.exit(f"PORT={port} is not a port number (1 to 65535).")
+try:
+    bind_sockets(int(port))
+except OSError as error:
+    sys.exit(f"Port {port} cannot be used ({error.strerror}): choose another one, as in  make app PORT=5017")
+endef
+export CHECK_PORT
+
+# Installation. A stamp is newer than what was installed from; while it is, no run needs the network.
+define install
+	$(if $(TORCH_INDEX),$(PIP_INSTALL) --no-deps -c requirements.lock --index-url '$(TORCH_INDEX)' torch)
+	$(PIP_INSTALL) -c requirements.lock -e '$(1)'
+endef
+
+.venv/app.stamp: .venv/pyvenv.cfg pyproject.toml requirements.lock
+	$(call install,.)
+	@touch $@
+
+.venv/test.stamp: .venv/pyvenv.cfg pyproject.toml requirements.lock
+	$(call install,.[test])
+	@touch .venv/app.stamp $@
+
+.venv/pyvenv.cfg:
+	@$(MAKE) --no-print-directory python
+	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
+	  echo "$(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)."; exit 1; }
+
+python:
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(PYTHON_FITS)' || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed: $(or $(PYTHON),none on PATH) does not fit. Install one, or name it: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+
+# The browser tests look for the same names (tests/ui/conftest.py) and skip themselves without one.
+FIND_BROWSER = for b in $(BROWSERS) '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome' \
+	/Applications/Chromium.app/Contents/MacOS/Chromium; do \
+	if command -v "$$b" >/dev/null 2>&1; then echo "Browser for the tests: $$b"; exit 0; fi; done
+
+browser:
+	@$(FIND_BROWSER); \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo "No Chrome or Chromium found: installing Debian's Chromium."; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy chromium; \
+	fi </dev/null; \
+	$(FIND_BROWSER); \
+	echo "No Chrome or Chromium found, and none can be installed from here: THE BROWSER TESTS WILL BE SKIPPED."; \
+	echo "Install Google Chrome or Chromium (on Debian, as root: apt install chromium) to run them."
+
+# torch is pinned in the same command, so that the lock holds that release; its local tag (+cpu) and
+# the CUDA packages of some platforms are left out, so that the lock fits every platform.
+lock: python
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; trap 'exit 1' INT TERM; \
+	$(PYTHON) -m venv "$$dir"; \
+	pip="$$dir/bin/python -m pip --disable-pip-version-check"; \
+	$(if $(TORCH_INDEX),$$pip install --no-deps --index-url '$(TORCH_INDEX)' torch==$(TORCH_VERSION);) \
+	$$pip install torch==$(TORCH_VERSION) -e '.[test]'; \
+	$$pip freeze --exclude-editable --exclude pip --exclude setuptools --exclude wheel >"$$dir/all"; \
+	{ echo "# Exact versions that the explorer and its tests are known to work with, used as pip constraints."; \
+	  echo "# Made by \`make lock\` from pyproject.toml, which is the one list of dependencies; do not edit."; \
+	  sed 's/^\(torch==[^+]*\)+.*/\1/' "$$dir/all" | grep -Ev '^(nvidia-|cuda-|triton)' | LC_ALL=C sort -f; \
+	} >"$$dir/lock"; \
+	cp "$$dir/lock" requirements.lock; \
+	echo "requirements.lock: $$(grep -c == requirements.lock) packages"
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
