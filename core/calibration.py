@@ -7,6 +7,7 @@ An observer sees the input of one layer, batch by batch, and keeps statistics, n
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -33,14 +34,16 @@ class RangeObserver:
     For "minmax" the lowest low and the highest high instead, so that nothing is clipped.
     """
 
-    def __init__(self, ranges: str):
+    def __init__(self, ranges: str, channel_dim: int = 1):
         self._estimate, self._outermost = RANGES[ranges], ranges == "minmax"
+        self.channel_dim = channel_dim
         self._ranges: list[tuple[float, float]] = []
         self._lowest = np.inf
 
     def update(self, x: torch.Tensor) -> None:
         self._lowest = min(self._lowest, float(x.min()))
-        self._ranges += [self._estimate(image.flatten()) for image in x]
+        one_image = self.channel_dim % x.ndim == 0  # a layer called without a batch dimension
+        self._ranges += [self._estimate(image.flatten()) for image in (x[None] if one_image else x)]
 
     @property
     def post_relu(self) -> bool:
@@ -162,6 +165,42 @@ def observe(
             done += len(batch)
             progress(done)
     return ran
+
+
+class _Reached(Exception):
+    """Stops a forward at the layer of interest."""
+
+
+@torch.no_grad()
+def layer_inputs(
+    model: nn.Module,
+    name: str,
+    images: torch.Tensor,
+    progress: Callable[[int], None] = lambda images_done: None,
+) -> torch.Tensor:
+    """Everything the named layer receives at its first call, for all images of (N, 3, H, W) -> (N, C, ...).
+
+    The layers behind it are not run. Works on a copy, so that threads may share the model.
+    """
+    model = copy.deepcopy(model).eval()
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    inputs: list[torch.Tensor] = []
+    done = 0
+
+    def record(_: str, x: torch.Tensor) -> None:
+        inputs.append(x.clone())
+        raise _Reached
+
+    with recorded(model, [name], record):
+        for batch in batches(images):
+            try:
+                model(batch.to(device))
+            except _Reached:
+                done += len(batch)
+                progress(done)
+            else:
+                raise ValueError(f"{name} is not called by the network")
+    return torch.cat(inputs)
 
 
 def calibration_patches(

@@ -172,7 +172,7 @@ def _sklearn(name: str):
     def load() -> np.ndarray:
         from sklearn.datasets import load_sample_image
 
-        return load_sample_image(name)
+        return np.array(load_sample_image(name))  # a copy, as torch wants it writable
 
     return load
 

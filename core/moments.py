@@ -87,12 +87,13 @@ class Moments:
 
     def grid_positions(self, points: np.ndarray) -> np.ndarray:
         """Index of each point on the grid, 0 for -1; ValueError if a point is not on it."""
-        scaled = (np.asarray(points, dtype=np.float64) + 1) * self.steps_per_unit
+        points = np.asarray(points, dtype=np.float64)
+        if not (points.min() >= -1 and points.max() <= 1):
+            raise ValueError(f"points must lie in [-1, 1], got {points.min()} to {points.max()}")
+        scaled = (points + 1) * self.steps_per_unit
         position = np.rint(scaled)
-        if not np.all(np.abs(scaled - position) < 1e-6) or position.min() < 0:
-            raise ValueError(f"points must be multiples of {self.step} in [-1, 1]")
-        if position.max() > 2 * self.steps_per_unit:
-            raise ValueError(f"points must lie in [-1, 1], got {np.max(points)}")
+        if not np.all(np.abs(scaled - position) < 1e-6):
+            raise ValueError(f"points must be multiples of {self.step}")
         return position.astype(np.int64)
 
 

@@ -18,6 +18,7 @@ from core.scope import Layers, choose_layers, kind_of
 from core.universal_set import UniversalSet
 
 FLOAT = 32  # bits that mean "not quantized"
+NEVER_CALLED = "never called during calibration"
 BITS = (*range(2, 9), FLOAT)
 MAX_MOMENTS_BYTES = 2**30  # of statistics held at once; more layers than that take further passes
 
@@ -77,8 +78,8 @@ def _subset(config: QuantConfig, channel_dim: int) -> SubsetObserver:
 
 METHODS: dict[str, Method] = {
     "dfsq": Method(_subset, quantize_weight),
-    "minmax": Method(lambda config, dim: RangeObserver("minmax"), quantize_weight),
-    "percentile": Method(lambda config, dim: RangeObserver("percentile"), quantize_weight),
+    "minmax": Method(lambda config, dim: RangeObserver("minmax", dim), quantize_weight),
+    "percentile": Method(lambda config, dim: RangeObserver("percentile", dim), quantize_weight),
 }
 
 
@@ -142,7 +143,7 @@ def calibrate(
 
     Keeps the statistics of all layers at once; `quantize_model` on images bounds that memory.
     """
-    reference = _float_copy(model)
+    reference = _float_copy(model).eval()
     first, images = _peek(images)
     names, reasons = choose_layers(reference, layers, first)
     return _calibrate(reference, images, config, names, reasons, progress)
@@ -173,8 +174,6 @@ def quantize_model(
             keep = isinstance(calibration, Calibration)
             _attach(quantized, name, part.observers[name] if keep else part.observers.pop(name), config)
     quantized.float_reasons = reasons
-    for module, original in zip(quantized.modules(), model.modules(), strict=False):
-        module.training = original.training
     return quantized
 
 
@@ -183,7 +182,7 @@ def _parts(model, calibration, config, layers, progress) -> Iterator[Calibration
     if isinstance(calibration, Calibration):
         yield _restricted(model, calibration, config, layers)
         return
-    reference = _float_copy(model)
+    reference = _float_copy(model).eval()
     first, images = _peek(calibration)
     names, reasons = choose_layers(reference, layers, first)
     groups = _groups(reference, names, config)
@@ -196,7 +195,7 @@ def _parts(model, calibration, config, layers, progress) -> Iterator[Calibration
 def _float_copy(model: nn.Module) -> nn.Module:
     if any(hasattr(module, "quantization") for module in model.modules()):
         raise ValueError("the model is quantized already; quantize the float model instead")
-    return copy.deepcopy(model).eval()
+    return copy.deepcopy(model)
 
 
 def _peek(images) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
@@ -213,7 +212,7 @@ def _calibrate(reference, images, config, names, reasons, progress) -> Calibrati
     make = METHODS[config.method].activation
     observers = {n: make(config, kind_of(reference.get_submodule(n)).input_dim) for n in names}
     ran = observe(reference, images, observers, progress)
-    silent = {n: "never called during calibration" for n in names if n not in ran}
+    silent = {n: NEVER_CALLED for n in names if n not in ran}
     return Calibration(config, {n: o for n, o in observers.items() if n in ran}, reasons | silent)
 
 
@@ -225,10 +224,12 @@ def _restricted(model, calibration: Calibration, config: QuantConfig, layers: La
     if layers is None:
         return calibration
     names, reasons = choose_layers(model, layers, None)
-    missing = [n for n in names if n not in calibration.observers and n not in calibration.reasons]
+    silent = {n: NEVER_CALLED for n in names if calibration.reasons.get(n) == NEVER_CALLED}
+    missing = [n for n in names if n not in calibration.observers and n not in silent]
     if missing:
         raise ValueError(f"the calibration does not cover {', '.join(missing)}; calibrate with these layers")
-    return Calibration(config, {n: o for n, o in calibration.observers.items() if n in names}, reasons)
+    observers = {n: o for n, o in calibration.observers.items() if n in names}
+    return Calibration(config, observers, reasons | silent)
 
 
 def _groups(model: nn.Module, names: list[str], config: QuantConfig) -> list[list[str]]:
@@ -271,7 +272,8 @@ def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig
         # A new parameter: where a weight is shared, the other layer decides for itself.
         module.weight = nn.Parameter(rounded, requires_grad=module.weight.requires_grad)
     if config.activation_bits != FLOAT:
-        module.activation_quantizer = observer.quantizer(config).to(module.weight.device)
+        quantizer = observer.quantizer(config).to(module.weight.device)
+        module.activation_quantizer = quantizer.train(module.training)
         module.register_forward_pre_hook(_quantize_input, with_kwargs=True)
     module.quantization = LayerQuantization(
         config.method, config.weight_bits, config.activation_bits, observer.post_relu

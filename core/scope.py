@@ -35,6 +35,7 @@ def choose_layers(
     `example` (1, 3, H, W) is run to find the first and last conv where the class declares no scope.
     """
     modules = dict(model.named_modules())
+    listed: set[str] = set()  # by name, so each one deserves an answer
     if layers is None:
         layers = getattr(model, "quantized_scope", None)
         if layers is None:
@@ -52,11 +53,12 @@ def choose_layers(
         if unknown:
             known = [name for name, module in modules.items() if kind_of(module)]
             raise ValueError(f"no layer named {', '.join(unknown)}; there are {', '.join(known)}")
-        chosen = {canonical[id(aliases[name])] for name in layers}
+        chosen = listed = {canonical[id(aliases[name])] for name in layers}
     names, reasons = [], {}
     for name, module in modules.items():
         if kind_of(module) is None:
-            if name in chosen and next(module.parameters(recurse=False), None) is not None:
+            has_own = next(module.parameters(recurse=False), None) is not None
+            if name in listed or (name in chosen and has_own):
                 reasons[name] = f"{type(module).__name__} is not quantized here"
         elif "weight" not in module._parameters:
             reasons[name] = "its weight is computed, not stored"

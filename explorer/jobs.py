@@ -1,0 +1,169 @@
+"""Heavy work off the event loop: the latest request wins, stale ones stop, shared work runs once.
+
+A `Token` is the thread's view of its job: `token.check()` raises `Cancelled` once a newer request came.
+Work calls it between layers, batches and images.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cachetools
+
+log = logging.getLogger(__name__)
+_pool = ThreadPoolExecutor(4, thread_name_prefix="explorer")
+
+
+class Cancelled(Exception):
+    """Nobody waits for this work any more."""
+
+
+class Token:
+    """Tells a job whether it is still wanted, and the page how far it is."""
+
+    def __init__(self, on_progress: Callable[[str, float], None] = lambda what, share: None):
+        self.cancelled = False
+        self._on_progress = on_progress
+
+    def check(self) -> None:
+        if self.cancelled:
+            raise Cancelled
+
+    def progress(self, what: str, share: float) -> None:
+        """Report the share done, 0 to 1, of what is being done; raises Cancelled as `check` does."""
+        self.check()
+        self._on_progress(what, share)
+
+
+class _Flight(Token):
+    """A computation under way, wanted while one of its tokens is."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens: list[Token] = []
+        self.landed = threading.Event()
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def check(self) -> None:
+        if all(token.cancelled for token in self.tokens):
+            raise Cancelled
+
+    def progress(self, what: str, share: float) -> None:
+        self.check()
+        for token in self.tokens:
+            if not token.cancelled:
+                token._on_progress(what, share)
+
+
+def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1):
+    """Cache `f(*key, token)` by its plain, hashable key, over all sessions, bounded by `max_size`.
+
+    Equal questions asked at once are answered by one computation, which stops only when nobody waits for
+    it any more. Results are shared: treat them as read-only. Errors are raised to every waiter, not cached.
+    """
+
+    def decorate(f):
+        cache: cachetools.LRUCache = cachetools.LRUCache(max_size, getsizeof=size)
+        flights: dict[Hashable, _Flight] = {}
+        lock = threading.Lock()
+
+        @functools.wraps(f)
+        def call(*key, token: Token | None = None):
+            token = token or Token()
+            while True:
+                token.check()
+                with lock:
+                    if key in cache:
+                        return cache[key]
+                    flight = flights.get(key)
+                    pilot = flight is None
+                    if pilot:
+                        flight = flights[key] = _Flight()
+                    flight.tokens.append(token)
+                if pilot:
+                    return fly(key, flight)
+                while not flight.landed.wait(0.05):
+                    token.check()
+                if flight.error is None:
+                    return flight.value
+                if not isinstance(flight.error, Cancelled):
+                    raise flight.error
+                # The pilot left before we boarded: ask again.
+
+        def fly(key, flight: _Flight):
+            try:
+                flight.value = f(*key, token=flight)
+                with lock:
+                    if size(flight.value) <= max_size:
+                        cache[key] = flight.value
+                return flight.value
+            except BaseException as error:
+                flight.error = error
+                raise
+            finally:
+                with lock:
+                    del flights[key]
+                flight.landed.set()
+
+        call.cache = cache
+        return call
+
+    return decorate
+
+
+class LatestWins:
+    """Runs one output's jobs in threads; a newer job cancels the older and stale results are dropped.
+
+    `on_document` schedules a call on the session's document; every callback goes through it.
+    """
+
+    def __init__(self, on_document: Callable[[Callable[[], None]], None]):
+        self._on_document = on_document
+        self._token = Token()
+
+    def submit(
+        self,
+        work: Callable[[Token, Callable[[Any], None]], None],
+        show: Callable[[Any], None],
+        fail: Callable[[str], None],
+        progress: Callable[[str, float], None],
+        finish: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Run `work(token, emit)`; each `emit(result)` ends as `show(result)` on the document.
+
+        A ValueError ends as `fail(sentence)`, any other error as a general sentence and a log entry.
+        """
+        self.cancel()
+        token = self._token = Token(lambda *args: self._deliver(token, progress, *args))
+
+        def run() -> None:
+            try:
+                token.check()
+                work(token, lambda result: self._deliver(token, show, result))
+            except Cancelled:
+                return
+            except ValueError as error:
+                self._deliver(token, fail, str(error))
+            except Exception:
+                log.exception("a job failed")
+                self._deliver(token, fail, "This could not be computed; the server's log says why.")
+            self._deliver(token, finish)
+
+        _pool.submit(run)
+
+    def cancel(self) -> None:
+        self._token.cancelled = True
+
+    def _deliver(self, token: Token, callback: Callable, *args) -> None:
+        def if_current() -> None:
+            if not token.cancelled:
+                callback(*args)
+
+        if not token.cancelled:
+            self._on_document(if_current)

@@ -1,0 +1,221 @@
+"""Widgets and their places on the page."""
+
+from __future__ import annotations
+
+import panel as pn
+from panel.theme.fast import Fast
+
+from core import UniversalSet
+from core.quantize import FLOAT
+from explorer.session import Session, protocol
+from explorer.state import BITS, SAME, SLIDER, ExplorerState
+from explorer.views.images import DIFFERENCE_SCALE
+from explorer.views.style import columns
+
+CSS = """
+:host { --line: rgba(128, 128, 128, 0.3); }
+h2 { font-size: 17px; margin: 0 0 2px; }
+label { font-size: 13px; }
+.note { font-size: 13px; opacity: 0.8; margin: 0; }
+.progress { position: relative; height: 20px; border-radius: 4px; background: var(--line); overflow: hidden; }
+.progress .bar { position: absolute; inset: 0 auto 0 0; background: #0072b2; opacity: 0.45; }
+.progress span { position: relative; font-size: 12px; line-height: 20px; padding-left: 8px; }
+.error { padding: 8px 12px; border-left: 4px solid #d55e00; background: rgba(213, 94, 0, 0.12);
+  font-size: 14px; }
+"""
+# On a narrow screen the controls are a drawer that starts closed. The template's button adds the class
+# "hidden" at the first tap, so there the class opens the drawer.
+DRAWER = """
+@media (max-width: 800px) {
+  #sidebar:not(.hidden) { display: none; }
+  #sidebar.hidden {
+    position: fixed; z-index: 20; height: calc(100% - 76px); min-width: 310px !important;
+    padding: 15px 10px 5px 5px; overflow-y: auto; background: var(--background-color, canvas);
+    box-shadow: 4px 0 16px rgba(0, 0, 0, 0.4);
+  }
+  #main { padding: 0 6px; }
+  .app-header .title { font-size: 20px; }
+}
+"""
+TOGGLE = dict(button_type="primary", button_style="outline")
+SECTION = """
+:host {
+  border: 1px solid rgba(128, 128, 128, 0.25); border-radius: 8px; padding: 12px 14px; margin: 0 0 12px;
+}
+@media (max-width: 800px) { :host { padding: 8px 4px; } }
+"""
+URL_FIELDS = [name for name in ExplorerState.param if name != "name"]
+PICTURE_NAMES = {"HR": "hr", "Bicubic": "bicubic", "Float": "float", "Sliders' bits": SLIDER} | {
+    f"{bits} bits": str(bits) for bits in BITS
+}
+WEIGHT_NAMES = {"as activations": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}
+
+
+# Nothing is loaded from the net: Panel's Fast design would fetch a web font.
+Fast._resources.pop("font", None)
+
+
+def page() -> pn.template.FastListTemplate:
+    """The whole page of a new visitor."""
+    session = Session()
+    if pn.state.location:
+        _restore(session.state)
+    template = pn.template.FastListTemplate(
+        title="SR Quantization Explorer",
+        sidebar=controls(session),
+        main=main(session),
+        sidebar_width=310,
+        main_layout=None,
+        font="Helvetica, Arial, sans-serif",
+        accent_base_color="#0072B2",
+        header_background="#1d2733",
+        raw_css=[DRAWER],
+    )
+    pn.state.onload(session.start)
+    return template
+
+
+def _restore(state: ExplorerState) -> None:
+    """Take the choices from the URL and keep them there; what is not valid leaves the default."""
+    query = pn.state.location.query_params
+    if query.get("network") in state.param.network.objects:
+        state.network = query["network"]  # first: it decides which layers there are
+    pn.state.location.sync(state, URL_FIELDS)
+
+
+def html(text, **options) -> pn.pane.HTML:
+    """A text with the page's style."""
+    return pn.pane.HTML(text, stylesheets=[CSS], **options)
+
+
+def controls(session: Session) -> list:
+    """The sidebar."""
+    p = session.state.param
+    wide = dict(sizing_mode="stretch_width", margin=(3, 8))
+
+    def set_size(words: int, terms: int) -> str:
+        chosen = UniversalSet(words, terms)
+        return f"<span class='note'>{len(chosen):,} points, grid step 1/{round(1 / chosen.step):,}</span>"
+
+    def buttons(parameter, **options):
+        return pn.Column(
+            html(f"<label>{options.pop('name')}</label>", margin=(3, 8, 0, 8)),
+            pn.widgets.RadioButtonGroup.from_param(parameter, **TOGGLE, **wide, **options),
+            margin=0,
+            sizing_mode="stretch_width",
+        )
+
+    channel = pn.widgets.IntSlider.from_param(p.channel, name="Channel", **wide)
+    subset = pn.Column(
+        pn.Row(
+            pn.widgets.IntSlider.from_param(p.words, name="Words", **wide),
+            pn.widgets.IntSlider.from_param(p.terms, name="Terms", **wide),
+        ),
+        html(pn.bind(set_size, p.words, p.terms), margin=(0, 8)),
+        buttons(p.selector, name="Selector"),
+        visible=p.method.rx() == "dfsq",
+        margin=0,
+        sizing_mode="stretch_width",
+    )
+    return [
+        pn.widgets.Select.from_param(p.network, name="Network", **wide),
+        pn.widgets.Select.from_param(p.image, name="Image", **wide),
+        buttons(p.region, name="Region", options={"Centre 128×128 LR": "centre", "Whole image": "whole"}),
+        pn.widgets.DiscreteSlider.from_param(p.activation_bits, name="Activation bits", **wide),
+        pn.widgets.Select.from_param(p.weight_bits, name="Weight bits", options=WEIGHT_NAMES, **wide),
+        buttons(p.method, name="Method"),
+        subset,
+        pn.widgets.Select.from_param(p.layer, name="Layer", **wide),
+        channel,
+        pn.Column(
+            html("<label>Bit-widths compared</label>", margin=(3, 8, 0, 8)),
+            pn.widgets.CheckButtonGroup.from_param(p.compared_bits, **TOGGLE, **wide),
+            margin=0,
+            sizing_mode="stretch_width",
+        ),
+    ]
+
+
+def main(session: Session) -> list:
+    """Status line and the three views."""
+    status, state = session.status, session.state
+    p = state.param
+
+    def progress(busy: dict) -> str:
+        if not busy:
+            return "<div class='progress'><div class='bar' style='width:0'></div><span>Ready</span></div>"
+        what, share = next(iter(busy.values()))
+        return (
+            f"<div class='progress'><div class='bar' style='width:{100 * share:.0f}%'></div>"
+            f"<span>{what} … {100 * share:.0f} %</span></div>"
+        )
+
+    def errors(found: dict) -> str:
+        return "".join(f"<div class='error'>{sentence}</div>" for sentence in dict.fromkeys(found.values()))
+
+    images = session.images
+    reset = pn.widgets.Button(name="Reset zoom", margin=(18, 8, 0, 8))
+    reset.on_click(lambda _: images.reset_zoom())
+    side = dict(options=PICTURE_NAMES, width=130, margin=(0, 8))
+    compare = columns(
+        "minmax(0, 1fr) minmax(0, 1fr)",
+        pn.Column(
+            pn.FlexBox(
+                pn.widgets.Select.from_param(p.left, name="Left", **side),
+                pn.widgets.Select.from_param(p.right, name="Right", **side),
+                pn.widgets.IntSlider.from_param(
+                    images.swipe.param.value, name="Divider (%)", start=0, end=100, width=110, margin=(0, 8)
+                ),
+                reset,
+                margin=0,
+                min_height=60,
+            ),
+            images.swipe,
+            sizing_mode="stretch_width",
+            margin=0,
+        ),
+        pn.Column(
+            html(
+                "<label>Difference of left and right, mean |RGB| in 8-bit levels</label>" + DIFFERENCE_SCALE,
+                height=60,
+                margin=(0, 8),
+            ),
+            images.difference.panel,
+            sizing_mode="stretch_width",
+            margin=0,
+        ),
+    )
+    note = pn.bind(lambda *_: f"<p class='note'>{protocol(state)}</p>", p.network, p.method)
+    return [
+        html(pn.bind(progress, status.param.busy), sizing_mode="stretch_width", margin=0, height=22),
+        html(pn.bind(errors, status.param.errors), sizing_mode="stretch_width", margin=0),
+        _section(
+            "Distributions",
+            "What the layer receives in the float network. The more its channels and images differ in "
+            "spread, the harder it is to quantize. Tap a channel.",
+            session.distributions.panel,
+        ),
+        _section(
+            "Points",
+            "Where the quantization points lie among the channel's activations, and what each selector's "
+            "choice costs.",
+            session.points.panel,
+        ),
+        _section(
+            "Images",
+            "The same picture from the float and the quantized networks. Drag and scroll: all zoom at once.",
+            images.grid,
+            compare,
+            html(note, sizing_mode="stretch_width"),
+        ),
+    ]
+
+
+def _section(title: str, lead: str, *content) -> pn.Column:
+    head = f"<h2>{title}</h2><p class='note'>{lead}</p>"
+    return pn.Column(
+        html(head, sizing_mode="stretch_width", margin=0),
+        *content,
+        stylesheets=[SECTION],
+        sizing_mode="stretch_width",
+    )

@@ -1,0 +1,165 @@
+"""One visitor: the choices, the three outputs that follow them, and their jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import panel as pn
+import param
+
+from explorer import pipeline
+from explorer.jobs import LatestWins, Token
+from explorer.state import BITS, NETWORKS, ExplorerState
+from explorer.views.distributions import DistributionsView
+from explorer.views.images import ImagesView
+from explorer.views.points import PointsView
+
+QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
+REFERENCES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
+
+
+class Status(param.Parameterized):
+    """What the page says of the work under way, and of what went wrong, by output."""
+
+    busy = param.Dict({}, doc="output -> (what is being done, share done)")
+    errors = param.Dict({}, doc="output -> one sentence")
+
+    def set_busy(self, output: str, what: str, share: float) -> None:
+        self.busy = self.busy | {output: (what, share)}
+
+    def set_done(self, output: str) -> None:
+        self.busy = {k: v for k, v in self.busy.items() if k != output}
+
+    def set_error(self, output: str, sentence: str) -> None:
+        rest = {k: v for k, v in self.errors.items() if k != output}
+        self.errors = rest | ({output: sentence} if sentence else {})
+
+
+class Session:
+    """Binds state to views: a choice starts the jobs of the outputs that depend on it."""
+
+    def __init__(self):
+        self.state, self.status = ExplorerState(), Status()
+        self.distributions = DistributionsView(lambda channel: self.state.param.update(channel=channel))
+        self.points = PointsView()
+        self.images = ImagesView([*REFERENCES, *BITS])
+        self._document = pn.state.curdoc
+        outputs = ("distributions", "points", "images")
+        self._runners = {output: LatestWins(self._on_document) for output in outputs}
+        watch = self.state.param.watch
+        watch(lambda *_: self.update_distributions(), ["network", "layer", "channel"])
+        watch(lambda *_: self.update_points(), ["network", "layer", "channel", *QUANTIZATION])
+        choices = ["network", "image", "region", *QUANTIZATION, "weight_bits", "compared_bits"]
+        watch(lambda *_: self.update_images(), [*choices, "left", "right"])
+        if self._document is not None:
+            pn.state.on_session_destroyed(self._leave)
+
+    def start(self) -> None:
+        """Compute everything once the page is drawn."""
+        self.update_distributions()
+        self.update_points()
+        self.update_images()
+
+    def _leave(self, context) -> None:
+        for runner in self._runners.values():
+            runner.cancel()
+
+    def _on_document(self, call: Callable[[], None]) -> None:
+        if self._document is None:
+            call()
+        else:
+            self._document.add_next_tick_callback(lambda: _held(call))
+
+    def _submit(self, output: str, work: Callable, show: Callable) -> None:
+        self.status.set_error(output, "")
+        self._runners[output].submit(
+            work,
+            show,
+            lambda sentence: self.status.set_error(output, sentence),
+            lambda what, share: self.status.set_busy(output, what, share),
+            lambda: self.status.set_done(output),
+        )
+
+    def update_distributions(self) -> None:
+        name, layer, channel = self.state.network, self.state.layer, self.state.channel
+
+        def work(token: Token, emit: Callable) -> None:
+            emit(pipeline.distribution(name, layer, token=token))
+
+        self._submit("distributions", work, lambda data: self.distributions.show(data, channel))
+
+    def update_points(self) -> None:
+        state = self.state
+        name, layer, channel, bits = state.network, state.layer, state.channel, state.activation_bits
+        configs = state.configs()
+
+        def work(token: Token, emit: Callable) -> None:
+            emit(pipeline.points(name, layer, channel, configs(bits), token=token))
+
+        self._submit("points", work, self.points.show)
+
+    def update_images(self) -> None:
+        state = self.state
+        where = (state.network, state.image, state.region)
+        current, sides = state.activation_bits, (state.picture_key("left"), state.picture_key("right"))
+        bits = state.shown_bits()
+        weights = {b: b if not state.weight_bits else state.weight_bits for b in bits}
+        names = REFERENCES | {b: _name(weights[b], b) for b in bits}
+        configs = state.configs()
+        self.images.arrange(names, current)
+
+        # What the sliders ask for comes first, then the comparison, then the rest.
+        order = sorted(names, key=lambda key: key not in REFERENCES and key not in (current, *sides))
+
+        def work(token: Token, emit: Callable) -> None:
+            shown, waiting = {}, True
+            for done, key in enumerate(order):
+                token.progress("Super-resolving", done / len(order))
+                try:
+                    what = key if key in REFERENCES else configs(key)
+                    shown[key] = pipeline.picture(*where, what, token=token)
+                    emit((key, shown[key]))
+                except ValueError as error:
+                    emit((key, str(error)))
+                if waiting and all(side in shown for side in sides):
+                    waiting = False
+                    pictures = [shown[side] for side in sides]
+                    emit(("compare", (*pictures, pipeline.difference(*pictures))))
+
+        self._submit("images", work, lambda result: self._show_image(*result))
+
+    def _show_image(self, key, result) -> None:
+        if key == "compare":
+            self.images.compare(*result)
+        elif isinstance(result, str):
+            self.images.tiles[key].say(result)
+        else:
+            self.images.fit(*result.rgb.shape[:2])
+            self.images.tiles[key].show(result)
+
+
+def _name(weight_bits: int, activation_bits: int) -> str:
+    return f"W{weight_bits}A{activation_bits}"
+
+
+def _held(call: Callable[[], None]) -> None:
+    with pn.io.hold():
+        call()
+
+
+def protocol(state: ExplorerState) -> str:
+    """What the pictures and numbers on the page stand for, in one paragraph."""
+    _, scale = NETWORKS[state.network]
+    size = pipeline.PATCH_SIZE[scale]
+    dynamic = (
+        " DFSQ normalizes by the statistics of the image it sees, so a region quantized alone is not a crop "
+        "of the whole image quantized."
+        if state.method == "dfsq"
+        else ""
+    )
+    return (
+        "Quantized: the two convs of every residual block; head, tail and upsampler stay float. "
+        f"Calibration: {pipeline.PATCHES} random {size}×{size} LR patches of the packaged photographs. "
+        f"Weights: min–max per output channel. PSNR and SSIM: luma, {scale} pixels of border cropped, 8 "
+        f"bits; LR is the bicubic reduction of the photograph.{dynamic}"
+    )

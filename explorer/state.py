@@ -1,0 +1,96 @@
+"""What a person has chosen: a small, serialisable object that the URL can hold."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import param
+
+from core import METHODS, SELECTORS, QuantConfig, UniversalSet, demo_names
+from core.models import bundled, create_model
+from core.quantize import FLOAT
+from core.scope import choose_layers
+
+BITS = [2, 3, 4, 5, 6, 7, 8]
+REGIONS = ["centre", "whole"]
+NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in bundled()}
+SAME = 0  # weight_bits: as many as the activations
+SLIDER = "slider"  # the picture at the bits of the slider
+PICTURES = ["hr", "bicubic", "float", SLIDER, *map(str, BITS)]
+
+
+@functools.cache
+def layer_channels(network: str) -> dict[str, int]:
+    """The layers that are quantized, in the order of the network, and their input channels."""
+    model = create_model(*NETWORKS[network])
+    names, _ = choose_layers(model, None, None)
+    return {name: model.get_submodule(name).weight.shape[1] for name in names}
+
+
+class ExplorerState(param.Parameterized):
+    """The choices that decide every view."""
+
+    network = param.Selector(objects=list(NETWORKS), doc="Super-resolution network")
+    image = param.Selector(objects=demo_names(), doc="Photograph; its LR is made by bicubic reduction")
+    region = param.Selector(objects=REGIONS, doc="Part of the image that is super-resolved")
+    activation_bits = param.Selector(default=4, objects=BITS, doc="Bits of the activations")
+    weight_bits = param.Selector(default=SAME, objects=[SAME, *BITS, FLOAT], doc="Bits of the weights")
+    method = param.Selector(objects=list(METHODS), doc="Quantization method")
+    words = param.Integer(4, bounds=(1, 5), doc="Words of the universal set")
+    terms = param.Integer(4, bounds=(2, 5), doc="Values each word can take")
+    selector = param.Selector(
+        objects=[name for name in SELECTORS if name != "exhaustive"], doc="How the points are chosen"
+    )
+    layer = param.Selector(objects=[None], doc="Layer whose activations are shown")
+    channel = param.Integer(0, bounds=(0, 0), doc="Input channel of the layer")
+    compared_bits = param.ListSelector(default=[2, 4, 8], objects=BITS, doc="Bit-widths shown as images")
+    left = param.Selector(default="float", objects=PICTURES, doc="Left of the comparison")
+    right = param.Selector(default=SLIDER, objects=PICTURES, doc="Right of the comparison")
+
+    def __init__(self, **choices):
+        super().__init__(**choices)
+        self._offer_layers()
+
+    @param.depends("network", watch=True)
+    def _offer_layers(self) -> None:
+        names = list(layer_channels(self.network))
+        self.param.layer.objects = names
+        if self.layer not in names:
+            self.layer = names[0]
+        self._offer_channels()
+
+    @param.depends("layer", watch=True)
+    def _offer_channels(self) -> None:
+        last = layer_channels(self.network)[self.layer] - 1
+        self.channel = min(self.channel, last)
+        self.param.channel.bounds = (0, last)
+
+    def shown_bits(self) -> list[int]:
+        """The bit-widths whose pictures are needed, ascending."""
+        picked = [int(side) for side in (self.left, self.right) if side.isdigit()]
+        return sorted({*self.compared_bits, *picked, self.activation_bits})
+
+    def picture_key(self, side: str) -> str | int:
+        """The picture on that side of the comparison: "hr", "bicubic", "float" or a number of bits."""
+        picture = getattr(self, side)
+        if picture == SLIDER:
+            return self.activation_bits
+        return int(picture) if picture.isdigit() else picture
+
+    def universal_set(self) -> UniversalSet:
+        return UniversalSet(self.words, self.terms)
+
+    def configs(self) -> Callable[[int], QuantConfig]:
+        """Activation bits -> configuration, as chosen now; ValueError where the universal set is too small.
+
+        A function, so that a job started now is not changed by a slider that moves later.
+        """
+        method, weight_bits = self.method, self.weight_bits
+        # For other methods set and selector do not matter: the same question, the same answer.
+        chosen = (self.universal_set(), self.selector) if method == "dfsq" else ()
+
+        def config(bits: int) -> QuantConfig:
+            return QuantConfig(method, bits, bits if weight_bits == SAME else weight_bits, *chosen)
+
+        return config

@@ -1,0 +1,67 @@
+"""What all views share: colours, figures without clutter, numbers with sensible digits."""
+
+from __future__ import annotations
+
+import math
+
+import panel as pn
+from bokeh.models import Range1d
+from bokeh.plotting import figure
+
+# Okabe and Ito's palette: distinguishable with colour-blind eyes, readable on light and dark.
+METHOD_COLORS = {"dfsq": "#0072B2", "percentile": "#E69F00", "minmax": "#D55E00"}
+SELECTOR_COLORS = {"exact": "#009E73", "kmeans": "#CC79A7", "greedy": "#56B4E9"}
+NEUTRAL = "#8A9199"
+ACCENT = "#E3342F"
+PALETTE = "Viridis256"
+
+
+def columns(widths: str, *content) -> pn.Column:
+    """A grid whose columns have the CSS `widths`; one column on a narrow screen."""
+    css = f"""
+    :host {{ display: grid; gap: 8px 14px; grid-template-columns: {widths}; }}
+    @media (max-width: 800px) {{ :host {{ grid-template-columns: minmax(0, 1fr); }} }}
+    """
+    return pn.Column(*content, stylesheets=[css], sizing_mode="stretch_width", margin=0)
+
+
+def plot(title: str, x: str, y: str, height: int, **options) -> figure:
+    """A figure of full width with labelled axes and no toolbar; ranges are set by the view."""
+    options.setdefault("x_range", Range1d(0, 1))
+    options.setdefault("y_range", Range1d(0, 1))
+    fig = figure(
+        title=title,
+        height=height,
+        sizing_mode="stretch_width",
+        toolbar_location=None,
+        x_axis_label=x,
+        y_axis_label=y,
+        min_border=4,
+        **options,
+    )
+    fig.title.text_font_size = "13px"
+    fig.title.text_font_style = "bold"
+    for axis in fig.axis:
+        axis.axis_label_text_font_size = "12px"
+        axis.axis_label_text_font_style = "normal"
+        axis.major_label_text_font_size = "11px"
+    fig.xgrid.grid_line_alpha = fig.ygrid.grid_line_alpha = 0.25
+    return fig
+
+
+def decibel(value: float | None) -> str:
+    """31.25 dB; ∞ for identical pictures."""
+    if value is None:
+        return "–"
+    return "∞" if math.isinf(value) else f"{value:.2f} dB"
+
+
+def scientific(value: float) -> str:
+    """Three significant digits: 1.23e-4 as 1.23·10⁻⁴."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "∞"
+    exponent = math.floor(math.log10(abs(value)))
+    if -3 < exponent < 4:
+        return f"{value:.3g}"
+    superscript = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{value / 10**exponent:.2f}·10{superscript}"
