@@ -13,7 +13,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app test lint check format lock clean browser python
+.PHONY: help app test lint check format lock clean browser
 
 help:
 	@echo "make app      install into .venv (first run only) and serve the explorer"
@@ -81,14 +81,16 @@ endef
 	$(call install,.[test])
 	@touch .venv/app.stamp $@
 
+define check_python
+$(or $(PYTHON),false) -c '$(PYTHON_FITS)' 2>/dev/null || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed; $(if $(PYTHON),$(PYTHON) is not one,there is none on PATH)."; \
+	  echo "Install one, or name it, as in  make app PYTHON=/path/to/python3.11"; exit 1; }
+endef
+
 .venv/pyvenv.cfg:
-	@$(MAKE) --no-print-directory python
+	@$(check_python)
 	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
 	  echo "$(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)."; exit 1; }
-
-python:
-	@test -n "$(PYTHON)" && $(PYTHON) -c '$(PYTHON_FITS)' || { \
-	  echo "Python 3.11, 3.12 or 3.13 is needed: $(or $(PYTHON),none on PATH) does not fit. Install one, or name it: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 
 # The browser tests look for the same names (tests/ui/conftest.py) and skip themselves without one.
 FIND_BROWSER = for b in $(BROWSERS) '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome' \
@@ -107,13 +109,14 @@ browser:
 
 # torch is pinned in the same command, so that the lock holds that release; its local tag (+cpu) and
 # the CUDA packages of some platforms are left out, so that the lock fits every platform.
-lock: python
+lock:
+	@$(check_python)
 	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; trap 'exit 1' INT TERM; \
 	$(PYTHON) -m venv "$$dir"; \
 	pip="$$dir/bin/python -m pip --disable-pip-version-check"; \
 	$(if $(TORCH_INDEX),$$pip install --no-deps --index-url '$(TORCH_INDEX)' torch==$(TORCH_VERSION);) \
 	$$pip install torch==$(TORCH_VERSION) -e '.[test]'; \
-	$$pip freeze --exclude-editable --exclude pip --exclude setuptools --exclude wheel >"$$dir/all"; \
+	$$pip freeze --all --exclude-editable --exclude pip --exclude wheel >"$$dir/all"; \
 	{ echo "# Exact versions that the explorer and its tests are known to work with, used as pip constraints."; \
 	  echo "# Made by \`make lock\` from pyproject.toml, which is the one list of dependencies; do not edit."; \
 	  sed 's/^\(torch==[^+]*\)+.*/\1/' "$$dir/all" | grep -Ev '^(nvidia-|cuda-|triton)' | LC_ALL=C sort -f; \

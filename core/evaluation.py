@@ -6,8 +6,11 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from core.images import Pair, check_images, round_8bit
 from core.metrics import psnr_y, ssim_y
@@ -103,29 +106,27 @@ def _by_tiles(model, lr, tile: int, overlap: int, progress) -> torch.Tensor:
     return result
 
 
+class _Reach(TorchFunctionMode):
+    """Adds up how far every convolution looks, also one that is called as a function."""
+
+    radius = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (F.conv2d, F.conv_transpose2d):
+            size = max(args[1].shape[-2:])
+            at = 5 if function is F.conv2d else 7
+            dilation = (kwargs or {}).get("dilation", args[at] if len(args) > at else 1)
+            self.radius += np.max(dilation) * (size // 2)
+        return function(*args, **(kwargs or {}))
+
+
 @torch.no_grad()
 def receptive_radius(model: nn.Module) -> int:
     """How far, in LR pixels, an output pixel looks: the sum over the convs that run, an upper bound.
 
     Shared convs count at every call. Convs after an upsampling are counted as if before it.
     """
-    radius = 0
-
-    def add(module: nn.Conv2d, args) -> None:
-        nonlocal radius
-        reach = [
-            d * (k - 1) // 2 + 1 * (k % 2 == 0)
-            for d, k in zip(module.dilation, module.kernel_size, strict=True)
-        ]
-        radius += max(reach)
-
-    kinds = nn.Conv2d | nn.ConvTranspose2d
-    handles = [m.register_forward_pre_hook(add) for m in model.modules() if isinstance(m, kinds)]
     parameter = next((p for p in model.parameters()), torch.zeros(()))
-    try:
-        with _eval_mode(model):
-            model(torch.zeros(1, 3, 32, 32, device=parameter.device, dtype=parameter.dtype))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return radius
+    with _eval_mode(model), _Reach() as reach:
+        model(torch.zeros(1, 3, 32, 32, device=parameter.device, dtype=parameter.dtype))
+    return int(reach.radius)

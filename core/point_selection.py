@@ -194,7 +194,8 @@ def select_points(
 
     data: Moments (candidates must lie on its grid) or raw values (C, n). `selector` names one of SELECTORS;
     `seed` matters to "kmeans" alone. ValueError for non-finite or empty data, more points than candidates,
-    or an unknown selector. A channel without data gets the lowest candidates.
+    or an unknown selector. For a channel without data every choice is as good: "exact" gives the lowest
+    candidates.
     """
     if selector not in SELECTORS:
         raise ValueError(f"no selector {selector!r}; there are {', '.join(SELECTORS)}")

@@ -163,7 +163,7 @@ def quantize_model(
     unknown one); by default what the model class declares (`quantized_scope`), else every Conv2d but the
     first and the last one called. What cannot be quantized stays float, with its reason in `audit`.
     Zero padding stays a real 0: activations are mapped before they are padded. `progress(images_done)` may
-    raise to cancel.
+    raise to cancel; it starts again where memory asks for another pass.
     """
     quantized = _float_copy(model)
     reasons: dict[str, str] = {}
@@ -221,6 +221,11 @@ def _restricted(model, calibration: Calibration, config: QuantConfig, layers: La
     differ = [f for f in ("method", "universal_set") if getattr(calibration.config, f) != getattr(config, f)]
     if differ:
         raise ValueError(f"the calibration was made for another {' and '.join(differ)}; calibrate again")
+    strange = calibration.observers.keys() - dict(model.named_modules()).keys()
+    if strange:
+        raise ValueError(
+            f"the calibration is of another network: this one has no {', '.join(sorted(strange))}"
+        )
     if layers is None:
         return calibration
     names, reasons = choose_layers(model, layers, None)

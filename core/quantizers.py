@@ -62,9 +62,11 @@ def normalization(x: torch.Tensor, channel_dim: int, post_relu: bool) -> tuple[t
     Post-ReLU: mean 0, max|x|. Otherwise max|x - mean| (arXiv 2305.05888, eq. 4 and 5). Both broadcast
     against x; EPS is added to the max.
     """
+    x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x  # where EPS would be 0
     dims = [d for d in range(1, x.ndim) if d != channel_dim % x.ndim]
-    if not dims:  # one value per image and channel
-        dims = [0]
+    if not dims:  # (N, C): a single value has no spread, so the image's channels share theirs
+        mean, scale = normalization(x[..., None], 0, post_relu)
+        return mean[..., 0].expand_as(x), scale[..., 0].expand_as(x)
     high, low = x.amax(dims, keepdim=True), x.amin(dims, keepdim=True)
     if post_relu:
         return torch.zeros_like(high), torch.maximum(high, -low) + EPS
@@ -88,14 +90,20 @@ class SubsetQuantizer(nn.Module):
         points = torch.from_numpy(np.sort(np.asarray(points, dtype=np.float64), axis=1))
         self.register_buffer("points", points)
         self.register_buffer("codes", nearest_codes(points, self.steps_per_unit), persistent=False)
+        self.register_load_state_dict_post_hook(_follow_points)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         mean, scale = normalization(x.detach(), self.channel_dim, self.post_relu)
-        levels = self.points.to(x.dtype)
-        return nearest_points(x, mean, scale, self.codes, levels, self.channel_dim)
+        levels = self.points.to(mean.dtype)
+        return nearest_points(x, mean, scale, self.codes, levels, self.channel_dim).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, channels={len(self.points)}, post_relu={self.post_relu}"
+
+
+def _follow_points(quantizer: SubsetQuantizer, keys: object) -> None:
+    """After other points were loaded, look them up."""
+    quantizer.codes = nearest_codes(quantizer.points, quantizer.steps_per_unit)
 
 
 def nearest_codes(points: torch.Tensor, steps_per_unit: int) -> torch.Tensor:

@@ -110,7 +110,7 @@ def train(
     average = [p.detach().clone() for p in parameters]
     first = 0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = torch.load(checkpoint, weights_only=True, map_location=parameters[0].device)
         if saved["config"] != dataclasses.asdict(config):
             raise ValueError(f"{checkpoint} was made with {saved['config']}; choose another --out")
         model.load_state_dict(saved["model"])
@@ -138,6 +138,8 @@ def train(
         if (step + 1) % save_every == 0 or step + 1 == config.steps:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
             _save_atomically(state | {"step": step + 1, "config": dataclasses.asdict(config)}, checkpoint)
+    if not all(torch.isfinite(mean).all() for mean in average):
+        raise FloatingPointError("the last step made weights that are not finite; lower lr_peak")
     with torch.no_grad():
         for parameter, mean in zip(parameters, average, strict=True):
             parameter.copy_(mean)

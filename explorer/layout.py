@@ -20,6 +20,8 @@ label { font-size: 13px; }
 .progress { position: relative; height: 20px; border-radius: 4px; background: var(--line); overflow: hidden; }
 .progress .bar { position: absolute; inset: 0 auto 0 0; background: #0072b2; opacity: 0.45; }
 .progress span { position: relative; font-size: 12px; line-height: 20px; padding-left: 8px; }
+@keyframes appear { from { opacity: 0; } }
+.late { animation: appear 0s 0.3s backwards; }
 .error { padding: 8px 12px; border-left: 4px solid #d55e00; background: rgba(213, 94, 0, 0.12);
   font-size: 14px; }
 """
@@ -34,7 +36,7 @@ DRAWER = """
     box-shadow: 4px 0 16px rgba(0, 0, 0, 0.4);
   }
   #main { padding: 0 6px; }
-  .app-header .title { font-size: 20px; }
+  .app-header .title { font-size: 17px; }
 }
 """
 TOGGLE = dict(button_type="primary", button_style="outline")
@@ -70,6 +72,7 @@ def page() -> pn.template.FastListTemplate:
         accent_base_color="#0072B2",
         header_background="#1d2733",
         raw_css=[DRAWER],
+        busy_indicator=None,
     )
     pn.state.onload(session.start)
     return template
@@ -121,7 +124,7 @@ def controls(session: Session) -> list:
         pn.widgets.Select.from_param(p.network, name="Network", **wide),
         pn.widgets.Select.from_param(p.image, name="Image", **wide),
         buttons(p.region, name="Region", options={"Centre 128×128 LR": "centre", "Whole image": "whole"}),
-        pn.widgets.DiscreteSlider.from_param(p.activation_bits, name="Activation bits", **wide),
+        pn.widgets.IntSlider.from_param(p.activation_bits, name="Activation bits", **wide),
         pn.widgets.Select.from_param(p.weight_bits, name="Weight bits", options=WEIGHT_NAMES, **wide),
         buttons(p.method, name="Method"),
         subset,
@@ -144,11 +147,11 @@ def main(session: Session) -> list:
     def progress(busy: dict) -> str:
         if not busy:
             return "<div class='progress'><div class='bar' style='width:0'></div><span>Ready</span></div>"
-        what, share = next(iter(busy.values()))
-        return (
-            f"<div class='progress'><div class='bar' style='width:{100 * share:.0f}%'></div>"
-            f"<span>{what} … {100 * share:.0f} %</span></div>"
+        what, share = max(busy.values(), key=lambda job: bool(job[0]))  # a job that has begun, if any
+        label = (
+            f"<span>{what} … {100 * share:.0f} %</span>" if what else "<span class='late'>Working …</span>"
         )
+        return f"<div class='progress'><div class='bar' style='width:{100 * share:.0f}%'></div>{label}</div>"
 
     def errors(found: dict) -> str:
         return "".join(f"<div class='error'>{sentence}</div>" for sentence in dict.fromkeys(found.values()))

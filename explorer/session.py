@@ -46,6 +46,7 @@ class Session:
         self._document = pn.state.curdoc
         outputs = ("distributions", "points", "images")
         self._runners = {output: LatestWins(self._on_document) for output in outputs}
+        self.status.busy = dict.fromkeys(outputs, ("", 0.0))
         watch = self.state.param.watch
         watch(lambda *_: self.update_distributions(), ["network", "layer", "channel"])
         watch(lambda *_: self.update_points(), ["network", "layer", "channel", *QUANTIZATION])
@@ -72,6 +73,7 @@ class Session:
 
     def _submit(self, output: str, work: Callable, show: Callable) -> None:
         self.status.set_error(output, "")
+        self.status.set_busy(output, "", 0.0)
         self._runners[output].submit(
             work,
             show,

@@ -34,7 +34,7 @@ class ExplorerState(param.Parameterized):
     network = param.Selector(objects=list(NETWORKS), doc="Super-resolution network")
     image = param.Selector(objects=demo_names(), doc="Photograph; its LR is made by bicubic reduction")
     region = param.Selector(objects=REGIONS, doc="Part of the image that is super-resolved")
-    activation_bits = param.Selector(default=4, objects=BITS, doc="Bits of the activations")
+    activation_bits = param.Integer(4, bounds=(BITS[0], BITS[-1]), doc="Bits of the activations")
     weight_bits = param.Selector(default=SAME, objects=[SAME, *BITS, FLOAT], doc="Bits of the weights")
     method = param.Selector(objects=list(METHODS), doc="Quantization method")
     words = param.Integer(4, bounds=(1, 5), doc="Words of the universal set")

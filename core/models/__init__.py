@@ -81,6 +81,10 @@ def edsr_from_state(state: dict[str, torch.Tensor], source: str) -> EDSR:
     blocks = {int(m[1]) for k in state if (m := re.fullmatch(r"body\.(\d+)\.body\.0\.weight", k))}
     if not blocks or "head.0.weight" not in state or "tail.0.0.weight" not in state:
         raise ValueError(f"{source} is not an EDSR checkpoint: head.0, body.N.body.0 or tail.0.0 is missing")
+    if any(state[name].ndim != 4 for name in ("head.0.weight", "tail.0.0.weight")):
+        raise ValueError(
+            f"{source} is not an EDSR checkpoint: the weights of its convs must have 4 dimensions"
+        )
     n_feats = state["head.0.weight"].shape[0]
     scale = 4 if "tail.0.2.weight" in state else round((state["tail.0.0.weight"].shape[0] / n_feats) ** 0.5)
     shift = state.get("sub_mean.bias")

@@ -34,10 +34,13 @@ def rgba(rgb: np.ndarray) -> np.ndarray:
 class Canvas:
     """One picture in a square frame with square pixels; canvases that share ranges zoom together."""
 
-    def __init__(self, x_range: Range1d, y_range: Range1d, mapper: LinearColorMapper | None = None):
+    def __init__(
+        self, name: str, x_range: Range1d, y_range: Range1d, mapper: LinearColorMapper | None = None
+    ):
         self._source = ColumnDataSource(dict(image=[], x=[], y=[], dw=[], dh=[]))
         wheel = WheelZoomTool()
         self.figure = figure(
+            name=name,
             x_range=x_range,
             y_range=y_range,
             tools=[PanTool(), wheel],
@@ -67,8 +70,8 @@ class Canvas:
 class Tile:
     """A canvas under its name, with PSNR and SSIM below."""
 
-    def __init__(self, x_range: Range1d, y_range: Range1d):
-        self.canvas = Canvas(x_range, y_range)
+    def __init__(self, name: str, x_range: Range1d, y_range: Range1d):
+        self.canvas = Canvas(name, x_range, y_range)
         self._name = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2))
         self._score = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2), min_height=20)
         self.panel = pn.Column(
@@ -100,11 +103,11 @@ class ImagesView:
 
     def __init__(self, keys: list):
         self.x_range, self.y_range = Range1d(0, 256), Range1d(0, 256)
-        self.tiles = {key: Tile(self.x_range, self.y_range) for key in keys}
+        self.tiles = {key: Tile(f"picture {key}", self.x_range, self.y_range) for key in keys}
         self._size: tuple[int, int] | None = None
-        self.left, self.right = (Canvas(self.x_range, self.y_range) for _ in range(2))
+        self.left, self.right = (Canvas(side, self.x_range, self.y_range) for side in ("left", "right"))
         mapper = LinearColorMapper("Inferno256", low=0, high=DIFFERENCE_TOP)
-        self.difference = Canvas(self.x_range, self.y_range, mapper)
+        self.difference = Canvas("difference", self.x_range, self.y_range, mapper)
         self.swipe = pn.Swipe(
             self.left.panel,
             self.right.panel,

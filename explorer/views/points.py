@@ -32,7 +32,7 @@ class PointsView:
         )
 
     def _histogram(self):
-        fig = plot("", "", "activations (log)", 230, x_range=self._axis, y_axis_type="log")
+        fig = plot("", "", "activations (log)", 230, x_range=self._axis, y_axis_type="log", name="histogram")
         fig.y_range = Range1d(0.5, 10)
         fig.quad("left", "right", "top", 0.5, source=self._bins, color=NEUTRAL, alpha=0.6, line_width=0)
         fig.segment(
@@ -47,7 +47,7 @@ class PointsView:
         return fig
 
     def _staircase(self):
-        fig = plot("", "", "Q(x)", 200, x_range=self._axis, y_range=Range1d(-1, 1))
+        fig = plot("", "", "Q(x)", 200, x_range=self._axis, y_range=Range1d(-1, 1), name="staircase")
         fig.line("x", "y", source=self._stairs, color="#0072B2", line_width=2, name="stairs")
         return fig
 
@@ -58,6 +58,7 @@ class PointsView:
             "",
             200,
             y_range=FactorRange(),
+            name="errors",
         )
         bars = fig.hbar("bar", right="ratio", height=0.7, color="color", source=self._errors)
         fig.add_tools(HoverTool(renderers=[bars], tooltips="@bar: mean squared error @error"))

@@ -1,0 +1,163 @@
+"""Fixtures for tests in a real browser: a server of our own, and pages that must not complain."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
+MAC = "/Applications/{0}.app/Contents/MacOS/{0}"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+# The data of every figure on the page, by the figure's name, as it is drawn.
+READ = """(name) => {
+  const doc = window.Bokeh?.documents?.[0];
+  const figure = doc?.get_model_by_name(name);
+  if (!figure) return null;
+  const entries = (d) => d instanceof Map ? [...d.entries()] : Object.entries(d);
+  const round = (v) => typeof v === 'number' ? Math.round(v * 1e6) / 1e6 : v;
+  const flat = (c) => Array.from(c.length && c[0]?.length > 1 && typeof c[0] !== 'string' ? c[0] : c, round);
+  const sample = (c) => { const f = flat(c); return f.length > 2000 ? f.filter((_, i) => i % 97 == 0) : f; };
+  return {
+    title: figure.title?.text ?? '',
+    x: [round(figure.x_range.start), round(figure.x_range.end)],
+    data: figure.renderers.map((r) => Object.fromEntries(
+      entries(r.data_source.data).map(([k, c]) => [k, sample(c)]))),
+  };
+}"""
+
+
+def find_browser() -> str | None:
+    paths = [MAC.format(name) for name in ("Google Chrome", "Chromium")]
+    found = [shutil.which(name) for name in NAMES] + [path for path in paths if Path(path).exists()]
+    return next(filter(None, found), None)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Address of a dashboard served for this run."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", "panel", "serve", "explorer/app.py", "--port", str(port), "--warm"]
+    with log.open("w") as out:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+    url = f"http://localhost:{port}/app"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(url, timeout=30).close()
+                break
+            except OSError:
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.25)
+        else:
+            pytest.fail(f"the server did not start:\n{log.read_text()}")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    path = find_browser()
+    if path is None:
+        pytest.skip("no Chrome or Chromium on this machine: the browser tests did not run")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Explorer:
+    """A page of the dashboard, with its figures readable and its complaints collected."""
+
+    def __init__(self, page, server: str):
+        self.page, self.server = page, server
+        self.complaints: list[str] = []
+        page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._local_only)
+
+    def _local_only(self, request) -> None:
+        local = request.url.startswith((self.server.rsplit("/", 1)[0], "data:", "blob:"))
+        if not local:
+            self.complaints.append(f"asked for {request.url}")
+
+    def open(self, query: str = "") -> "Explorer":
+        self.page.goto(self.server + query)
+        self.settle()
+        return self
+
+    def settle(self, timeout: float = 120) -> None:
+        """Wait until nothing is computed any more."""
+        self.page.get_by_text("Ready", exact=True).wait_for(timeout=timeout * 1000)
+        self.page.wait_for_timeout(150)
+
+    def count(self, text: str) -> int:
+        """How many visible texts match the regular expression."""
+        found = self.page.get_by_text(re.compile(text))
+        return sum(found.nth(i).is_visible() for i in range(found.count()))
+
+    def figure(self, name: str) -> dict | None:
+        return self.page.evaluate(READ, name)
+
+    def signature(self, *names: str) -> str:
+        return json.dumps([self.figure(name) for name in names])
+
+    def after_change(self, names: tuple[str, ...], before: str, timeout: float = 60) -> str:
+        """Wait until the named figures differ from `before`, then until the page is at rest."""
+        end = time.monotonic() + timeout
+        while self.signature(*names) == before:
+            assert time.monotonic() < end, f"{names} did not change"
+            self.page.wait_for_timeout(50)
+        self.settle()
+        return self.signature(*names)
+
+    def slide(self, label: str, steps: int) -> None:
+        """Move a slider by the keyboard, as a person may."""
+        handle = self.page.locator(f".bk-input-group:has(.bk-slider-title:has-text('{label}')) .noUi-handle")
+        for _ in range(abs(steps)):
+            handle.press("ArrowRight" if steps > 0 else "ArrowLeft")
+
+    def press(self, text: str) -> None:
+        self.page.get_by_role("button", name=text, exact=True).click()
+
+    def choose(self, label: str, option: str) -> None:
+        self.page.locator(f".bk-input-group:has(label:has-text('{label}')) select").select_option(
+            label=option
+        )
+
+
+@pytest.fixture
+def explorer(server, chromium):
+    """A fresh visitor; the test fails if the browser's console holds an error or asks another host."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    page = Explorer(context.new_page(), server)
+    yield page
+    context.close()
+    assert page.complaints == []

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from core import EDSR, create_model
+from core.models import bundled
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+settings.register_profile("core", deadline=None, derandomize=True, max_examples=40)
+settings.load_profile("core")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def benchmark_data() -> Path:
+    path = SHARED_DATA / "benchmark"
+    if not path.is_dir():
+        pytest.skip("the benchmark images (shared/data beside the repository) are not here")
+    return path
+
+
+@pytest.fixture
+def tiny_edsr() -> EDSR:
+    return EDSR(2, n_blocks=2, n_feats=6, rgb_range=1.0).eval()
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(3, 3, 14, 12, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="session")
+def edsr_x2() -> EDSR:
+    if ("edsr", 2) not in bundled():
+        pytest.skip("assets/ holds no edsr_x2.safetensors yet")
+    return create_model("edsr", 2)

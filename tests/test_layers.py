@@ -1,0 +1,78 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+import core
+
+CORE = Path(__file__).resolve().parents[1] / "core"
+GUI = {"panel", "bokeh", "holoviews", "hvplot", "datashader", "param", "tornado", "explorer", "notebooks"}
+
+# Each module imports only from those above it.
+ORDER = [
+    "images",
+    "metrics",
+    "universal_set",
+    "parallel",
+    "moments",
+    "selection_kernels",
+    "point_selection",
+    "ranges",
+    "models.edsr",
+    "models",
+    "lookup",
+    "quantizers",
+    "calibration",
+    "scope",
+    "quantize",
+    "evaluation",
+    "training",
+    "report",
+]
+
+
+def module_name(path):
+    parts = path.relative_to(CORE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {module_name(path): path for path in sorted(CORE.rglob("*.py"))}
+
+
+def imports(path):
+    """Absolute names of all that is imported anywhere in the file, but for type checkers alone."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name.removeprefix("core.") in MODULES else node.module
+
+
+def test_every_module_has_its_place():
+    assert sorted(MODULES) == sorted(["", *ORDER]), "add the new module of core to ORDER"
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_modules_import_only_from_above(name):
+    own = [i.removeprefix("core.") for i in imports(MODULES[name]) if i == "core" or i.startswith("core.")]
+    above = ORDER[: ORDER.index(name)]
+    assert [i for i in own if i not in above] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_gui_in_core(name):
+    assert GUI & {i.split(".")[0] for i in imports(MODULES[name])} == set()
+
+
+def test_public_names():
+    stable = """UniversalSet Moments select_points SELECTORS QuantConfig METHODS quantize_model audit
+    create_model load_checkpoint EDSR psnr_y ssim_y paired_folder evaluate super_resolve"""
+    assert set(stable.split()) <= set(core.__all__)
+    assert all(hasattr(core, name) for name in core.__all__)

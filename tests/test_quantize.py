@@ -1,0 +1,293 @@
+import copy
+import dataclasses
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from networks import NETWORKS, Twice
+from torch import nn
+
+import core.quantize
+from core import METHODS, QuantConfig, UniversalSet, audit, calibrate, is_dynamic, quantize_model
+from core.quantizers import quantize_weight
+
+DFSQ = QuantConfig()
+
+
+def every_layer(name, module):
+    return True
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_eight_bits_are_near_float(network, method, images):
+    model = network().eval()
+    expected = model(images)
+    errors = []
+    for bits in (2, 8):
+        config = QuantConfig(method, activation_bits=bits, weight_bits=bits)
+        sr = quantize_model(model, images, config, every_layer)(images)
+        errors.append((sr - expected).square().mean())
+    assert errors[1] < 1e-3 * expected.var()
+    assert errors[1] < errors[0] / 10
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_layer_is_in_the_audit(network, images):
+    rows = audit(quantize_model(network(), images, DFSQ, every_layer))
+    layers = [
+        n for n, m in network().named_modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+    ]
+    assert [row.name for row in rows] == layers
+    left = {row.name: row.reason for row in rows if row.reason}
+    idle = {"read", "idle"} if network is Twice else set()
+    assert left == dict.fromkeys(idle, "never called during calibration")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_32_bits_are_float(method, images, tiny_edsr):
+    config = QuantConfig(method, activation_bits=32, weight_bits=32)
+    assert torch.equal(quantize_model(tiny_edsr, images, config)(images), tiny_edsr(images))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_output_is_the_float_layers_on_quantized_input_and_weight(method, images):
+    # By hand: one conv; its padding is real zeros after quantization, not a quantized zero.
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1))
+    shifted = images + 1  # far from 0, so that a static range without 0 shows a wrong padding
+    quantized = quantize_model(model, shifted, QuantConfig(method, 3, 4), ["0"])
+    seen = quantized[0].activation_quantizer(shifted)
+    assert seen.min() > 0.9
+    weight = quantize_weight(model[0].weight.detach(), 4, 0)
+    padded = F.pad(seen, (1, 1, 1, 1))
+    assert torch.allclose(quantized(shifted), F.conv2d(padded, weight, model[0].bias), atol=1e-5)
+
+
+@pytest.mark.parametrize(("activation_bits", "weight_bits"), [(32, 2), (2, 32)])
+def test_only_one_side_is_quantized(activation_bits, weight_bits, images, tiny_edsr):
+    config = QuantConfig(activation_bits=activation_bits, weight_bits=weight_bits)
+    quantized = quantize_model(tiny_edsr, images, config)
+    before, after = tiny_edsr.body[0].body[0], quantized.body[0].body[0]
+    assert torch.equal(before.weight, after.weight) == (weight_bits == 32)
+    assert hasattr(after, "activation_quantizer") == (activation_bits == 2)
+    assert torch.equal(before.bias, after.bias)
+
+
+def test_weights_and_activations_take_at_most_the_levels(images, tiny_edsr):
+    quantized = quantize_model(tiny_edsr, images, QuantConfig(activation_bits=2, weight_bits=3))
+    conv = quantized.body[1].body[2]
+    assert max(len(channel.unique()) for channel in conv.weight) <= 8
+    x = conv.activation_quantizer(torch.rand(2, 6, 9, 9))
+    assert max(len(channel.unique()) for image in x for channel in image) <= 4
+
+
+def test_original_is_untouched(images, tiny_edsr):
+    tiny_edsr.train()
+    tiny_edsr.head.eval()
+    modes = {name: module.training for name, module in tiny_edsr.named_modules()}
+    state = copy.deepcopy(tiny_edsr.state_dict())
+    quantized = quantize_model(tiny_edsr, images, DFSQ)
+    assert {name: module.training for name, module in tiny_edsr.named_modules()} == modes
+    assert all(torch.equal(state[k], v) for k, v in tiny_edsr.state_dict().items())
+    assert not any(m._forward_pre_hooks or hasattr(m, "quantization") for m in tiny_edsr.modules())
+    assert {name: quantized.get_submodule(name).training for name in modes} == modes
+    assert not any(m.training for m in quantize_model(tiny_edsr.eval(), images, DFSQ).modules())
+
+
+def test_calibration_sees_eval_mode(images):
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.9), nn.Conv2d(3, 3, 1))
+    quantized = quantize_model(model, images, QuantConfig("minmax", 8, 32), ["2"])
+    assert quantized[2].activation_quantizer.high == pytest.approx(float(images.max()), rel=1e-4)
+    assert torch.equal(model[0].running_mean, torch.zeros(3))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_copies_give_the_same(method, images, tiny_edsr):
+    quantized = quantize_model(tiny_edsr, images, QuantConfig(method))
+    for other in (copy.deepcopy(quantized), pickle.loads(pickle.dumps(quantized))):
+        assert torch.equal(other(images), quantized(images))
+        assert audit(other) == audit(quantized)
+
+
+def test_generator_is_streamed_once(images, tiny_edsr):
+    taken = []
+
+    def stream():
+        for image in images.split(1):
+            taken.append(len(image))
+            yield image
+
+    done = []
+    streamed = quantize_model(tiny_edsr, stream(), DFSQ, progress=done.append)
+    assert taken == [1, 1, 1]
+    assert done == [1, 2, 3]
+    for other in (images, list(images.split(2))):
+        assert torch.equal(streamed(images), quantize_model(tiny_edsr, other, DFSQ)(images))
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: iter(x.split(1))])
+def test_groups_of_layers_give_the_same(wrap, images, tiny_edsr, monkeypatch):
+    together = quantize_model(tiny_edsr, images, DFSQ)
+    monkeypatch.setattr(core.quantize, "MAX_MOMENTS_BYTES", 1)
+    done = []
+    apart = quantize_model(tiny_edsr, wrap(images), DFSQ, progress=done.append)
+    assert len([d for d in done if d == 3]) == 4  # a pass for each layer
+    assert torch.equal(apart(images), together(images))
+    assert audit(apart) == audit(together)
+
+
+def test_one_calibration_serves_bits_selectors_and_layers(images, tiny_edsr):
+    calibration = calibrate(tiny_edsr, images, DFSQ)
+    first = ["body.0.body.0"]
+    for config, layers in (
+        (QuantConfig(activation_bits=6, weight_bits=2), None),
+        (QuantConfig(activation_bits=2, selector="kmeans", seed=3), None),
+        (DFSQ, first),
+    ):
+        again = quantize_model(tiny_edsr, calibration, config, layers)
+        own = quantize_model(tiny_edsr, images, config, layers)
+        assert torch.equal(again(images), own(images))
+        assert audit(again) == audit(own)
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [(QuantConfig("minmax"), "method"), (QuantConfig(universal_set=UniversalSet(3, 3)), "universal_set")],
+)
+def test_a_calibration_for_something_else(config, what, images, tiny_edsr):
+    calibration = calibrate(tiny_edsr, images, DFSQ)
+    with pytest.raises(ValueError, match=f"made for another {what}; calibrate again"):
+        quantize_model(tiny_edsr, calibration, config)
+
+
+def test_a_calibration_without_the_layer(images, tiny_edsr):
+    calibration = calibrate(tiny_edsr, images, DFSQ)
+    with pytest.raises(ValueError, match=r"does not cover head.0"):
+        quantize_model(tiny_edsr, calibration, DFSQ, ["head.0"])
+
+
+def test_a_calibration_keeps_why_a_layer_was_silent(images):
+    calibration = calibrate(Twice(), images, DFSQ, every_layer)
+    rows = {
+        row.name: row.reason for row in audit(quantize_model(Twice(), calibration, DFSQ, ["conv", "idle"]))
+    }
+    assert rows["idle"] == "never called during calibration"
+    assert rows["conv"] == ""
+
+
+def test_post_relu_is_found_from_the_data(images, tiny_edsr):
+    rows = {row.name: row for row in audit(quantize_model(tiny_edsr, images, DFSQ))}
+    assert rows["body.0.body.2"].post_relu is True
+    assert rows["body.1.body.0"].post_relu is False
+    assert rows["head.0"].post_relu is None
+
+
+def test_audit_of_edsr(images, tiny_edsr):
+    table = audit(quantize_model(tiny_edsr, images, QuantConfig("percentile", 3, 5)))
+    done = [row for row in table if not row.reason]
+    assert [row.name for row in done] == [f"body.{i}.body.{j}" for i in range(2) for j in (0, 2)]
+    assert {dataclasses.astuple(row)[1:6] for row in done} == {("Conv2d", (6, 6, 3, 3), "percentile", 5, 3)}
+    assert {(row.weight_bits, row.activation_bits, row.reason) for row in table if row.reason} == {
+        (32, 32, "outside the scope")
+    }
+    lines = str(table).splitlines()
+    assert lines[0].split() == ["layer", "type", "weight", "method", "bits", "input"]
+    assert lines[-1].split() == ["tail.1", "Conv2d", "3x6x3x3", "float", "outside", "the", "scope"]
+    assert "W5A3" in str(table)
+
+
+def test_audit_of_a_float_network(tiny_edsr):
+    assert {row.reason for row in audit(tiny_edsr)} == {"the model is not quantized"}
+
+
+def test_dynamic_methods(images, tiny_edsr):
+    found = {m: is_dynamic(quantize_model(tiny_edsr, images, QuantConfig(m))) for m in METHODS}
+    assert found == {"dfsq": True, "minmax": False, "percentile": False}
+    assert not is_dynamic(tiny_edsr)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_constant_images_and_dead_channels(method, value, tiny_edsr):
+    tiny_edsr.body[0].body[0].weight.data[:2] = 0
+    tiny_edsr.body[0].body[0].bias.data[:2] = torch.tensor([-1.0, 0.5])  # after ReLU all-zero and constant
+    x = torch.full((1, 3, 8, 8), value)
+    config = QuantConfig(method, activation_bits=8, weight_bits=8)
+    sr = quantize_model(tiny_edsr, x, config)(x)
+    assert torch.allclose(sr, tiny_edsr(x), atol=0.01)
+
+
+def test_tied_weights_are_quantized_each_by_its_own_layer(images):
+    model = nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(2)))
+    model[1].weight = model[0].weight
+    quantized = quantize_model(model, images, DFSQ, ["0"])
+    assert torch.equal(quantized[1].weight, model[1].weight)
+    assert not torch.equal(quantized[0].weight, model[0].weight)
+
+
+def test_quantized_already(images, tiny_edsr):
+    quantized = quantize_model(tiny_edsr, images, DFSQ)
+    for function in (quantize_model, calibrate):
+        with pytest.raises(ValueError, match="quantized already"):
+            function(quantized, images, DFSQ)
+
+
+def test_weights_that_are_not_finite(images):
+    model = Twice()
+    model.tail.weight.data[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="the weight of tail holds NaN"):
+        quantize_model(model, images, DFSQ, ["tail"])
+    model.head.bias.data[0] = torch.inf
+    with pytest.raises(ValueError, match="the input of conv holds NaN or infinity"):
+        quantize_model(model, images, DFSQ)
+
+
+@pytest.mark.parametrize("calibration", [[], iter([]), torch.empty(0, 3, 8, 8)])
+def test_empty_calibration(calibration, tiny_edsr):
+    with pytest.raises(ValueError, match=r"got none|must not be empty"):
+        quantize_model(tiny_edsr, calibration, DFSQ)
+
+
+@pytest.mark.parametrize("name", ["activation_bits", "weight_bits"])
+@pytest.mark.parametrize("bits", [0, 1, 9, 16, -4, True, "4", None, 4.5])
+def test_bits_out_of_range(name, bits):
+    with pytest.raises(ValueError, match=f"{name} must be 2 to 8, or 32 for float, got"):
+        QuantConfig(**{name: bits})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "magic"}, "no method 'magic'; there are dfsq, minmax, percentile"),
+        ({"selector": "best"}, "no selector 'best'; there are exact, kmeans, greedy, exhaustive"),
+        ({"universal_set": 4}, "must be a UniversalSet, got int"),
+        ({"universal_set": UniversalSet(1, 3)}, "4 bits need 16 points .* 1 words and 3 terms has 5"),
+    ],
+)
+def test_configurations_that_cannot_be(change, message):
+    with pytest.raises(ValueError, match=message):
+        QuantConfig(**change)
+
+
+def test_a_small_set_is_enough_where_no_points_are_chosen():
+    assert QuantConfig("minmax", universal_set=UniversalSet(1, 3)).activation_bits == 4
+    assert QuantConfig(activation_bits=32, universal_set=UniversalSet(1, 3)).method == "dfsq"
+
+
+def test_config_is_a_value():
+    assert len({QuantConfig(), QuantConfig(), QuantConfig(seed=1)}) == 2
+    assert str(QuantConfig(weight_bits=8)) == "dfsq-exact W8A4"
+    assert str(QuantConfig("minmax")) == "minmax W4A4"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        QuantConfig().seed = 1
+
+
+def test_exact_is_never_above_kmeans_on_the_bundled_network(edsr_x2, images):
+    layers = ["body.0.body.0", "body.7.body.2"]
+    calibration = calibrate(edsr_x2, images, DFSQ, layers)
+    for name in layers:
+        observer = calibration.observers[name]
+        for bits in (2, 4, 6):
+            exact, kmeans = (observer.moments.sse(observer.points(bits, s)) for s in ("exact", "kmeans"))
+            assert (exact <= kmeans * (1 + 1e-9)).all()

@@ -1,0 +1,1 @@
+from browser import chromium, explorer, server  # noqa: F401

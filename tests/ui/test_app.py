@@ -1,0 +1,195 @@
+import itertools
+import re
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+DISTRIBUTIONS = ("heat map", "spread", "by image")
+POINTS = ("histogram", "staircase")
+PICTURES = ("picture 4", "picture 2", "picture 8", "difference")
+
+
+def test_default_view_shows_all_three(explorer):
+    explorer.open()
+    assert len(explorer.figure("heat map")["data"][0]["image"]) > 50
+    assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
+    for name in ("picture hr", "picture bicubic", "picture float", "picture 2", "picture 4", "picture 8"):
+        assert len(explorer.figure(name)["data"][0]["image"]) > 50, name
+    assert explorer.count(r"\d\d\.\d\d dB · SSIM 0\.\d{3}") >= 5
+    assert explorer.count("377 points, grid step 1/1,024") == 1
+    assert explorer.count("stay float") == 1
+
+
+def test_activation_bits_move_points_and_pictures(explorer):
+    explorer.open()
+    points, distributions = explorer.signature(*POINTS), explorer.signature(*DISTRIBUTIONS)
+    explorer.slide("Activation bits", -1)
+    explorer.after_change(POINTS, points)
+    assert len(explorer.figure("histogram")["data"][1]["x"]) == 8
+    assert explorer.count("W3A3")
+    assert explorer.signature(*DISTRIBUTIONS) == distributions
+
+
+def test_weight_bits_move_pictures_only(explorer):
+    explorer.open()
+    points, pictures = explorer.signature(*POINTS), explorer.signature(*PICTURES)
+    explorer.choose("Weight bits", "8")
+    explorer.after_change(PICTURES, pictures)
+    assert explorer.count("W8A4")
+    assert explorer.signature(*POINTS) == points
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_method(explorer, method):
+    explorer.open()
+    points, pictures = explorer.signature(*POINTS), explorer.signature(*PICTURES)
+    explorer.press(method)
+    explorer.after_change(POINTS, points)
+    assert explorer.signature(*PICTURES) != pictures
+    levels = explorer.figure("histogram")["data"][1]["x"]
+    steps = [b - a for a, b in itertools.pairwise(levels)]
+    assert len(levels) == 16
+    assert max(steps) - min(steps) < 2e-4
+    assert not explorer.page.get_by_text("377 points, grid").is_visible()
+
+
+def test_selector(explorer):
+    explorer.open()
+    points, pictures = explorer.signature(*POINTS), explorer.signature(*PICTURES)
+    explorer.press("kmeans")
+    explorer.after_change(POINTS, points)
+    assert explorer.signature(*PICTURES) != pictures
+    assert 0 in explorer.figure("histogram")["data"][1]["x"]
+
+
+def test_words_and_terms(explorer):
+    explorer.open()
+    points = explorer.signature(*POINTS)
+    explorer.slide("Words", -1)
+    points = explorer.after_change(POINTS, points)
+    assert explorer.count("107 points, grid step 1/384")
+    assert len(explorer.figure("histogram")["data"][3]["x"]) == 107
+    explorer.slide("Terms", -1)
+    explorer.after_change(POINTS, points)
+    assert explorer.count("39 points")
+
+
+def test_layer_and_channel(explorer):
+    explorer.open()
+    distributions, pictures = explorer.signature(*DISTRIBUTIONS), explorer.signature(*PICTURES)
+    explorer.choose("Layer", "body.2.body.2")
+    explorer.after_change(DISTRIBUTIONS, distributions)
+    assert explorer.figure("heat map")["title"] == "body.2.body.2 (post-ReLU)"
+    points = explorer.signature(*POINTS)
+    explorer.slide("Channel", 3)
+    explorer.after_change(POINTS, points)
+    assert explorer.figure("by image")["title"].startswith("Channel 3")
+    assert explorer.signature(*PICTURES) == pictures
+
+
+def test_tap_on_the_heat_map_selects_a_channel(explorer):
+    explorer.open()
+    points = explorer.signature(*POINTS)
+    box = explorer.page.locator(".bk-Figure").first.bounding_box()
+    explorer.page.mouse.click(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.4)
+    explorer.after_change(POINTS, points)
+    title = explorer.figure("by image")["title"]
+    assert re.match(r"Channel (1\d|2\d)", title), title
+
+
+def test_image_and_region(explorer):
+    explorer.open()
+    names = ("picture hr", *PICTURES)
+    pictures = explorer.signature(*names)
+    explorer.choose("Image", "chelsea the cat (scikit-image)")
+    pictures = explorer.after_change(names, pictures)
+    explorer.press("Whole image")
+    explorer.after_change(names, pictures)
+    assert explorer.figure("picture hr")["data"][0]["dw"] == [444]
+
+
+def test_network(explorer):
+    explorer.open()
+    if explorer.page.locator("select option", has_text="edsr_x4").count() == 0:
+        pytest.skip("only one network is bundled")
+    names = ("heat map", "histogram", "picture float")
+    before = explorer.signature(*names)
+    explorer.choose("Network", "edsr_x4")
+    explorer.after_change(names, before)
+    assert explorer.figure("picture float")["data"][0]["dw"] == [512]
+
+
+def test_compared_bit_widths(explorer):
+    explorer.open()
+    assert not explorer.count("W6A6")
+    before = explorer.signature("picture 6")
+    explorer.press("6")
+    explorer.after_change(("picture 6",), before)
+    assert explorer.count("W6A6")
+
+
+def test_comparison_follows_its_choices(explorer):
+    explorer.open()
+    before = explorer.signature("left", "difference")
+    explorer.choose("Left", "HR")
+    explorer.after_change(("left", "difference"), before)
+    right = explorer.signature("right")
+    explorer.choose("Right", "8 bits")
+    explorer.after_change(("right",), right)
+
+
+def test_zoom_is_linked(explorer):
+    explorer.open()
+    names = ["picture hr", "picture float", "picture 4", "left", "difference"]
+    before = explorer.figure("picture hr")["x"]
+    tile = explorer.page.locator(".bk-Figure").nth(6)
+    tile.scroll_into_view_if_needed()
+    box = tile.bounding_box()
+    explorer.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    explorer.page.mouse.wheel(0, -300)
+    explorer.page.wait_for_timeout(300)
+    zoomed = [explorer.figure(name)["x"] for name in names]
+    assert zoomed[0][1] - zoomed[0][0] < 0.95 * (before[1] - before[0])
+    assert all(x == zoomed[0] for x in zoomed)
+    explorer.press("Reset zoom")
+    explorer.page.wait_for_timeout(300)
+    assert explorer.figure("picture 4")["x"] == before
+
+
+def test_shared_url_restores_the_state(explorer, chromium, server):
+    explorer.open()
+    points = explorer.signature(*POINTS)
+    explorer.slide("Activation bits", -2)
+    points = explorer.after_change(POINTS, points)
+    explorer.press("kmeans")
+    points = explorer.after_change(POINTS, points)
+    explorer.choose("Layer", "body.1.body.2")
+    explorer.after_change(POINTS, points)
+    wanted = explorer.signature(*DISTRIBUTIONS, *POINTS, "picture 2", "left", "right")
+    address = explorer.page.url
+    explorer.page.goto("about:blank")
+    explorer.page.goto(address)
+    explorer.settle()
+    assert explorer.signature(*DISTRIBUTIONS, *POINTS, "picture 2", "left", "right") == wanted
+
+
+def test_junk_in_the_url_leaves_the_defaults(explorer):
+    explorer.open("?network=%22nothing%22&activation_bits=99&layer=7&channel=-5&words=%22x%22&method=[1]")
+    assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
+    assert explorer.figure("by image")["title"].startswith("Channel 0")
+
+
+def test_too_small_a_set_is_said_in_a_sentence(explorer):
+    explorer.open("?words=1&terms=3")
+    assert explorer.count("4 bits need 16 points but the universal set of 1 words and 3 terms has 5")
+    assert explorer.count(r"\d\d\.\d\d dB · SSIM") >= 3, "the pictures that need fewer points are still shown"
+
+
+def test_theme_and_phone(explorer):
+    explorer.page.set_viewport_size({"width": 390, "height": 844})
+    explorer.open("?theme=dark")
+    assert not explorer.page.locator("#sidebar").is_visible()
+    assert explorer.page.evaluate("document.documentElement.scrollWidth") <= 390
+    explorer.page.locator("#sidebar-button").click()
+    assert explorer.page.locator("#sidebar").is_visible()
