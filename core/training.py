@@ -209,6 +209,14 @@ def _scores(model: nn.Module, args: argparse.Namespace) -> dict[str, dict[str, f
     return scores
 
 
+def _card_of(checkpoint: Path | None) -> dict | str | None:
+    """The model card beside the checkpoint, else its name."""
+    if checkpoint is None:
+        return None
+    card = checkpoint.with_suffix(".json")
+    return json.loads(card.read_text()) if card.exists() else checkpoint.name
+
+
 def main() -> None:
     from tqdm import tqdm
 
@@ -236,7 +244,7 @@ def main() -> None:
         "data": f"{len(sampler.pairs)} images of {args.data.name}",
         "loss": "L1",
         "optimizer": "Adam, one cycle",
-        "started_from": args.start_from.name if args.start_from else None,
+        "started_from": _card_of(args.start_from),
         **dataclasses.asdict(config),
     }
     save_bundle(model, args.out, card)

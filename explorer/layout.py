@@ -10,9 +10,11 @@ from core.quantize import FLOAT
 from explorer.session import Session, protocol
 from explorer.state import BITS, SAME, SLIDER, ExplorerState
 from explorer.views.images import DIFFERENCE_SCALE
-from explorer.views.style import columns
+from explorer.views.style import LATE, columns
 
-CSS = """
+CSS = (
+    LATE
+    + """
 :host { --line: rgba(128, 128, 128, 0.3); }
 h2 { font-size: 17px; margin: 0 0 2px; }
 label { font-size: 13px; }
@@ -20,10 +22,16 @@ label { font-size: 13px; }
 .progress { position: relative; height: 20px; border-radius: 4px; background: var(--line); overflow: hidden; }
 .progress .bar { position: absolute; inset: 0 auto 0 0; background: #0072b2; opacity: 0.45; }
 .progress span { position: relative; font-size: 12px; line-height: 20px; padding-left: 8px; }
-@keyframes appear { from { opacity: 0; } }
-.late { animation: appear 0s 0.3s backwards; }
 .error { padding: 8px 12px; border-left: 4px solid #d55e00; background: rgba(213, 94, 0, 0.12);
   font-size: 14px; }
+"""
+)
+# Progress and errors stay in sight wherever the page is scrolled to.
+STICKY = """
+:host {
+  position: sticky; top: 0; z-index: 5; padding: 6px 0; margin: 0 0 6px;
+  background: var(--background-color, canvas);
+}
 """
 # On a narrow screen the controls are a drawer that starts closed. The template's button adds the class
 # "hidden" at the first tap, so there the class opens the drawer.
@@ -39,7 +47,11 @@ DRAWER = """
   .app-header .title { font-size: 17px; }
 }
 """
-TOGGLE = dict(button_type="primary", button_style="outline")
+TOGGLE = dict(
+    button_type="primary",
+    button_style="outline",
+    stylesheets=[".bk-btn.bk-active { color: white !important; }"],
+)
 SECTION = """
 :host {
   border: 1px solid rgba(128, 128, 128, 0.25); border-radius: 8px; padding: 12px 14px; margin: 0 0 12px;
@@ -65,7 +77,7 @@ def page() -> pn.template.FastListTemplate:
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",
         sidebar=controls(session),
-        main=main(session),
+        main=[main(session)],
         sidebar_width=310,
         main_layout=None,
         font="Helvetica, Arial, sans-serif",
@@ -139,7 +151,7 @@ def controls(session: Session) -> list:
     ]
 
 
-def main(session: Session) -> list:
+def main(session: Session) -> pn.Column:
     """Status line and the three views."""
     status, state = session.status, session.state
     p = state.param
@@ -189,9 +201,13 @@ def main(session: Session) -> list:
         ),
     )
     note = pn.bind(lambda *_: f"<p class='note'>{protocol(state)}</p>", p.network, p.method)
-    return [
-        html(pn.bind(progress, status.param.busy), sizing_mode="stretch_width", margin=0, height=22),
-        html(pn.bind(errors, status.param.errors), sizing_mode="stretch_width", margin=0),
+    return pn.Column(
+        pn.Column(
+            html(pn.bind(progress, status.param.busy), sizing_mode="stretch_width", margin=0, height=22),
+            html(pn.bind(errors, status.param.errors), sizing_mode="stretch_width", margin=0),
+            sizing_mode="stretch_width",
+            stylesheets=[STICKY],
+        ),
         _section(
             "Distributions",
             "What the layer receives in the float network. The more its channels and images differ in "
@@ -211,7 +227,9 @@ def main(session: Session) -> list:
             compare,
             html(note, sizing_mode="stretch_width"),
         ),
-    ]
+        sizing_mode="stretch_width",
+        margin=0,
+    )
 
 
 def _section(title: str, lead: str, *content) -> pn.Column:

@@ -23,6 +23,7 @@ PATCHES = 32  # calibration patches, as DFSQ's authors
 PATCH_SIZE = {2: 96, 3: 64, 4: 48}  # LR pixels; 96 and 48 as DFSQ's authors
 REGION = 128  # LR pixels of the centre crop
 VALUE_BINS = 256
+EAGER_SET = 1100  # largest set for which 256 points are chosen ahead: more would keep a person waiting
 COMPARED_SELECTORS = ("exact", "kmeans", "greedy")
 
 
@@ -125,6 +126,8 @@ def selection(
     """Points (C, 2**bits) and mean squared error (C,) of the normalized activations."""
     token.check()
     observer = calibration(name, "dfsq", words, terms, token=token).observers[layer]
+    if selector == "exact" and 256 <= len(observer.universal_set) <= EAGER_SET:
+        observer.points(8)  # holds the optimum for every smaller number of bits
     points = observer.points(bits, selector)
     return points, observer.moments.sse(points) / observer.moments.count.sum(1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 
 import panel as pn
@@ -15,6 +17,8 @@ from explorer.views.images import ImagesView
 from explorer.views.points import PointsView
 
 QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
+QUICK = 0.25  # seconds that pictures give way to points, which take less
+PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
 REFERENCES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
 
 
@@ -45,6 +49,7 @@ class Session:
         self.images = ImagesView([*REFERENCES, *BITS])
         self._document = pn.state.curdoc
         outputs = ("distributions", "points", "images")
+        self._points_done = threading.Event()
         self._runners = {output: LatestWins(self._on_document) for output in outputs}
         self.status.busy = dict.fromkeys(outputs, ("", 0.0))
         watch = self.state.param.watch
@@ -71,7 +76,7 @@ class Session:
         else:
             self._document.add_next_tick_callback(lambda: _held(call))
 
-    def _submit(self, output: str, work: Callable, show: Callable) -> None:
+    def _submit(self, output: str, work: Callable, show: Callable, finish: Callable = lambda: None) -> None:
         self.status.set_error(output, "")
         self.status.set_busy(output, "", 0.0)
         self._runners[output].submit(
@@ -79,7 +84,7 @@ class Session:
             show,
             lambda sentence: self.status.set_error(output, sentence),
             lambda what, share: self.status.set_busy(output, what, share),
-            lambda: self.status.set_done(output),
+            lambda: (self.status.set_done(output), finish()),
         )
 
     def update_distributions(self) -> None:
@@ -95,10 +100,12 @@ class Session:
         name, layer, channel, bits = state.network, state.layer, state.channel, state.activation_bits
         configs = state.configs()
 
+        self._points_done.clear()
+
         def work(token: Token, emit: Callable) -> None:
             emit(pipeline.points(name, layer, channel, configs(bits), token=token))
 
-        self._submit("points", work, self.points.show)
+        self._submit("points", work, self.points.show, self._points_done.set)
 
     def update_images(self) -> None:
         state = self.state
@@ -108,12 +115,14 @@ class Session:
         weights = {b: b if not state.weight_bits else state.weight_bits for b in bits}
         names = REFERENCES | {b: _name(weights[b], b) for b in bits}
         configs = state.configs()
-        self.images.arrange(names, current)
 
         # What the sliders ask for comes first, then the comparison, then the rest.
         order = sorted(names, key=lambda key: key not in REFERENCES and key not in (current, *sides))
 
         def work(token: Token, emit: Callable) -> None:
+            self._points_done.wait(QUICK)
+            time.sleep(PAINT)
+            emit(("arrange", (names, current)))
             shown, waiting = {}, True
             for done, key in enumerate(order):
                 token.progress("Super-resolving", done / len(order))
@@ -131,7 +140,9 @@ class Session:
         self._submit("images", work, lambda result: self._show_image(*result))
 
     def _show_image(self, key, result) -> None:
-        if key == "compare":
+        if key == "arrange":
+            self.images.arrange(*result)
+        elif key == "compare":
             self.images.compare(*result)
         elif isinstance(result, str):
             self.images.tiles[key].say(result)

@@ -9,7 +9,7 @@ from bokeh.palettes import Inferno11
 from bokeh.plotting import figure
 
 from explorer.pipeline import Picture
-from explorer.views.style import decibel
+from explorer.views.style import LATE, decibel
 
 GRID = """
 :host {
@@ -72,6 +72,7 @@ class Tile:
 
     def __init__(self, name: str, x_range: Range1d, y_range: Range1d):
         self.canvas = Canvas(name, x_range, y_range)
+        self._shown: Picture | None = None
         self._name = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2))
         self._score = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2), min_height=20)
         self.panel = pn.Column(
@@ -88,23 +89,32 @@ class Tile:
         self._name.object = f"<div style='font-weight:{weight};font-size:13px'>{name}{mark}</div>"
 
     def show(self, picture: Picture) -> None:
-        self.canvas.draw(rgba(picture.rgb))
+        if picture is not self._shown:
+            self.canvas.draw(rgba(picture.rgb))
+            self._shown = picture
         score = (
             "ground truth" if picture.psnr is None else f"{decibel(picture.psnr)} · SSIM {picture.ssim:.3f}"
         )
         self._score.object = f"<div style='font-size:12px'>{score}</div>"
+
+    def wait(self) -> None:
+        """Take the old numbers away; say so if it takes long enough to be read."""
+        self._score.object = (
+            f"<style>{LATE}</style><div class='late' style='font-size:12px'>computing …</div>"
+        )
 
     def say(self, sentence: str) -> None:
         self._score.object = f"<div style='font-size:12px;opacity:.8'>{sentence}</div>"
 
 
 class ImagesView:
-    """`keys` names every picture that may be shown, in order; only those asked for are visible."""
+    """`keys` names every picture that may be shown, in order: a word, or the bits of a quantized one."""
 
     def __init__(self, keys: list):
         self.x_range, self.y_range = Range1d(0, 256), Range1d(0, 256)
         self.tiles = {key: Tile(f"picture {key}", self.x_range, self.y_range) for key in keys}
         self._size: tuple[int, int] | None = None
+        self._compared: tuple[Picture | None, Picture | None] = (None, None)
         self.left, self.right = (Canvas(side, self.x_range, self.y_range) for side in ("left", "right"))
         mapper = LinearColorMapper("Inferno256", low=0, high=DIFFERENCE_TOP)
         self.difference = Canvas("difference", self.x_range, self.y_range, mapper)
@@ -140,8 +150,13 @@ class ImagesView:
             tile.panel.visible = key in names
             if key in names:
                 tile.label(names[key], key == current)
+                if isinstance(key, int):
+                    tile.wait()
 
     def compare(self, left: Picture, right: Picture, difference: np.ndarray) -> None:
+        if left is self._compared[0] and right is self._compared[1]:
+            return
+        self._compared = (left, right)
         self.left.draw(rgba(left.rgb))
         self.right.draw(rgba(right.rgb))
         self.difference.draw(difference[::-1])

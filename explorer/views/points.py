@@ -14,10 +14,11 @@ class PointsView:
     """Histogram and staircase share the horizontal axis; facts and error bars stand beside."""
 
     def __init__(self):
+        self._data: Points | None = None
         self._bins = ColumnDataSource(dict(left=[], right=[], top=[]))
-        self._levels = ColumnDataSource(dict(x=[], height=[]))
+        self._levels = ColumnDataSource(dict(x=[], height=[], color=[]))
         self._candidates = ColumnDataSource(dict(x=[], y=[]))
-        self._stairs = ColumnDataSource(dict(x=[], y=[]))
+        self._stairs = ColumnDataSource(dict(x=[], y=[], color=[]))
         self._errors = ColumnDataSource(dict(bar=[], ratio=[], error=[], color=[]))
         self._axis = Range1d(-1, 1)
         self.figures = [self._histogram(), self._staircase(), self._error_bars()]
@@ -35,20 +36,17 @@ class PointsView:
         fig = plot("", "", "activations (log)", 230, x_range=self._axis, y_axis_type="log", name="histogram")
         fig.y_range = Range1d(0.5, 10)
         fig.quad("left", "right", "top", 0.5, source=self._bins, color=NEUTRAL, alpha=0.6, line_width=0)
-        fig.segment(
-            "x", 0.5, "x", "height", source=self._levels, color="#0072B2", line_width=1.5, name="levels"
-        )
-        fig.scatter("x", "height", source=self._levels, size=6, color="#0072B2", name="level heads")
+        fig.segment("x", 0.5, "x", "height", source=self._levels, color="color", line_width=1.5)
+        heads = fig.scatter("x", "height", source=self._levels, size=6, color="color")
         ticks = fig.scatter("x", "y", source=self._candidates, marker="dash", angle=np.pi / 2, size=9)
         ticks.glyph.line_color = NEUTRAL
-        fig.add_tools(
-            HoverTool(renderers=[fig.select_one({"name": "level heads"})], tooltips="point @x{0.[0000]}")
-        )
+        fig.add_tools(HoverTool(renderers=[heads], tooltips="point @x{0.[0000]}"))
         return fig
 
     def _staircase(self):
-        fig = plot("", "", "Q(x)", 200, x_range=self._axis, y_range=Range1d(-1, 1), name="staircase")
-        fig.line("x", "y", source=self._stairs, color="#0072B2", line_width=2, name="stairs")
+        title = "Staircase x → Q(x)"
+        fig = plot(title, "", "Q(x)", 200, x_range=self._axis, y_range=Range1d(-1, 1), name="staircase")
+        fig.multi_line("x", "y", source=self._stairs, color="color", line_width=2)
         return fig
 
     def _error_bars(self):
@@ -66,27 +64,23 @@ class PointsView:
         return fig
 
     def show(self, data: Points) -> None:
-        color = METHOD_COLORS[data.method]
         histogram, staircase, bars = self.figures
-        top = max(10.0, float(data.counts.max()) * 2)
-        shown = data.counts > 0
-        self._bins.data = dict(
-            left=data.edges[:-1][shown], right=data.edges[1:][shown], top=data.counts[shown]
-        )
-        self._levels.data = dict(x=data.levels, height=np.full(len(data.levels), top / 1.5))
-        self._candidates.data = dict(x=data.candidates, y=np.full(len(data.candidates), 0.7))
+        color, top = METHOD_COLORS[data.method], max(10.0, float(data.counts.max()) * 2)
+        if self._data is None or not np.array_equal(data.counts, self._data.counts):
+            shown = data.counts > 0
+            left, right = data.edges[:-1][shown], data.edges[1:][shown]
+            self._bins.data = dict(left=left, right=right, top=data.counts[shown])
+        if self._data is None or not np.array_equal(data.candidates, self._data.candidates):
+            self._candidates.data = dict(x=data.candidates, y=np.full(len(data.candidates), 0.7))
+        self._data = data
+        n = len(data.levels)
+        self._levels.data = dict(x=data.levels, height=np.full(n, top / 1.5), color=[color] * n)
         x, y = _stairs(data)
-        self._stairs.data = dict(x=x, y=y)
-        for name in ("levels", "level heads"):
-            glyph = histogram.select_one({"name": name}).glyph
-            glyph.line_color = color
-        histogram.select_one({"name": "level heads"}).glyph.fill_color = color
-        staircase.select_one({"name": "stairs"}).glyph.line_color = color
+        self._stairs.data = dict(x=[x], y=[y], color=[color])
         self._axis.update(start=float(data.edges[0]), end=float(data.edges[-1]))
         histogram.y_range.update(start=0.5, end=top)
         staircase.y_range.update(start=float(data.edges[0]), end=float(data.edges[-1]))
-        histogram.title.text = f"Channel {data.channel}: histogram and the {len(data.levels)} points"
-        staircase.title.text = "Staircase x → Q(x)"
+        histogram.title.text = f"Channel {data.channel}: histogram and the {n} points"
         staircase.xaxis.axis_label = data.unit
         self._show_errors(data)
         self.facts.object = _facts(data)

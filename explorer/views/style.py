@@ -14,6 +14,8 @@ SELECTOR_COLORS = {"exact": "#009E73", "kmeans": "#CC79A7", "greedy": "#56B4E9"}
 NEUTRAL = "#8A9199"
 ACCENT = "#E3342F"
 PALETTE = "Viridis256"
+# For what is worth showing only if it stays: appears after a moment.
+LATE = "@keyframes appear { from { opacity: 0; } } .late { animation: appear 0s 0.3s backwards; }"
 
 
 def columns(widths: str, *content) -> pn.Column:

@@ -182,7 +182,7 @@ def test_junk_in_the_url_leaves_the_defaults(explorer):
 
 def test_too_small_a_set_is_said_in_a_sentence(explorer):
     explorer.open("?words=1&terms=3")
-    assert explorer.count("4 bits need 16 points but the universal set of 1 words and 3 terms has 5")
+    assert explorer.count("4 bits need 16 points but the universal set of words=1, terms=3 has 5")
     assert explorer.count(r"\d\d\.\d\d dB · SSIM") >= 3, "the pictures that need fewer points are still shown"
 
 

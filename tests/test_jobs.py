@@ -1,0 +1,142 @@
+import threading
+import time
+
+import pytest
+
+from explorer.jobs import Cancelled, LatestWins, Token, shared
+
+
+def wait_for(condition, timeout=10.0):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_equal_questions_are_computed_once():
+    calls = []
+
+    @shared(10)
+    def slow(x, token):
+        calls.append(x)
+        time.sleep(0.1)
+        return x * 2
+
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(slow(3))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [6] * 5
+    assert slow(3) == 6
+    assert calls == [3]
+
+
+def test_cache_is_bounded_by_size_and_skips_what_is_too_large():
+    calls = []
+
+    @shared(10, size=len)
+    def text(n, token):
+        calls.append(n)
+        return "x" * n
+
+    for n in (6, 6, 4, 7, 6, 11, 11):
+        assert len(text(n)) == n
+    assert calls == [6, 4, 7, 6, 11, 11]
+
+
+def test_errors_reach_every_waiter_and_are_not_cached():
+    calls = []
+
+    @shared(10)
+    def fails(token):
+        calls.append(1)
+        time.sleep(0.05)
+        raise ValueError("no")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no"):
+            fails()
+    assert len(calls) == 2
+
+
+def test_a_shared_computation_goes_on_while_one_still_waits():
+    started, release = threading.Event(), threading.Event()
+
+    @shared(10)
+    def work(token):
+        started.set()
+        release.wait(10)
+        token.check()
+        return "done"
+
+    leaver, stayer, answers = Token(), Token(), []
+    first = threading.Thread(target=lambda: answers.append(work(token=leaver)))
+    first.start()
+    started.wait(10)
+    second = threading.Thread(target=lambda: answers.append(work(token=stayer)))
+    second.start()
+    time.sleep(0.05)
+    leaver.cancelled = True
+    release.set()
+    first.join()
+    second.join()
+    assert answers == ["done", "done"]
+
+
+def test_a_computation_that_nobody_wants_stops():
+    @shared(10)
+    def work(token):
+        while True:
+            token.progress("working", 0.5)
+            time.sleep(0.005)
+
+    token, stopped = Token(), threading.Event()
+
+    def run():
+        with pytest.raises(Cancelled):
+            work(token=token)
+        stopped.set()
+
+    threading.Thread(target=run).start()
+    time.sleep(0.05)
+    token.cancelled = True
+    assert stopped.wait(10)
+
+
+def test_the_latest_request_wins():
+    runner, shown = LatestWins(lambda call: call()), []
+
+    def work(value):
+        def run(token, emit):
+            for _ in range(10):
+                time.sleep(0.01)
+                token.check()
+            emit(value)
+
+        return run
+
+    done = threading.Event()
+    for value in range(5):
+        runner.submit(work(value), shown.append, shown.append, lambda *_: None, done.set)
+    assert done.wait(10)
+    assert shown == [4]
+
+
+def test_errors_become_sentences(caplog):
+    runner, said = LatestWins(lambda call: call()), []
+
+    def raises(error):
+        def run(token, emit):
+            raise error
+
+        return run
+
+    runner.submit(raises(ValueError("take more words")), print, said.append, print)
+    wait_for(lambda: len(said) == 1)
+    runner.submit(raises(KeyError("secret")), print, said.append, print)
+    wait_for(lambda: len(said) == 2)
+    assert said[0] == "take more words"
+    assert "secret" not in said[1]
+    assert "secret" in caplog.text

@@ -1,0 +1,47 @@
+import pytest
+
+from core import UniversalSet
+from explorer.state import NETWORKS, SAME, ExplorerState, layer_channels
+
+pytestmark = pytest.mark.skipif(not NETWORKS, reason="no network is bundled")
+
+
+def test_layers_and_channels_follow_the_network():
+    state = ExplorerState()
+    names = list(layer_channels(state.network))
+    assert state.param.layer.objects == names
+    assert state.layer == names[0]
+    assert state.param.channel.bounds == (0, layer_channels(state.network)[state.layer] - 1)
+
+
+def test_configurations_are_as_chosen_at_the_time():
+    state = ExplorerState(words=3, selector="kmeans", weight_bits=8)
+    configs = state.configs()
+    state.words, state.method = 5, "minmax"
+    made = configs(3)
+    assert (made.method, made.activation_bits, made.weight_bits) == ("dfsq", 3, 8)
+    assert (made.universal_set, made.selector) == (UniversalSet(3, 4), "kmeans")
+
+
+def test_weights_take_the_activations_bits_by_default():
+    state = ExplorerState()
+    assert state.weight_bits == SAME
+    assert state.configs()(5).weight_bits == 5
+
+
+def test_the_same_static_configuration_for_every_universal_set():
+    one, two = ExplorerState(method="minmax"), ExplorerState(method="minmax", words=2, selector="greedy")
+    assert one.configs()(4) == two.configs()(4)
+
+
+def test_too_small_a_set_says_so():
+    state = ExplorerState(words=1, terms=3)
+    with pytest.raises(ValueError, match=r"4 bits need 16 points .* has 5"):
+        state.configs()(4)
+
+
+def test_pictures_that_are_compared_are_also_computed():
+    state = ExplorerState(activation_bits=5, compared_bits=[2], left="7", right="slider")
+    assert state.shown_bits() == [2, 5, 7]
+    assert state.picture_key("left") == 7
+    assert state.picture_key("right") == 5
