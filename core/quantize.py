@@ -51,10 +51,10 @@ class QuantConfig:
             raise ValueError(f"universal_set must be a UniversalSet, got {type(self.universal_set).__name__}")
         needed = 2**self.activation_bits if self.activation_bits != FLOAT else 0
         if self.method == "dfsq" and needed > len(self.universal_set):
-            chosen = self.universal_set
+            words, terms, size = self.universal_set.words, self.universal_set.terms, len(self.universal_set)
             raise ValueError(
-                f"{self.activation_bits} bits need {needed} points but the universal set of "
-                f"words={chosen.words}, terms={chosen.terms} has {len(chosen)}; take more words or terms, or fewer bits"
+                f"{self.activation_bits} bits need {needed} points but the universal set of words={words}, "
+                f"terms={terms} has {size}; take more words or terms, or fewer bits"
             )
 
     def __str__(self) -> str:

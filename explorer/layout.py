@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import panel as pn
 from panel.theme.fast import Fast
 
@@ -48,8 +50,8 @@ DRAWER = """
 }
 """
 TOGGLE = dict(
-    button_type="primary",
-    button_style="outline",
+    color="primary",
+    variant="outline",
     stylesheets=[".bk-btn.bk-active { color: white !important; }"],
 )
 SECTION = """
@@ -86,7 +88,9 @@ def page() -> pn.template.FastListTemplate:
         raw_css=[DRAWER],
         busy_indicator=None,
     )
-    pn.state.onload(session.start)
+    # Weakly: a visitor who never opens the websocket would otherwise stay for good.
+    start = weakref.WeakMethod(session.start)
+    pn.state.onload(lambda: (call := start()) and call())
     return template
 
 
@@ -114,33 +118,33 @@ def controls(session: Session) -> list:
 
     def buttons(parameter, **options):
         return pn.Column(
-            html(f"<label>{options.pop('name')}</label>", margin=(3, 8, 0, 8)),
+            html(f"<label>{options.pop('label')}</label>", margin=(3, 8, 0, 8)),
             pn.widgets.RadioButtonGroup.from_param(parameter, **TOGGLE, **wide, **options),
             margin=0,
             sizing_mode="stretch_width",
         )
 
-    channel = pn.widgets.IntSlider.from_param(p.channel, name="Channel", **wide)
+    channel = pn.widgets.IntSlider.from_param(p.channel, label="Channel", **wide)
     subset = pn.Column(
         pn.Row(
-            pn.widgets.IntSlider.from_param(p.words, name="Words", **wide),
-            pn.widgets.IntSlider.from_param(p.terms, name="Terms", **wide),
+            pn.widgets.IntSlider.from_param(p.words, label="Words", **wide),
+            pn.widgets.IntSlider.from_param(p.terms, label="Terms", **wide),
         ),
         html(pn.bind(set_size, p.words, p.terms), margin=(0, 8)),
-        buttons(p.selector, name="Selector"),
+        buttons(p.selector, label="Selector"),
         visible=p.method.rx() == "dfsq",
         margin=0,
         sizing_mode="stretch_width",
     )
     return [
-        pn.widgets.Select.from_param(p.network, name="Network", **wide),
-        pn.widgets.Select.from_param(p.image, name="Image", **wide),
-        buttons(p.region, name="Region", options={"Centre 128×128 LR": "centre", "Whole image": "whole"}),
-        pn.widgets.IntSlider.from_param(p.activation_bits, name="Activation bits", **wide),
-        pn.widgets.Select.from_param(p.weight_bits, name="Weight bits", options=WEIGHT_NAMES, **wide),
-        buttons(p.method, name="Method"),
+        pn.widgets.Select.from_param(p.network, label="Network", **wide),
+        pn.widgets.Select.from_param(p.image, label="Image", **wide),
+        buttons(p.region, label="Region", options={"Centre 128×128 LR": "centre", "Whole image": "whole"}),
+        pn.widgets.IntSlider.from_param(p.activation_bits, label="Activation bits", **wide),
+        pn.widgets.Select.from_param(p.weight_bits, label="Weight bits", options=WEIGHT_NAMES, **wide),
+        buttons(p.method, label="Method"),
         subset,
-        pn.widgets.Select.from_param(p.layer, name="Layer", **wide),
+        pn.widgets.Select.from_param(p.layer, label="Layer", **wide),
         channel,
         pn.Column(
             html("<label>Bit-widths compared</label>", margin=(3, 8, 0, 8)),
@@ -169,17 +173,17 @@ def main(session: Session) -> pn.Column:
         return "".join(f"<div class='error'>{sentence}</div>" for sentence in dict.fromkeys(found.values()))
 
     images = session.images
-    reset = pn.widgets.Button(name="Reset zoom", margin=(18, 8, 0, 8))
+    reset = pn.widgets.Button(label="Reset zoom", margin=(18, 8, 0, 8))
     reset.on_click(lambda _: images.reset_zoom())
     side = dict(options=PICTURE_NAMES, width=130, margin=(0, 8))
     compare = columns(
         "minmax(0, 1fr) minmax(0, 1fr)",
         pn.Column(
             pn.FlexBox(
-                pn.widgets.Select.from_param(p.left, name="Left", **side),
-                pn.widgets.Select.from_param(p.right, name="Right", **side),
+                pn.widgets.Select.from_param(p.left, label="Left", **side),
+                pn.widgets.Select.from_param(p.right, label="Right", **side),
                 pn.widgets.IntSlider.from_param(
-                    images.swipe.param.value, name="Divider (%)", start=0, end=100, width=110, margin=(0, 8)
+                    images.swipe.param.value, label="Divider (%)", start=0, end=100, width=110, margin=(0, 8)
                 ),
                 reset,
                 margin=0,

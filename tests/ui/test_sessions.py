@@ -24,8 +24,8 @@ def test_closed_sessions_are_freed():
         port=port,
         show=False,
         threaded=True,
-        unused_session_lifetime=100,
-        check_unused_sessions=100,
+        unused_session_lifetime_milliseconds=100,
+        check_unused_sessions_milliseconds=100,
     )
     try:
         for _ in range(4):
