@@ -13,7 +13,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app test lint check format lock clean browser
+.PHONY: help app test lint check screenshots format lock clean browser
 
 help:
 	@echo "make app      install into .venv (first run only) and serve the explorer"
@@ -22,6 +22,7 @@ help:
 	@echo "              ARGS='-k moments'   further arguments for pytest"
 	@echo "make lint     ruff format --check and ruff check, notebooks too"
 	@echo "make check    lint and test: what a change must pass"
+	@echo "make screenshots  pictures of the dashboard, light and dark, desktop and phone, in screenshots/"
 	@echo "make format   format and fix what ruff can fix"
 	@echo "make lock     write requirements.lock anew from pyproject.toml, newest versions that fit"
 	@echo "make clean    remove .venv and caches"
@@ -48,6 +49,9 @@ lint: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff check .
 
 check: lint test
+
+screenshots: .venv/test.stamp browser
+	PYTHONPATH=tests $(VENV_PYTHON) tests/screenshots.py
 
 format: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff check --fix .

@@ -10,7 +10,7 @@ from panel.theme.fast import Fast
 from core import UniversalSet
 from core.quantize import FLOAT
 from explorer.session import Session, protocol
-from explorer.state import BITS, SAME, SLIDER, ExplorerState
+from explorer.state import BITS, NETWORKS, SAME, SLIDER, ExplorerState
 from explorer.views.images import DIFFERENCE_SCALE
 from explorer.views.style import LATE, columns
 
@@ -64,6 +64,7 @@ URL_FIELDS = [name for name in ExplorerState.param if name != "name"]
 PICTURE_NAMES = {"HR": "hr", "Bicubic": "bicubic", "Float": "float", "Sliders' bits": SLIDER} | {
     f"{bits} bits": str(bits) for bits in BITS
 }
+NETWORK_NAMES = {f"{name.upper()} ×{scale}": key for key, (name, scale) in NETWORKS.items()}
 WEIGHT_NAMES = {"as activations": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}
 
 
@@ -137,7 +138,7 @@ def controls(session: Session) -> list:
         sizing_mode="stretch_width",
     )
     return [
-        pn.widgets.Select.from_param(p.network, label="Network", **wide),
+        pn.widgets.Select.from_param(p.network, label="Network", options=NETWORK_NAMES, **wide),
         pn.widgets.Select.from_param(p.image, label="Image", **wide),
         buttons(p.region, label="Region", options={"Centre 128×128 LR": "centre", "Whole image": "whole"}),
         pn.widgets.IntSlider.from_param(p.activation_bits, label="Activation bits", **wide),

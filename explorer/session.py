@@ -47,7 +47,7 @@ class Session:
         self.distributions = DistributionsView(lambda channel: self.state.param.update(channel=channel))
         self.points = PointsView()
         self.images = ImagesView([*REFERENCES, *BITS])
-        self._document, self.location = pn.state.curdoc, pn.state.location
+        self._document = pn.state.curdoc
         outputs = ("distributions", "points", "images")
         self._points_done = threading.Event()
         self._runners = {output: LatestWins(self._on_document) for output in outputs}
@@ -69,11 +69,6 @@ class Session:
     def _leave(self, context) -> None:
         for runner in self._runners.values():
             runner.cancel()
-        # Panel keeps the page's location while its document lives. The location knows the state, and
-        # without these two lines the state would keep the document alive.
-        self._document = None
-        if self.location:
-            self.location.unsync(self.state)
 
     def _on_document(self, call: Callable[[], None]) -> None:
         if self._document is None:

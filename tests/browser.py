@@ -1,5 +1,6 @@
 """Fixtures for tests in a real browser: a server of our own, and pages that must not complain."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -54,11 +55,10 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """Address of a dashboard served for this run."""
+@contextlib.contextmanager
+def serve(log: Path):
+    """Serve the dashboard while the context is open; its address."""
     port = free_port()
-    log = tmp_path_factory.mktemp("server") / "log"
     command = [sys.executable, "-m", "panel", "serve", "explorer/app.py", "--port", str(port), "--warm"]
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
@@ -72,11 +72,19 @@ def server(tmp_path_factory):
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.25)
         else:
-            pytest.fail(f"the server did not start:\n{log.read_text()}")
+            raise TimeoutError(f"the server did not start:\n{log.read_text()}")
         yield url
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Address of a dashboard served for this run, whose log must hold no traceback."""
+    log = tmp_path_factory.mktemp("server") / "log"
+    with serve(log) as url:
+        yield url
     assert "Traceback" not in log.read_text(), log.read_text()
 
 

@@ -111,11 +111,11 @@ def test_image_and_region(explorer):
 
 def test_network(explorer):
     explorer.open()
-    if explorer.page.locator("select option", has_text="edsr_x4").count() == 0:
+    if explorer.page.locator("select option", has_text="EDSR ×4").count() == 0:
         pytest.skip("only one network is bundled")
     names = ("heat map", "histogram", "picture float")
     before = explorer.signature(*names)
-    explorer.choose("Network", "edsr_x4")
+    explorer.choose("Network", "EDSR ×4")
     explorer.after_change(names, before)
     assert explorer.figure("picture float")["data"][0]["dw"] == [512]
 
