@@ -94,9 +94,10 @@ class SubsetObserver:
         n_points, candidates = 2**bits, self.universal_set.points
         if selector != "exact":
             return select_points(self.moments, candidates, n_points, selector=selector, seed=seed)
-        if self._exact is None or self._exact.max_points < n_points:
-            self._exact = ExactSelection(prepare(self.moments, candidates, n_points), n_points)
-        return self._exact.points(n_points)
+        held = self._exact  # a local name, as another thread may put a smaller one in its place
+        if held is None or held.max_points < n_points:
+            held = self._exact = ExactSelection(prepare(self.moments, candidates, n_points), n_points)
+        return held.points(n_points)
 
     def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
         bits = config.activation_bits

@@ -33,10 +33,10 @@ def evaluate(model: nn.Module, pairs: Iterable[Pair], scale: int) -> Evaluation:
     rows = []
     for name, lr, hr in pairs:
         sr = round_8bit(super_resolve(model, lr))
-        if sr.shape[-2:] != hr.shape[-2:]:
+        if sr.shape[-2:] != hr.shape[-2:] or hr.shape[-2] != scale * lr.shape[-2]:
             raise ValueError(
-                f"{name}: SR is {tuple(sr.shape[-2:])} but HR is {tuple(hr.shape[-2:])}; "
-                f"the model does not scale by {scale}"
+                f"{name}: LR {tuple(lr.shape[-2:])}, SR {tuple(sr.shape[-2:])}, HR {tuple(hr.shape[-2:])} "
+                f"pixels: not all at scale {scale}"
             )
         hr = hr.to(sr.device)
         row = {"psnr": psnr_y(sr, hr, border=scale), "ssim": ssim_y(sr, hr, border=scale)}
@@ -122,9 +122,10 @@ class _Reach(TorchFunctionMode):
 
 @torch.no_grad()
 def receptive_radius(model: nn.Module) -> int:
-    """How far, in LR pixels, an output pixel looks: the sum over the convs that run, an upper bound.
+    """How far, in LR pixels, an output pixel looks: the sum over the convs that run.
 
-    Shared convs count at every call. Convs after an upsampling are counted as if before it.
+    An upper bound for networks that keep or raise the resolution: shared convs count at every call, convs
+    after an upsampling as if before it. Strides, pooling and means over the whole image are not seen.
     """
     parameter = next((p for p in model.parameters()), torch.zeros(()))
     with _eval_mode(model), _Reach() as reach:

@@ -26,7 +26,7 @@ class Pair(NamedTuple):
 
 
 def check_images(images: torch.Tensor, what: str = "images") -> torch.Tensor:
-    """Return `images` if it is a float (N, 3, H, W) tensor of finite values, else raise ValueError."""
+    """Return `images` if it is a float (N, 3, H, W) tensor of about [0, 1], else raise ValueError."""
     if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[1] != 3:
         came = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
         raise ValueError(f"{what} must be a tensor of shape (N, 3, H, W), got {came}")
@@ -36,6 +36,10 @@ def check_images(images: torch.Tensor, what: str = "images") -> torch.Tensor:
         raise ValueError(f"{what} must not be empty, got shape {tuple(images.shape)}")
     if not torch.isfinite(images).all():
         raise ValueError(f"{what} must be finite, got NaN or infinity")
+    if images.abs().max() > 16:  # an SR may overshoot [0, 1], but not like this
+        raise ValueError(
+            f"{what} must lie in [0, 1], got values up to {images.abs().max():.4g}; divide by 255"
+        )
     return images
 
 
@@ -151,7 +155,6 @@ def demo_names() -> list[str]:
     return list(_DEMO)
 
 
-@functools.lru_cache(maxsize=16)
 def demo_image(name: str) -> torch.Tensor:
     """A packaged photograph as (1, 3, H, W), both sides cropped to multiples of 12."""
     if name not in _DEMO:

@@ -35,8 +35,13 @@ def nearest_points(
 
     mean, scale: of x's rank, broadcast over all dims but the first and the channels. levels (C or 1, k):
     the points. codes (C or 1, cells) uint8: which of them is nearest to each half-grid cell (low, high] of
-    [-1, 1].
+    [-1, 1]. ValueError if x has another number of channels.
     """
+    n_channels = x.shape[channel_dim]
+    if len(codes) not in (1, n_channels):
+        raise ValueError(
+            f"the points are for {len(codes)} channels, the input {tuple(x.shape)} has {n_channels}"
+        )
     return _NearestPoints.apply(x, mean, scale, codes, levels, channel_dim)
 
 

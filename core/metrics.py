@@ -7,16 +7,16 @@ import math
 import torch
 import torch.nn.functional as F
 
-from core.images import luma, round_8bit
+from core.images import check_images, luma, round_8bit
 
 
 def _cropped_luma(sr: torch.Tensor, hr: torch.Tensor, border: int) -> tuple[torch.Tensor, torch.Tensor]:
     if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3:
         raise ValueError(f"sr and hr must both be (N, 3, H, W), got {tuple(sr.shape)} and {tuple(hr.shape)}")
-    if border < 0 or min(sr.shape[-2:]) <= 2 * border:
+    for images, what in ((sr, "sr"), (hr, "hr")):
+        check_images(images, what)
+    if not isinstance(border, int) or border < 0 or min(sr.shape[-2:]) <= 2 * border:
         raise ValueError(f"border {border} does not fit images of {tuple(sr.shape[-2:])} pixels")
-    if not (torch.isfinite(sr).all() and torch.isfinite(hr).all()):
-        raise ValueError("sr and hr must be finite, got NaN or infinity")
     height, width = sr.shape[-2] - border, sr.shape[-1] - border
     crop = (..., slice(border, height), slice(border, width))
     return luma(round_8bit(sr))[crop], luma(round_8bit(hr))[crop]

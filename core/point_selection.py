@@ -83,11 +83,11 @@ class ExactSelection:
         )
 
     def sse(self, n_points: int) -> np.ndarray:
+        self._check(n_points)
         return self._sse[:, n_points - 1].clip(0)
 
     def points(self, n_points: int) -> np.ndarray:
-        if not 1 <= n_points <= self.max_points:
-            raise ValueError(f"n_points must be from 1 to {self.max_points}, got {n_points}")
+        self._check(n_points)
         chosen = np.empty((len(self._last), n_points), np.int64)
         rows = np.arange(len(chosen))
         node = self._last[:, n_points - 1]
@@ -95,6 +95,10 @@ class ExactSelection:
             chosen[:, t] = node
             node = self._previous[rows, t, node]
         return self.candidates[chosen]
+
+    def _check(self, n_points: int) -> None:
+        if not 1 <= n_points <= self.max_points:
+            raise ValueError(f"n_points must be from 1 to {self.max_points}, got {n_points}")
 
 
 def exact(data: Data, n_points: int, seed: int) -> np.ndarray:

@@ -45,8 +45,10 @@ class QuantConfig:
             raise ValueError(f"no selector {self.selector!r}; there are {', '.join(SELECTORS)}")
         for name in ("activation_bits", "weight_bits"):
             bits = getattr(self, name)
-            if isinstance(bits, bool) or bits not in BITS:
+            if not isinstance(bits, int) or isinstance(bits, bool) or bits not in BITS:
                 raise ValueError(f"{name} must be 2 to 8, or 32 for float, got {bits!r}")
+        if not isinstance(self.seed, int):
+            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
         if not isinstance(self.universal_set, UniversalSet):
             raise ValueError(f"universal_set must be a UniversalSet, got {type(self.universal_set).__name__}")
         needed = 2**self.activation_bits if self.activation_bits != FLOAT else 0

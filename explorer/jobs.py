@@ -16,7 +16,8 @@ from typing import Any
 import cachetools
 
 log = logging.getLogger(__name__)
-_pool = ThreadPoolExecutor(4, thread_name_prefix="explorer")
+# Quick answers do not queue behind slow ones.
+QUICK, SLOW = (ThreadPoolExecutor(4, thread_name_prefix=f"explorer-{kind}") for kind in ("quick", "slow"))
 
 
 class Cancelled(Exception):
@@ -26,9 +27,16 @@ class Cancelled(Exception):
 class Token:
     """Tells a job whether it is still wanted, and the page how far it is."""
 
-    def __init__(self, on_progress: Callable[[str, float], None] = lambda what, share: None):
-        self.cancelled = False
-        self._on_progress = on_progress
+    def __init__(self, tell: Callable[[str, float], None] = lambda what, share: None):
+        self._cancelled = False
+        self.tell = tell
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled
+
+    def cancel(self) -> None:
+        self._cancelled = True
 
     def check(self) -> None:
         if self.cancelled:
@@ -37,28 +45,27 @@ class Token:
     def progress(self, what: str, share: float) -> None:
         """Report the share done, 0 to 1, of what is being done; raises Cancelled as `check` does."""
         self.check()
-        self._on_progress(what, share)
+        self.tell(what, share)
 
 
 class _Flight(Token):
-    """A computation under way, wanted while one of its tokens is."""
+    """A computation under way, wanted while one of the tokens on board is; it tells all of them."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__(self._tell_all)
         self.tokens: list[Token] = []
         self.landed = threading.Event()
         self.value: Any = None
         self.error: BaseException | None = None
 
-    def check(self) -> None:
-        if all(token.cancelled for token in self.tokens):
-            raise Cancelled
+    @property
+    def cancelled(self) -> bool:
+        return all(token.cancelled for token in self.tokens)
 
-    def progress(self, what: str, share: float) -> None:
-        self.check()
+    def _tell_all(self, what: str, share: float) -> None:
         for token in self.tokens:
             if not token.cancelled:
-                token._on_progress(what, share)
+                token.tell(what, share)
 
 
 def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1):
@@ -123,8 +130,8 @@ class LatestWins:
     `on_document` schedules a call on the session's document; every callback goes through it.
     """
 
-    def __init__(self, on_document: Callable[[Callable[[], None]], None]):
-        self._on_document = on_document
+    def __init__(self, on_document: Callable[[Callable[[], None]], None], pool: ThreadPoolExecutor = QUICK):
+        self._on_document, self._pool = on_document, pool
         self._token = Token()
 
     def submit(
@@ -155,10 +162,10 @@ class LatestWins:
                 self._deliver(token, fail, "This could not be computed; the server's log says why.")
             self._deliver(token, finish)
 
-        _pool.submit(run)
+        self._pool.submit(run)
 
     def cancel(self) -> None:
-        self._token.cancelled = True
+        self._token.cancel()
 
     def _deliver(self, token: Token, callback: Callable, *args) -> None:
         def if_current() -> None:

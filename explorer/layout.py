@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
+from html import escape
 
 import panel as pn
 from panel.theme.fast import Fast
@@ -74,9 +76,10 @@ Fast._resources.pop("font", None)
 
 def page() -> pn.template.FastListTemplate:
     """The whole page of a new visitor."""
-    session = Session()
+    state = ExplorerState()
     if pn.state.location:
-        _restore(session.state)
+        _restore(state)
+    session = Session(state)
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",
         sidebar=controls(session),
@@ -98,8 +101,13 @@ def page() -> pn.template.FastListTemplate:
 def _restore(state: ExplorerState) -> None:
     """Take the choices from the URL and keep them there; what is not valid leaves the default."""
     query = pn.state.location.query_params
-    if query.get("network") in state.param.network.objects:
-        state.network = query["network"]  # first: it decides which layers there are
+    # The network decides which layers there are, the layer which channels.
+    first = ["network", "layer"]
+    for name in first + [name for name in URL_FIELDS if name not in first]:
+        if name in query:
+            # One by one, so that a bad value takes no other with it.
+            with contextlib.suppress(ValueError, TypeError):
+                setattr(state, name, query[name])
     pn.state.location.sync(state, URL_FIELDS)
 
 
@@ -171,7 +179,9 @@ def main(session: Session) -> pn.Column:
         return f"<div class='progress'><div class='bar' style='width:{100 * share:.0f}%'></div>{label}</div>"
 
     def errors(found: dict) -> str:
-        return "".join(f"<div class='error'>{sentence}</div>" for sentence in dict.fromkeys(found.values()))
+        return "".join(
+            f"<div class='error'>{escape(sentence)}</div>" for sentence in dict.fromkeys(found.values())
+        )
 
     images = session.images
     reset = pn.widgets.Button(label="Reset zoom", margin=(18, 8, 0, 8))
@@ -183,9 +193,7 @@ def main(session: Session) -> pn.Column:
             pn.FlexBox(
                 pn.widgets.Select.from_param(p.left, label="Left", **side),
                 pn.widgets.Select.from_param(p.right, label="Right", **side),
-                pn.widgets.IntSlider.from_param(
-                    images.swipe.param.value, label="Divider (%)", start=0, end=100, width=110, margin=(0, 8)
-                ),
+                images.divider,
                 reset,
                 margin=0,
                 min_height=60,

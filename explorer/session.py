@@ -10,14 +10,14 @@ import panel as pn
 import param
 
 from explorer import pipeline
-from explorer.jobs import LatestWins, Token
+from explorer.jobs import QUICK, SLOW, LatestWins, Token
 from explorer.state import BITS, NETWORKS, ExplorerState
 from explorer.views.distributions import DistributionsView
 from explorer.views.images import ImagesView
 from explorer.views.points import PointsView
 
 QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
-QUICK = 0.25  # seconds that pictures give way to points, which take less
+PATIENCE = 0.25  # seconds that pictures give way to points, which take less
 PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
 REFERENCES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
 
@@ -42,15 +42,17 @@ class Status(param.Parameterized):
 class Session:
     """Binds state to views: a choice starts the jobs of the outputs that depend on it."""
 
-    def __init__(self):
-        self.state, self.status = ExplorerState(), Status()
+    def __init__(self, state: ExplorerState):
+        self.state, self.status = state, Status()
         self.distributions = DistributionsView(lambda channel: self.state.param.update(channel=channel))
         self.points = PointsView()
         self.images = ImagesView([*REFERENCES, *BITS])
         self._document = pn.state.curdoc
         outputs = ("distributions", "points", "images")
         self._points_done = threading.Event()
-        self._runners = {output: LatestWins(self._on_document) for output in outputs}
+        self._runners = {
+            output: LatestWins(self._on_document, SLOW if output == "images" else QUICK) for output in outputs
+        }
         self.status.busy = dict.fromkeys(outputs, ("", 0.0))
         watch = self.state.param.watch
         watch(lambda *_: self.update_distributions(), ["network", "layer", "channel"])
@@ -61,7 +63,7 @@ class Session:
             pn.state.on_session_destroyed(self._leave)
 
     def start(self) -> None:
-        """Compute everything once the page is drawn."""
+        """Compute everything, while the page is still on its way to the browser."""
         self.update_distributions()
         self.update_points()
         self.update_images()
@@ -74,15 +76,22 @@ class Session:
         if self._document is None:
             call()
         else:
-            self._document.add_next_tick_callback(lambda: _held(call))
+            self._document.add_next_tick_callback(call)
 
-    def _submit(self, output: str, work: Callable, show: Callable, finish: Callable = lambda: None) -> None:
+    def _submit(
+        self,
+        output: str,
+        work: Callable,
+        show: Callable,
+        clear: Callable = lambda: None,
+        finish: Callable = lambda: None,
+    ) -> None:
         self.status.set_error(output, "")
         self.status.set_busy(output, "", 0.0)
         self._runners[output].submit(
             work,
             show,
-            lambda sentence: self.status.set_error(output, sentence),
+            lambda sentence: (self.status.set_error(output, sentence), clear()),
             lambda what, share: self.status.set_busy(output, what, share),
             lambda: (self.status.set_done(output), finish()),
         )
@@ -105,7 +114,7 @@ class Session:
         def work(token: Token, emit: Callable) -> None:
             emit(pipeline.points(name, layer, channel, configs(bits), token=token))
 
-        self._submit("points", work, self.points.show, self._points_done.set)
+        self._submit("points", work, self.points.show, self.points.clear, self._points_done.set)
 
     def update_images(self) -> None:
         state = self.state
@@ -120,8 +129,9 @@ class Session:
         order = sorted(names, key=lambda key: key not in REFERENCES and key not in (current, *sides))
 
         def work(token: Token, emit: Callable) -> None:
-            self._points_done.wait(QUICK)
-            time.sleep(PAINT)
+            if not self._points_done.is_set():
+                self._points_done.wait(PATIENCE)
+                time.sleep(PAINT)
             emit(("arrange", (names, current)))
             shown, waiting = {}, True
             for done, key in enumerate(order):
@@ -136,12 +146,16 @@ class Session:
                     waiting = False
                     pictures = [shown[side] for side in sides]
                     emit(("compare", (*pictures, pipeline.difference(*pictures))))
+            if waiting:
+                emit(("compare", None))
 
         self._submit("images", work, lambda result: self._show_image(*result))
 
     def _show_image(self, key, result) -> None:
         if key == "arrange":
             self.images.arrange(*result)
+        elif key == "compare" and result is None:
+            self.images.clear_comparison()
         elif key == "compare":
             self.images.compare(*result)
         elif isinstance(result, str):
@@ -155,11 +169,6 @@ def _name(weight_bits: int, activation_bits: int) -> str:
     return f"W{weight_bits}A{activation_bits}"
 
 
-def _held(call: Callable[[], None]) -> None:
-    with pn.io.hold():
-        call()
-
-
 def protocol(state: ExplorerState) -> str:
     """What the pictures and numbers on the page stand for, in one paragraph."""
     _, scale = NETWORKS[state.network]
@@ -171,8 +180,9 @@ def protocol(state: ExplorerState) -> str:
         else ""
     )
     return (
-        "Quantized: the two convs of every residual block; head, tail and upsampler stay float. "
-        f"Calibration: {pipeline.PATCHES} random {size}×{size} LR patches of the packaged photographs. "
+        "Quantized: the two convs of every residual block; everything else stays float. "
+        f"Calibration: {pipeline.PATCHES} random {size}×{size} LR patches of the packaged photographs, the "
+        "one shown among them. "
         f"Weights: min–max per output channel. PSNR and SSIM: luma, {scale} pixels of border cropped, 8 "
         f"bits; LR is the bicubic reduction of the photograph.{dynamic}"
     )

@@ -59,7 +59,9 @@ def free_port() -> int:
 def serve(log: Path):
     """Serve the dashboard while the context is open; its address."""
     port = free_port()
-    command = [sys.executable, "-m", "panel", "serve", "explorer/app.py", "--port", str(port), "--warm"]
+    # The script, as `panel serve` on a command line: it does not look for modules here by itself.
+    panel = str(Path(sys.executable).with_name("panel"))
+    command = [panel, "serve", "explorer/app.py", "--port", str(port), "--warm"]
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
     url = f"http://localhost:{port}/app"
@@ -85,7 +87,7 @@ def server(tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"
     with serve(log) as url:
         yield url
-    assert "Traceback" not in log.read_text(), log.read_text()
+        assert "Traceback" not in log.read_text(), log.read_text()
 
 
 @pytest.fixture(scope="session")

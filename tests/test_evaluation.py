@@ -61,8 +61,11 @@ def test_evaluate_refuses():
     with pytest.raises(ValueError, match="at least one pair of images, got none"):
         evaluate(Bicubic(), [], 2)
     wrong = Pair("a", torch.rand(1, 3, 10, 10), torch.rand(1, 3, 30, 30))
-    with pytest.raises(ValueError, match=r"a: SR is \(20, 20\) but HR is \(30, 30\).* not scale by 3"):
+    with pytest.raises(ValueError, match=r"a: LR \(10, 10\), SR \(20, 20\), HR \(30, 30\).* scale 3"):
         evaluate(Bicubic(), [wrong], 3)
+    fits = Pair("a", torch.rand(1, 3, 10, 10), torch.rand(1, 3, 20, 20))
+    with pytest.raises(ValueError, match="not all at scale 4"):
+        evaluate(Bicubic(), [fits], 4)
     with pytest.raises(ValueError, match="must be finite"):
         evaluate(Constant(float("nan")), pairs(1), 2)
 

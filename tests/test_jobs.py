@@ -78,7 +78,7 @@ def test_a_shared_computation_goes_on_while_one_still_waits():
     second = threading.Thread(target=lambda: answers.append(work(token=stayer)))
     second.start()
     time.sleep(0.05)
-    leaver.cancelled = True
+    leaver.cancel()
     release.set()
     first.join()
     second.join()
@@ -101,7 +101,7 @@ def test_a_computation_that_nobody_wants_stops():
 
     threading.Thread(target=run).start()
     time.sleep(0.05)
-    token.cancelled = True
+    token.cancel()
     assert stopped.wait(10)
 
 
@@ -140,3 +140,30 @@ def test_errors_become_sentences(caplog):
     assert said[0] == "take more words"
     assert "secret" not in said[1]
     assert "secret" in caplog.text
+
+
+def test_progress_and_cancelling_reach_through_nested_computations():
+    told = []
+
+    @shared(10)
+    def inner(token):
+        for i in range(1000):
+            token.progress("inner", i / 1000)
+            time.sleep(0.002)
+
+    @shared(10)
+    def outer(token):
+        return inner(token=token)
+
+    token, stopped = Token(lambda *what: told.append(what)), threading.Event()
+
+    def run():
+        with pytest.raises(Cancelled):
+            outer(token=token)
+        stopped.set()
+
+    threading.Thread(target=run).start()
+    wait_for(lambda: len(told) > 3)
+    token.cancel()
+    assert stopped.wait(1)
+    assert told[0] == ("inner", 0.0)

@@ -93,3 +93,12 @@ def test_images_that_cannot_be_compared(metric, sr, hr, border, message):
 def test_ssim_needs_a_window():
     with pytest.raises(ValueError, match=r"needs 11x11 pixels inside the border, got \(10, 16\)"):
         ssim_y(*pair((1, 3, 14, 20)), border=2)
+
+
+@pytest.mark.parametrize("metric", [psnr_y, ssim_y])
+def test_images_in_another_range_are_refused(metric):
+    image = torch.rand(1, 3, 20, 20)
+    with pytest.raises(ValueError, match="divide by 255"):
+        metric(image * 255, image * 255, border=2)
+    with pytest.raises(ValueError, match="floating point"):
+        metric((image * 255).byte(), image, border=2)

@@ -262,7 +262,7 @@ def test_bits_out_of_range(name, bits):
         ({"method": "magic"}, "no method 'magic'; there are dfsq, minmax, percentile"),
         ({"selector": "best"}, "no selector 'best'; there are exact, kmeans, greedy, exhaustive"),
         ({"universal_set": 4}, "must be a UniversalSet, got int"),
-        ({"universal_set": UniversalSet(1, 3)}, "4 bits need 16 points .* 1 words and 3 terms has 5"),
+        ({"universal_set": UniversalSet(1, 3)}, "4 bits need 16 points .* words=1, terms=3 has 5"),
     ],
 )
 def test_configurations_that_cannot_be(change, message):

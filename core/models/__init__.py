@@ -42,6 +42,8 @@ def create_model(name: str, scale: int, weights: str = "bundled") -> nn.Module:
     """
     if weights != "bundled":
         raise ValueError(f"weights must be 'bundled', got {weights!r}")
+    if not isinstance(scale, int):
+        raise ValueError(f"scale must be a whole number, got {scale!r}")
     if (name, scale) not in bundled():
         there = ", ".join(f"{n} x{s}" for n, s in bundled()) or "none"
         raise ValueError(f"no bundled weights for {name} x{scale}; there are {there}")

@@ -111,6 +111,7 @@ class DistributionsView:
             high=high[self._order],
             color=[NEUTRAL] * n_channels,
         )
+        spread.yaxis.axis_label = "max |x| per image" if data.post_relu else "max |x − mean| per image"
         spread.x_range.update(start=-1, end=n_channels)
         spread.y_range.update(start=0, end=1.05 * max(float(high.max()), 1e-9))
         images.x_range.update(start=-1, end=data.low.shape[1])

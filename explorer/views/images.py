@@ -9,13 +9,15 @@ from bokeh.palettes import Inferno11
 from bokeh.plotting import figure
 
 from explorer.pipeline import Picture
-from explorer.views.style import LATE, decibel
+from explorer.views.style import decibel
 
 GRID = """
 :host {
   display: grid; gap: 10px 12px; grid-template-columns: repeat(auto-fill, minmax(max(160px, 22%), 1fr));
 }
 """
+# The divider of two pictures, visible on light and dark ones.
+LINE = {"width": "2px", "background": "#E3342F", "pointer-events": "none", "z-index": "2"}
 DIFFERENCE_TOP = 32  # 8-bit levels at the end of the colour scale, the same for every pair
 # Drawn beside the map, not in it, so that its pixels stay square and aligned with the pictures'.
 DIFFERENCE_SCALE = f"""<div style="display:flex;align-items:center;gap:6px;font-size:12px"><span>0</span>
@@ -66,6 +68,9 @@ class Canvas:
         height, width = image.shape
         self._source.data = dict(image=[image], x=[0], y=[0], dw=[width], dh=[height])
 
+    def clear(self) -> None:
+        self._source.data = dict(image=[], x=[], y=[], dw=[], dh=[])
+
 
 class Tile:
     """A canvas under its name, with PSNR and SSIM below."""
@@ -92,18 +97,21 @@ class Tile:
         if picture is not self._shown:
             self.canvas.draw(rgba(picture.rgb))
             self._shown = picture
+        self.panel.styles = {}
         score = (
             "ground truth" if picture.psnr is None else f"{decibel(picture.psnr)} · SSIM {picture.ssim:.3f}"
         )
         self._score.object = f"<div style='font-size:12px'>{score}</div>"
 
     def wait(self) -> None:
-        """Take the old numbers away; say so if it takes long enough to be read."""
-        self._score.object = (
-            f"<style>{LATE}</style><div class='late' style='font-size:12px'>computing …</div>"
-        )
+        """The picture and its numbers may be old: dim them if that lasts."""
+        self.panel.styles = {"opacity": "0.35", "transition": "opacity 0.1s 0.3s"}
 
     def say(self, sentence: str) -> None:
+        """A sentence in the place of a picture."""
+        self.canvas.clear()
+        self._shown = None
+        self.panel.styles = {}
         self._score.object = f"<div style='font-size:12px;opacity:.8'>{sentence}</div>"
 
 
@@ -118,16 +126,38 @@ class ImagesView:
         self.left, self.right = (Canvas(side, self.x_range, self.y_range) for side in ("left", "right"))
         mapper = LinearColorMapper("Inferno256", low=0, high=DIFFERENCE_TOP)
         self.difference = Canvas("difference", self.x_range, self.y_range, mapper)
-        self.swipe = pn.Swipe(
-            self.left.panel,
-            self.right.panel,
-            value=50,
-            sizing_mode="scale_width",
-            aspect_ratio=1,
+        self.divider = pn.widgets.IntSlider(label="Divider (%)", value=50, end=100, width=110, margin=(0, 8))
+        self.swipe = self._swipe()
+        self.grid = pn.Column(sizing_mode="stretch_width", stylesheets=[GRID])
+
+    def _swipe(self) -> pn.Column:
+        """Both pictures in one place, the left one cut off at the divider, which moves in the browser alone.
+
+        (Figures inside Panel's own Swipe never count as drawn, so the page would never be ready.)
+        """
+        style = "'grid-area': '1 / 1'"
+        line = pn.pane.HTML(
+            "",
+            styles=LINE | {"grid-area": "1 / 1", "margin-left": "50%"},
             margin=0,
+            sizing_mode="stretch_height",
         )
-        self.grid = pn.Column(
-            *(tile.panel for tile in self.tiles.values()), sizing_mode="stretch_width", stylesheets=[GRID]
+        self.right.panel.styles = {"grid-area": "1 / 1"}
+        self.left.panel.styles = {"grid-area": "1 / 1", "clip-path": "inset(0 50% 0 0)"}
+        self.divider.jscallback(
+            args={"left": self.left.panel, "line": line, "look": LINE},
+            value=f"""
+            left.styles = {{{style}, 'clip-path': `inset(0 ${{100 - cb_obj.value}}% 0 0)`}};
+            line.styles = {{...look, {style}, 'margin-left': `${{cb_obj.value}}%`}};
+            """,
+        )
+        return pn.Column(
+            self.right.panel,
+            self.left.panel,
+            line,
+            sizing_mode="stretch_width",
+            margin=0,
+            stylesheets=[":host { display: grid; grid-template-columns: minmax(0, 1fr); }"],
         )
 
     def fit(self, height: int, width: int) -> None:
@@ -146,12 +176,18 @@ class ImagesView:
 
     def arrange(self, names: dict, current: object) -> None:
         """Show exactly the tiles of `names` (key -> title); `current` is the one at the sliders' bits."""
-        for key, tile in self.tiles.items():
-            tile.panel.visible = key in names
-            if key in names:
-                tile.label(names[key], key == current)
-                if isinstance(key, int):
-                    tile.wait()
+        shown = [self.tiles[key].panel for key in names]
+        if list(self.grid) != shown:
+            self.grid.objects = shown
+        for key, name in names.items():
+            self.tiles[key].label(name, key == current)
+            self.tiles[key].wait()
+
+    def clear_comparison(self) -> None:
+        """One of the two cannot be computed; its tile says why."""
+        self._compared = (None, None)
+        for canvas in (self.left, self.right, self.difference):
+            canvas.clear()
 
     def compare(self, left: Picture, right: Picture, difference: np.ndarray) -> None:
         if left is self._compared[0] and right is self._compared[1]:

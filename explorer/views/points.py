@@ -63,6 +63,14 @@ class PointsView:
         fig.x_range.start = 0
         return fig
 
+    def clear(self) -> None:
+        """Show nothing: these points cannot be chosen."""
+        self._data = None
+        for source in (self._bins, self._levels, self._candidates, self._stairs, self._errors):
+            source.data = {name: [] for name in source.data}
+        self.figures[0].title.text = ""
+        self.facts.object = ""
+
     def show(self, data: Points) -> None:
         histogram, staircase, bars = self.figures
         color, top = METHOD_COLORS[data.method], max(10.0, float(data.counts.max()) * 2)

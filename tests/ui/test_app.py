@@ -18,7 +18,7 @@ def test_default_view_shows_all_three(explorer):
         assert len(explorer.figure(name)["data"][0]["image"]) > 50, name
     assert explorer.count(r"\d\d\.\d\d dB · SSIM 0\.\d{3}") >= 5
     assert explorer.count("377 points, grid step 1/1,024") == 1
-    assert explorer.count("stay float") == 1
+    assert explorer.count("stays float") == 1
 
 
 def test_activation_bits_move_points_and_pictures(explorer):
@@ -117,7 +117,7 @@ def test_network(explorer):
     before = explorer.signature(*names)
     explorer.choose("Network", "EDSR ×4")
     explorer.after_change(names, before)
-    assert explorer.figure("picture float")["data"][0]["dw"] == [512]
+    assert explorer.figure("picture float")["data"][0]["dw"] == [504]
 
 
 def test_compared_bit_widths(explorer):
@@ -180,8 +180,18 @@ def test_junk_in_the_url_leaves_the_defaults(explorer):
     assert explorer.figure("by image")["title"].startswith("Channel 0")
 
 
+def test_one_bad_value_in_a_link_takes_no_other_with_it(explorer):
+    explorer.open("?words=3&activation_bits=99&terms=3&selector=%22nothing%22&channel=2")
+    assert explorer.count("39 points, grid step 1/24")
+    assert explorer.figure("by image")["title"].startswith("Channel 2")
+    assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
+
+
 def test_too_small_a_set_is_said_in_a_sentence(explorer):
     explorer.open("?words=1&terms=3")
+    assert explorer.figure("histogram")["data"][1]["x"] == []
+    assert explorer.figure("picture 4")["data"][0]["image"] == []
+    assert explorer.figure("right")["data"][0]["image"] == []
     assert explorer.count("4 bits need 16 points but the universal set of words=1, terms=3 has 5")
     assert explorer.count(r"\d\d\.\d\d dB · SSIM") >= 3, "the pictures that need fewer points are still shown"
 
