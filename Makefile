@@ -96,7 +96,7 @@ endef
 	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
 	  echo "$(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)."; exit 1; }
 
-# The browser tests look for the same names (tests/ui/conftest.py) and skip themselves without one.
+# The browser tests look for the same names (tests/browser.py) and skip themselves without one.
 FIND_BROWSER = for b in $(BROWSERS) '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome' \
 	/Applications/Chromium.app/Contents/MacOS/Chromium; do \
 	if command -v "$$b" >/dev/null 2>&1; then echo "Browser for the tests: $$b"; exit 0; fi; done

@@ -34,7 +34,7 @@ label { font-size: 13px; }
 STICKY = """
 :host {
   position: sticky; top: 0; z-index: 5; padding: 6px 0; margin: 0 0 6px;
-  background: var(--background-color, canvas);
+  backdrop-filter: blur(10px);
 }
 """
 # On a narrow screen the controls are a drawer that starts closed. The template's button adds the class

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browser import chromium, explorer, server  # noqa: F401
 from hypothesis import settings
 
 from core import EDSR, create_model

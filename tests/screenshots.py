@@ -13,8 +13,8 @@ from playwright.sync_api import sync_playwright
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 STATES = {
     "default": "",
-    "minmax": "&method=%22minmax%22",
-    "post-relu": "&layer=%22body.4.body.2%22&activation_bits=3&channel=7",
+    "minmax": "&method=minmax",
+    "post-relu": "&layer=body.4.body.2&activation_bits=3&channel=7",
     "error": "&words=1&terms=3",
 }
 

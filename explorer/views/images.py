@@ -11,7 +11,9 @@ from bokeh.plotting import figure
 from explorer.pipeline import Picture
 from explorer.views.style import decibel
 
+# Panel's columns hold a button for scrolling, which would take a cell of the grid.
 GRID = """
+.scroll-button { display: none; }
 :host {
   display: grid; gap: 10px 12px; grid-template-columns: repeat(auto-fill, minmax(max(160px, 22%), 1fr));
 }
@@ -97,7 +99,7 @@ class Tile:
         if picture is not self._shown:
             self.canvas.draw(rgba(picture.rgb))
             self._shown = picture
-        self.panel.styles = {}
+        self.panel.styles = {"opacity": "1"}
         score = (
             "ground truth" if picture.psnr is None else f"{decibel(picture.psnr)} · SSIM {picture.ssim:.3f}"
         )
@@ -111,7 +113,7 @@ class Tile:
         """A sentence in the place of a picture."""
         self.canvas.clear()
         self._shown = None
-        self.panel.styles = {}
+        self.panel.styles = {"opacity": "1"}
         self._score.object = f"<div style='font-size:12px;opacity:.8'>{sentence}</div>"
 
 

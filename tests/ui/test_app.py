@@ -180,6 +180,16 @@ def test_junk_in_the_url_leaves_the_defaults(explorer):
     assert explorer.figure("by image")["title"].startswith("Channel 0")
 
 
+def test_a_finished_page_is_not_dimmed(explorer):
+    explorer.open()
+    explorer.page.wait_for_timeout(500)
+    for name in ("HR, ground truth", "Float SR", "W4A4"):
+        tile = explorer.page.get_by_text(name).first
+        opacity = "(e) => { let o = 1; while (e) { o *= getComputedStyle(e).opacity; "
+        opacity += "e = e.parentElement ?? e.getRootNode().host; } return o; }"
+        assert tile.evaluate(opacity) == 1, name
+
+
 def test_one_bad_value_in_a_link_takes_no_other_with_it(explorer):
     explorer.open("?words=3&activation_bits=99&terms=3&selector=%22nothing%22&channel=2")
     assert explorer.count("39 points, grid step 1/24")

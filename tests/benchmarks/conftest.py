@@ -1,1 +1,0 @@
-from browser import chromium, explorer, server  # noqa: F401
