@@ -3,7 +3,8 @@ import re
 
 import pytest
 
-pytestmark = pytest.mark.browser
+# A browser beside other work on two cores now and then takes longer than a test waits.
+pytestmark = [pytest.mark.browser, pytest.mark.flaky(reruns=1)]
 
 DISTRIBUTIONS = ("heat map", "spread", "by image")
 POINTS = ("histogram", "staircase")
