@@ -25,6 +25,8 @@ from core.universal_set import UniversalSet
 if TYPE_CHECKING:
     from core.quantize import QuantConfig
 
+PATCHES = 32  # calibration patches, as DFSQ's authors
+PATCH_SIZE = {2: 96, 3: 64, 4: 48}  # LR pixels by scale; 96 and 48 as DFSQ's authors
 MAX_BATCH_PIXELS = 8 * 96 * 96  # of LR images in one forward
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from core.calibration import calibration_patches
+from core.calibration import PATCH_SIZE, PATCHES, calibration_patches
 from core.evaluation import Evaluation, evaluate
 from core.images import Pair, demo_image, demo_names, make_lr, paired_folder
 from core.models import create_model
@@ -29,8 +29,6 @@ VARIANTS = {
     "percentile": {"method": "percentile"},
     "minmax": {"method": "minmax"},
 }
-PATCHES = 32
-PATCH_SIZE = {2: 96, 3: 64, 4: 48}
 
 
 def compare(

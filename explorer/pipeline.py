@@ -13,14 +13,12 @@ import numpy as np
 import torch
 
 import core
-from core.calibration import layer_inputs
+from core.calibration import PATCH_SIZE, PATCHES, layer_inputs
 from core.images import to_uint8
 from core.quantizers import SubsetQuantizer, UniformQuantizer, normalization
 from explorer.jobs import Token, shared
 from explorer.state import NETWORKS
 
-PATCHES = 32  # calibration patches, as DFSQ's authors
-PATCH_SIZE = {2: 96, 3: 64, 4: 48}  # LR pixels; 96 and 48 as DFSQ's authors
 REGION = 128  # LR pixels of the centre crop
 VALUE_BINS = 256
 EAGER_SET = 1100  # largest set for which 256 points are chosen ahead: more would keep a person waiting

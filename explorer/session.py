@@ -63,7 +63,7 @@ class Session:
             pn.state.on_session_destroyed(self._leave)
 
     def start(self) -> None:
-        """Compute everything, while the page is still on its way to the browser."""
+        """Compute everything, once the page is loaded: what changes before is lost on its way."""
         self.update_distributions()
         self.update_points()
         self.update_images()

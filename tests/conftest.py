@@ -6,7 +6,6 @@ from browser import chromium, explorer, server  # noqa: F401
 from hypothesis import settings
 
 from core import EDSR, create_model
-from core.models import bundled
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -39,6 +38,4 @@ def images() -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def edsr_x2() -> EDSR:
-    if ("edsr", 2) not in bundled():
-        pytest.skip("assets/ holds no edsr_x2.safetensors yet")
     return create_model("edsr", 2)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from core import EDSR, MODELS, create_model, evaluate, load_checkpoint, paired_folder
-from core.models import ASSETS, RGB_MEAN, bundled, new_model
+from core.models import ASSETS, RGB_MEAN, new_model
 
 
 def authors_state(scale, n_blocks=2, n_feats=4):
@@ -179,8 +179,6 @@ def test_a_network_without_residuals_returns_the_mean_colour():
 
 @pytest.mark.parametrize(("scale", "least"), [(2, 37.45), (4, 31.3)])
 def test_bundled_networks_score_what_their_cards_say(benchmark_data, scale, least):
-    if ("edsr", scale) not in bundled():
-        pytest.skip(f"edsr x{scale} is not bundled")
     card = json.loads((ASSETS / f"edsr_x{scale}.json").read_text())
     result = evaluate(
         create_model("edsr", scale), paired_folder(benchmark_data / f"Set5/x{scale}", scale), scale
