@@ -1,6 +1,8 @@
 """Quantization of super-resolution networks: DFSQ and the baselines it is compared with. No GUI in here."""
 
+from core.audit import audit, is_dynamic
 from core.calibration import calibration_patches
+from core.config import QuantConfig
 from core.evaluation import Evaluation, evaluate, receptive_radius, super_resolve
 from core.images import (
     Pair,
@@ -13,11 +15,12 @@ from core.images import (
     modcrop,
     paired_folder,
 )
+from core.methods import METHODS
 from core.metrics import psnr_y, ssim_y
 from core.models import EDSR, MODELS, create_model, load_checkpoint
 from core.moments import Moments
 from core.point_selection import SELECTORS, ExactSelection, select_points
-from core.quantize import METHODS, Calibration, QuantConfig, audit, calibrate, is_dynamic, quantize_model
+from core.quantize import Calibration, calibrate, quantize_model
 from core.ranges import RANGES
 from core.universal_set import UniversalSet
 

@@ -23,7 +23,7 @@ from core.ranges import RANGES
 from core.universal_set import UniversalSet
 
 if TYPE_CHECKING:
-    from core.quantize import QuantConfig
+    from core.config import QuantConfig
 
 PATCHES = 32  # calibration patches, as DFSQ's authors
 PATCH_SIZE = {2: 96, 3: 64, 4: 48}  # LR pixels by scale; 96 and 48 as DFSQ's authors
@@ -46,6 +46,9 @@ class RangeObserver:
         self._lowest = min(self._lowest, float(x.min()))
         one_image = self.channel_dim % x.ndim == 0  # a layer called without a batch dimension
         self._ranges += [self._estimate(image.flatten()) for image in (x[None] if one_image else x)]
+
+    def finish(self) -> None:
+        """No more data will come."""
 
     @property
     def post_relu(self) -> bool:
@@ -75,7 +78,7 @@ class SubsetObserver:
 
     def update(self, x: torch.Tensor) -> None:
         n_channels, step = x.shape[self.channel_dim], self.universal_set.step
-        if self._two_sided is None:
+        if self._one_sided is None and self.post_relu:
             self._two_sided = Moments(n_channels, step)
             self._one_sided = Moments(n_channels, step)
         moments_of(x, self._two_sided, self.channel_dim, post_relu=False)
@@ -84,12 +87,15 @@ class SubsetObserver:
         if self.post_relu:
             moments_of(x, self._one_sided, self.channel_dim, post_relu=True)
 
+    def finish(self) -> None:
+        """No more data will come: drop the statistics of the normalization that does not fit."""
+        if self.post_relu:
+            self._two_sided = None
+
     @property
     def moments(self) -> Moments:
-        """Of the normalization that fits the data; the other's are dropped at the first call."""
-        if self.post_relu:
-            self._two_sided = self._one_sided
-        return self._two_sided
+        """Of the normalization that fits the data."""
+        return self._one_sided if self.post_relu else self._two_sided
 
     def points(self, bits: int, selector: str = "exact", seed: int = 0) -> np.ndarray:
         """(C, 2**bits) chosen points; ValueError if the universal set has fewer."""
@@ -105,6 +111,18 @@ class SubsetObserver:
         bits = config.activation_bits
         points = self.points(bits, config.selector, config.seed)
         return SubsetQuantizer(points, self.universal_set.step, self.post_relu, bits, self.channel_dim)
+
+
+class ChosenPoints:
+    """Stands for an observer whose points are known: `points` (C, 2**bits) of `universal_set`."""
+
+    def __init__(self, points: np.ndarray, universal_set: UniversalSet, post_relu: bool, channel_dim: int):
+        self._points, self._step = points, universal_set.step
+        self.post_relu, self._channel_dim = post_relu, channel_dim
+
+    def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
+        bits = config.activation_bits
+        return SubsetQuantizer(self._points, self._step, self.post_relu, bits, self._channel_dim)
 
 
 def batches(images: torch.Tensor | Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -167,6 +185,8 @@ def observe(
             model(batch.to(device))
             done += len(batch)
             progress(done)
+    for observer in observers.values():
+        observer.finish()
     return ran
 
 

@@ -123,10 +123,11 @@ def make_lr(hr: torch.Tensor, scale: int) -> torch.Tensor:
 
 
 def paired_folder(path: str | Path, scale: int) -> Iterator[Pair]:
-    """Yield (name, lr, hr) of a folder with `HR/` and `LR/`, sorted by name.
+    """Yield (name, lr, hr) of a folder with `HR/` and `LR/`, sorted by name, loaded one at a time.
 
     A file of HR pairs with the LR file of the same stem, also with an `x2`-like suffix. HR is cropped
-    to LR size times `scale`. Raises FileNotFoundError or ValueError naming what does not fit.
+    to LR size times `scale`. Raises FileNotFoundError at the call for a missing folder or file, ValueError
+    when it comes to a pair whose sizes do not fit.
     """
     path = Path(path)
     for folder in (path / "HR", path / "LR"):
@@ -136,18 +137,24 @@ def paired_folder(path: str | Path, scale: int) -> Iterator[Pair]:
     if not files:
         raise FileNotFoundError(f"{path / 'HR'} holds no image")
     lr_files = {f.stem: f for f in (path / "LR").iterdir() if f.suffix.lower() in IMAGE_SUFFIXES}
+    matches = []
     for file in files:
         candidates = (file.stem, f"{file.stem}x{scale}", f"{file.stem}_x{scale}")
         match = next((lr_files[c] for c in candidates if c in lr_files), None)
         if match is None:
             raise FileNotFoundError(f"{path / 'LR'} holds no image for {file.name}")
-        lr, hr = load_image(match), load_image(file)
-        height, width = lr.shape[-2] * scale, lr.shape[-1] * scale
-        if not (0 <= hr.shape[-2] - height < scale and 0 <= hr.shape[-1] - width < scale):
-            raise ValueError(
-                f"{file.name}: HR {tuple(hr.shape[-2:])} is not x{scale} of LR {tuple(lr.shape[-2:])}"
-            )
-        yield Pair(file.stem, lr, hr[..., :height, :width])
+        matches.append(match)
+    return (_load_pair(*both, scale) for both in zip(files, matches, strict=True))
+
+
+def _load_pair(hr_file: Path, lr_file: Path, scale: int) -> Pair:
+    lr, hr = load_image(lr_file), load_image(hr_file)
+    height, width = lr.shape[-2] * scale, lr.shape[-1] * scale
+    if not (0 <= hr.shape[-2] - height < scale and 0 <= hr.shape[-1] - width < scale):
+        raise ValueError(
+            f"{hr_file.name}: HR {tuple(hr.shape[-2:])} is not x{scale} of LR {tuple(lr.shape[-2:])}"
+        )
+    return Pair(hr_file.stem, lr, hr[..., :height, :width])
 
 
 def demo_names() -> list[str]:

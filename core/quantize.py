@@ -1,126 +1,25 @@
-"""Post-training quantization of any network: configuration, methods, the quantized copy and its audit."""
+"""Post-training quantization of any network: calibrate, and the quantized copy."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from core.calibration import RangeObserver, SubsetObserver, batches, observe
-from core.point_selection import SELECTORS
-from core.quantizers import quantize_weight
-from core.scope import Layers, choose_layers, kind_of
-from core.universal_set import UniversalSet
+from core.audit import LayerQuantization
+from core.calibration import RangeObserver, batches, observe
+from core.config import FLOAT, QuantConfig
+from core.methods import METHODS, Observer
+from core.scope import Layers, channel_dim_of, choose_layers
+from core.weights import from_rows, weight_rows
 
-FLOAT = 32  # bits that mean "not quantized"
 NEVER_CALLED = "never called during calibration"
-BITS = (*range(2, 9), FLOAT)
 MAX_MOMENTS_BYTES = 2**30  # of statistics held at once; more layers than that take further passes
-
-
-@dataclasses.dataclass(frozen=True)
-class QuantConfig:
-    """Everything that decides a quantized network besides its weights and calibration images.
-
-    bits: 2 to 8, or 32 for float. `universal_set`, `selector` and `seed` matter to "dfsq" alone. With
-    selector="kmeans" it is DFSQ as published. Raises ValueError for anything outside.
-    """
-
-    method: str = "dfsq"
-    activation_bits: int = 4
-    weight_bits: int = 4
-    universal_set: UniversalSet = dataclasses.field(default_factory=UniversalSet)
-    selector: str = "exact"
-    seed: int = 0
-
-    def __post_init__(self):
-        if self.method not in METHODS:
-            raise ValueError(f"no method {self.method!r}; there are {', '.join(METHODS)}")
-        if self.selector not in SELECTORS:
-            raise ValueError(f"no selector {self.selector!r}; there are {', '.join(SELECTORS)}")
-        for name in ("activation_bits", "weight_bits"):
-            bits = getattr(self, name)
-            if not isinstance(bits, int) or isinstance(bits, bool) or bits not in BITS:
-                raise ValueError(f"{name} must be 2 to 8, or 32 for float, got {bits!r}")
-        if not isinstance(self.seed, int):
-            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
-        if not isinstance(self.universal_set, UniversalSet):
-            raise ValueError(f"universal_set must be a UniversalSet, got {type(self.universal_set).__name__}")
-        needed = 2**self.activation_bits if self.activation_bits != FLOAT else 0
-        if self.method == "dfsq" and needed > len(self.universal_set):
-            words, terms, size = self.universal_set.words, self.universal_set.terms, len(self.universal_set)
-            raise ValueError(
-                f"{self.activation_bits} bits need {needed} points but the universal set of words={words}, "
-                f"terms={terms} has {size}; take more words or terms, or fewer bits"
-            )
-
-    def __str__(self) -> str:
-        selector = f"-{self.selector}" if self.method == "dfsq" else ""
-        return f"{self.method}{selector} W{self.weight_bits}A{self.activation_bits}"
-
-
-Observer = RangeObserver | SubsetObserver
-
-
-class Method(NamedTuple):
-    """How a method quantizes: `activation(config, channel_dim)` -> observer, `weight(w, bits, dim)` -> w."""
-
-    activation: Callable[[QuantConfig, int], Observer]
-    weight: Callable[[torch.Tensor, int, int], torch.Tensor]
-
-
-def _subset(config: QuantConfig, channel_dim: int) -> SubsetObserver:
-    return SubsetObserver(config.universal_set, channel_dim)
-
-
-METHODS: dict[str, Method] = {
-    "dfsq": Method(_subset, quantize_weight),
-    "minmax": Method(lambda config, dim: RangeObserver("minmax", dim), quantize_weight),
-    "percentile": Method(lambda config, dim: RangeObserver("percentile", dim), quantize_weight),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class AuditRow:
-    """One layer of a network: its bits (32 = float) and how, or why not, it is quantized."""
-
-    name: str
-    type: str
-    weight_shape: tuple[int, ...]
-    method: str
-    weight_bits: int
-    activation_bits: int
-    post_relu: bool | None
-    reason: str  # empty for a quantized layer
-
-
-class Audit(list):
-    """A list of AuditRow that prints as a table."""
-
-    def __str__(self) -> str:
-        head = ("layer", "type", "weight", "method", "bits", "input", "")
-        body = [
-            (
-                row.name,
-                row.type,
-                "x".join(map(str, row.weight_shape)),
-                row.method,
-                "float" if row.reason else f"W{row.weight_bits}A{row.activation_bits}",
-                {True: "post-ReLU", False: "signed", None: ""}[row.post_relu],
-                row.reason,
-            )
-            for row in self
-        ]
-        widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
-        lines = [
-            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in (head, *body)
-        ]
-        return "\n".join(lines)
 
 
 class Calibration(NamedTuple):
@@ -169,13 +68,19 @@ def quantize_model(
     """
     quantized = _float_copy(model)
     reasons: dict[str, str] = {}
+    wanted_float = config.activation_bits == config.weight_bits == FLOAT
     for part in _parts(model, calibration, config, layers, progress):
         reasons |= part.reasons
+        if wanted_float:
+            reasons |= dict.fromkeys(part.observers, "float by configuration (W32A32)")
+            continue
         for name in list(part.observers):
             # Popped from a calibration of our own, so that its moments are freed at once.
             keep = isinstance(calibration, Calibration)
             _attach(quantized, name, part.observers[name] if keep else part.observers.pop(name), config)
     quantized.float_reasons = reasons
+    if not wanted_float and not any(hasattr(m, "quantization") for m in quantized.modules()):
+        warnings.warn("no layer is quantized; audit(model) says why", stacklevel=2)
     return quantized
 
 
@@ -187,7 +92,7 @@ def _parts(model, calibration, config, layers, progress) -> Iterator[Calibration
     reference = _float_copy(model).eval()
     first, images = _peek(calibration)
     names, reasons = choose_layers(reference, layers, first)
-    groups = _groups(reference, names, config)
+    groups = layer_groups(reference, names, config)
     if len(groups) > 1 and iter(images) is images:
         images = list(images)  # a generator runs once, but several passes are needed
     for group in groups:
@@ -211,18 +116,27 @@ def _peek(images) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
 
 
 def _calibrate(reference, images, config, names, reasons, progress) -> Calibration:
-    make = METHODS[config.method].activation
-    observers = {n: make(config, kind_of(reference.get_submodule(n)).input_dim) for n in names}
+    observers = {n: _observer(reference.get_submodule(n), config) for n in names}
     ran = observe(reference, images, observers, progress)
     silent = {n: NEVER_CALLED for n in names if n not in ran}
     return Calibration(config, {n: o for n, o in observers.items() if n in ran}, reasons | silent)
 
 
+def _observer(module: nn.Module, config: QuantConfig) -> Observer:
+    channel_dim = channel_dim_of(module)
+    if config.activation_bits == FLOAT:  # the sign alone is of interest, for the audit
+        return RangeObserver("minmax", channel_dim)
+    return METHODS[config.method].activation(config, channel_dim)
+
+
 def _restricted(model, calibration: Calibration, config: QuantConfig, layers: Layers) -> Calibration:
     """`calibration` with only the chosen layers."""
-    differ = [f for f in ("method", "universal_set") if getattr(calibration.config, f) != getattr(config, f)]
+    made_for = calibration.config
+    differ = [f for f in ("method", "universal_set") if getattr(made_for, f) != getattr(config, f)]
     if differ:
         raise ValueError(f"the calibration was made for another {' and '.join(differ)}; calibrate again")
+    if made_for.activation_bits == FLOAT != config.activation_bits:
+        raise ValueError("the calibration was made for float activations; calibrate again with 2 to 8 bits")
     strange = calibration.observers.keys() - dict(model.named_modules()).keys()
     if strange:
         raise ValueError(
@@ -239,9 +153,9 @@ def _restricted(model, calibration: Calibration, config: QuantConfig, layers: La
     return Calibration(config, observers, reasons | silent)
 
 
-def _groups(model: nn.Module, names: list[str], config: QuantConfig) -> list[list[str]]:
+def layer_groups(model: nn.Module, names: list[str], config: QuantConfig) -> list[list[str]]:
     """Cut the layers into groups whose moments fit in MAX_MOMENTS_BYTES."""
-    if config.method != "dfsq":
+    if config.method != "dfsq" or config.activation_bits == FLOAT:
         return [names]
     # Two normalizations, three statistics of 8 bytes, four cells a step.
     per_channel = 2 * 3 * 8 * 4 / config.universal_set.step
@@ -258,26 +172,15 @@ def _groups(model: nn.Module, names: list[str], config: QuantConfig) -> list[lis
     return groups
 
 
-class LayerQuantization(NamedTuple):
-    """What was done to a layer; `audit` reads it."""
-
-    method: str
-    weight_bits: int
-    activation_bits: int
-    post_relu: bool
-
-
 def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig) -> None:
     """Quantize one layer of the copy in place: its weight now, its input at every call."""
     module = model.get_submodule(name)
     if config.weight_bits != FLOAT:
         if not torch.isfinite(module.weight).all():
             raise ValueError(f"the weight of {name} holds NaN or infinity")
-        rounded = METHODS[config.method].weight(
-            module.weight.detach(), config.weight_bits, kind_of(module).weight_dim
-        )
+        rows = METHODS[config.method].weight(weight_rows(module), config.weight_bits)
         # A new parameter: where a weight is shared, the other layer decides for itself.
-        module.weight = nn.Parameter(rounded, requires_grad=module.weight.requires_grad)
+        module.weight = nn.Parameter(from_rows(rows, module), requires_grad=module.weight.requires_grad)
     if config.activation_bits != FLOAT:
         quantizer = observer.quantizer(config).to(module.weight.device)
         module.activation_quantizer = quantizer.train(module.training)
@@ -293,29 +196,3 @@ def _quantize_input(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple
         return (module.activation_quantizer(args[0]), *args[1:]), kwargs
     name = next(iter(kwargs))
     return args, kwargs | {name: module.activation_quantizer(kwargs[name])}
-
-
-def audit(model: nn.Module) -> Audit:
-    """Every layer with weights: its bits and method, or why it stays float. Prints as a table."""
-    reasons = getattr(model, "float_reasons", {})
-    rows = Audit()
-    for name, module in model.named_modules():
-        weight = module._parameters.get("weight")
-        done = getattr(module, "quantization", None)
-        if done is None and kind_of(module) is None and name not in reasons:
-            continue
-        shape = tuple(weight.shape) if weight is not None else ()
-        if done is None:
-            reason = reasons.get(name, "the model is not quantized")
-            rows.append(AuditRow(name, type(module).__name__, shape, "", FLOAT, FLOAT, None, reason))
-        else:
-            rows.append(AuditRow(name, type(module).__name__, shape, *done, ""))
-    return rows
-
-
-def is_dynamic(model: nn.Module) -> bool:
-    """True if a quantizer takes its normalization from each input.
-
-    Then the picture of a crop or tile is not a part of the picture of the whole.
-    """
-    return any(getattr(module, "dynamic", False) for module in model.modules())

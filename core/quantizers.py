@@ -118,14 +118,6 @@ def nearest_codes(points: torch.Tensor, steps_per_unit: int) -> torch.Tensor:
     return torch.searchsorted(edges, cells.expand(len(points), -1).contiguous()).to(torch.uint8)
 
 
-def quantize_weight(weight: torch.Tensor, bits: int, channel_dim: int) -> torch.Tensor:
-    """Asymmetric min-max per output channel, uniform levels (DFSQ's rule for weights)."""
-    flat = weight.movedim(channel_dim, 0).flatten(1)
-    shape = [-1 if d == channel_dim % weight.ndim else 1 for d in range(weight.ndim)]
-    low, high = flat.amin(1).view(shape), flat.amax(1).view(shape)
-    return uniform(weight, low, high, bits)
-
-
 def moments_of(x: torch.Tensor, moments: Moments, channel_dim: int, post_relu: bool) -> None:
     """Add the normalized activations of a batch to `moments`."""
     mean, scale = normalization(x, channel_dim, post_relu)

@@ -16,10 +16,11 @@ from torch import nn
 from tqdm import tqdm
 
 from core.calibration import PATCH_SIZE, PATCHES, calibration_patches
+from core.config import QuantConfig
 from core.evaluation import Evaluation, evaluate
 from core.images import Pair, demo_image, demo_names, make_lr, paired_folder
 from core.models import create_model
-from core.quantize import QuantConfig, calibrate, quantize_model
+from core.quantize import calibrate, quantize_model
 from core.training import load_folder
 
 # DFSQ as its authors have it, its exact optimum, and the baselines.

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from core.calibration import recorded
 
-
-class Kind(NamedTuple):
-    """Where a layer type keeps its channels: of its input, and its output channels in the weight."""
-
-    input_dim: int
-    weight_dim: int
-
-
-QUANTIZABLE = {nn.Conv2d: Kind(-3, 0), nn.ConvTranspose2d: Kind(-3, 1), nn.Linear: Kind(-1, 0)}
+# Layers that can be quantized, and the dimension of their input that holds its channels.
+CHANNEL_DIM = {nn.Conv2d: -3, nn.ConvTranspose2d: -3, nn.Linear: -1}
 
 Layers = Callable[[str, nn.Module], bool] | Iterable[str] | None
 
 
-def kind_of(module: nn.Module) -> Kind | None:
-    return next((kind for cls, kind in QUANTIZABLE.items() if isinstance(module, cls)), None)
+def channel_dim_of(module: nn.Module) -> int | None:
+    """Where the module's input has its channels; None if it is no layer that can be quantized."""
+    return next((dim for cls, dim in CHANNEL_DIM.items() if isinstance(module, cls)), None)
 
 
 def choose_layers(
@@ -51,12 +44,12 @@ def choose_layers(
         layers = [layers] if isinstance(layers, str) else list(layers)
         unknown = [name for name in layers if name not in aliases]
         if unknown:
-            known = [name for name, module in modules.items() if kind_of(module)]
+            known = [name for name, module in modules.items() if channel_dim_of(module)]
             raise ValueError(f"no layer named {', '.join(unknown)}; there are {', '.join(known)}")
         chosen = listed = {canonical[id(aliases[name])] for name in layers}
     names, reasons = [], {}
     for name, module in modules.items():
-        if kind_of(module) is None:
+        if channel_dim_of(module) is None:
             has_own = next(module.parameters(recurse=False), None) is not None
             if name in listed or (name in chosen and has_own):
                 reasons[name] = f"{type(module).__name__} is not quantized here"

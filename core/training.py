@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -53,6 +55,11 @@ class PatchSampler:
             self.pairs.append([(t[0] * 255).round().byte() for t in (lr, hr)])
         if not self.pairs:
             raise ValueError(f"no training image is at least {patch * scale} pixels on both sides")
+
+    @property
+    def checksum(self) -> int:
+        """Of the LR images: tells whether a resumed run trains on the same ones."""
+        return functools.reduce(lambda crc, pair: zlib.crc32(pair[0].numpy(), crc), self.pairs, 0)
 
     def batch(self, size: int, seed: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 3, patch, patch) and (N, 3, scale*patch, scale*patch) in [0, 1]; the same for the same step."""
@@ -113,6 +120,8 @@ def train(
         saved = torch.load(checkpoint, weights_only=True, map_location=parameters[0].device)
         if saved["config"] != dataclasses.asdict(config):
             raise ValueError(f"{checkpoint} was made with {saved['config']}; choose another --out")
+        if saved["data"] != sampler.checksum:
+            raise ValueError(f"{checkpoint} was made with other images; choose another --out")
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         average, first = saved["average"], saved["step"]
@@ -137,7 +146,8 @@ def train(
         report(step, loss.item())
         if (step + 1) % save_every == 0 or step + 1 == config.steps:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-            _save_atomically(state | {"step": step + 1, "config": dataclasses.asdict(config)}, checkpoint)
+            state |= {"step": step + 1, "config": dataclasses.asdict(config), "data": sampler.checksum}
+            _save_atomically(state, checkpoint)
     if not all(torch.isfinite(mean).all() for mean in average):
         raise FloatingPointError("the last step made weights that are not finite; lower lr_peak")
     with torch.no_grad():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import numbers
 
 import numpy as np
 
@@ -50,6 +51,8 @@ class UniversalSet:
         Of several decompositions the one with the fewest non-zero terms. ValueError if `point` is not in
         the set.
         """
+        if not isinstance(point, numbers.Real):
+            raise ValueError(f"point must be a number, got {point!r}")
         multiple = round(abs(float(point)) / self.step) if np.isfinite(point) else -1
         terms = _decompositions(self.words, self.terms).get(multiple)
         if terms is None or abs(abs(point) - multiple * self.step) > 1e-9 * self.step:

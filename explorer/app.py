@@ -9,6 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import panel as pn
 
 from explorer.layout import page
+from explorer.session import warm_up
 
 pn.extension(respect_explicit_sizing=True)
+warm_up()
 page().servable()

@@ -10,7 +10,7 @@ import panel as pn
 from panel.theme.fast import Fast
 
 from core import UniversalSet
-from core.quantize import FLOAT
+from core.config import FLOAT
 from explorer.session import Session, protocol
 from explorer.state import BITS, NETWORKS, SAME, SLIDER, ExplorerState
 from explorer.views.images import DIFFERENCE_SCALE

@@ -7,17 +7,20 @@ progress. What they return is shared between sessions: read it, never change it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
 import torch
 
 import core
-from core.calibration import PATCH_SIZE, PATCHES, layer_inputs
+from core.calibration import PATCH_SIZE, PATCHES, ChosenPoints, layer_inputs
 from core.images import to_uint8
-from core.quantizers import SubsetQuantizer, UniformQuantizer, normalization
+from core.point_selection import prepare
+from core.quantize import layer_groups
+from core.quantizers import normalization
 from explorer.jobs import Token, shared
-from explorer.state import NETWORKS
+from explorer.state import BITS, NETWORKS, layer_channels
 
 REGION = 128  # LR pixels of the centre crop
 VALUE_BINS = 256
@@ -28,6 +31,15 @@ COMPARED_SELECTORS = ("exact", "kmeans", "greedy")
 def _bytes(calibration: core.Calibration) -> int:
     kept = [o.moments for o in calibration.observers.values() if hasattr(o, "moments")]
     return sum(3 * m.count.nbytes for m in kept) + 1
+
+
+class _ReadOnly:
+    """Its arrays cannot be written to: they are shared between sessions."""
+
+    def __post_init__(self):
+        for value in vars(self).values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
 
 
 @shared(4)
@@ -56,16 +68,31 @@ def calibration_images(scale: int, token: Token) -> torch.Tensor:
     return core.calibration_patches(images, PATCHES, PATCH_SIZE[scale])
 
 
-@shared(3e9, _bytes)
-def calibration(name: str, method: str, words: int, terms: int, token: Token) -> core.Calibration:
+@functools.cache
+def groups(name: str, method: str, words: int, terms: int) -> list[list[str]]:
+    """The quantized layers in groups whose statistics are held at once."""
+    config = core.QuantConfig(method, 2, 2, core.UniversalSet(words, terms))
+    return layer_groups(network(name), list(layer_channels(name)), config)
+
+
+@shared(2.2e9, _bytes)
+def calibration(name: str, method: str, words: int, terms: int, group: int, token: Token) -> core.Calibration:
+    """Of one group of layers."""
     images = calibration_images(NETWORKS[name][1], token=token)
+    parts = groups(name, method, words, terms)
     config = core.QuantConfig(method, 2, 2, core.UniversalSet(words, terms))
 
     def progress(done: int) -> None:
-        token.progress("Calibrating", done / len(images))
+        token.progress("Calibrating", (group + done / len(images)) / len(parts))
 
-    token.progress("Calibrating", 0.0)
-    return core.calibrate(network(name, token=token), images, config, progress=progress)
+    progress(0)
+    return core.calibrate(network(name, token=token), images, config, parts[group], progress)
+
+
+def observer(name: str, layer: str, method: str, words: int, terms: int, token: Token):
+    parts = groups(name, method, words, terms)
+    group = next(i for i, part in enumerate(parts) if layer in part)
+    return calibration(name, method, words, terms, group, token=token).observers[layer]
 
 
 @shared(4e8, lambda x: x.nbytes)
@@ -80,7 +107,7 @@ def activations(name: str, layer: str, token: Token) -> torch.Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Distribution:
+class Distribution(_ReadOnly):
     """A layer's float input over the calibration images, by channel."""
 
     layer: str
@@ -89,7 +116,7 @@ class Distribution:
     low: np.ndarray  # (C, N) per channel and image
     high: np.ndarray
     mean: np.ndarray
-    spread: np.ndarray  # (C, N) the max of DFSQ's normalization
+    spread: np.ndarray  # (C, 3): 10 %, median and 90 % over the images of the max of DFSQ's normalization
     post_relu: bool
 
 
@@ -112,26 +139,47 @@ def distribution(name: str, layer: str, token: Token) -> Distribution:
         low.numpy(),
         high.numpy(),
         flat.mean(2).numpy(),
-        spread.flatten(1).T.numpy(),
+        np.quantile(spread.flatten(1).numpy(), [0.1, 0.5, 0.9], axis=0).T,
         post_relu,
     )
 
 
-@shared(512)
+@dataclasses.dataclass(frozen=True)
+class Selection(_ReadOnly):
+    """What a selector chose for a layer."""
+
+    points: np.ndarray  # (C, 2**bits), sorted
+    error: np.ndarray  # (C,) mean squared, of the normalized activations
+    post_relu: bool
+
+
+@shared(128)
+def exact_points(
+    name: str, layer: str, words: int, terms: int, most_bits: int, token: Token
+) -> dict[int, np.ndarray]:
+    """The optimum for every number of bits up to `most_bits`, from one run."""
+    seen = observer(name, layer, "dfsq", words, terms, token=token)
+    found = core.ExactSelection(prepare(seen.moments, seen.universal_set.points, 2**most_bits), 2**most_bits)
+    return {bits: found.points(2**bits) for bits in range(2, most_bits + 1)}
+
+
+@shared(2048)
 def selection(
     name: str, layer: str, words: int, terms: int, selector: str, bits: int, token: Token
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points (C, 2**bits) and mean squared error (C,) of the normalized activations."""
+) -> Selection:
+    seen = observer(name, layer, "dfsq", words, terms, token=token)
     token.check()
-    observer = calibration(name, "dfsq", words, terms, token=token).observers[layer]
-    if selector == "exact" and 256 <= len(observer.universal_set) <= EAGER_SET:
-        observer.points(8)  # holds the optimum for every smaller number of bits
-    points = observer.points(bits, selector)
-    return points, observer.moments.sse(points) / observer.moments.count.sum(1)
+    if selector == "exact":
+        size = len(seen.universal_set)
+        most = min(BITS[-1], size.bit_length() - 1) if size <= EAGER_SET else bits
+        points = exact_points(name, layer, words, terms, max(most, bits), token=token)[bits]
+    else:
+        points = seen.points(bits, selector)
+    return Selection(points, seen.moments.sse(points) / seen.moments.count.sum(1), seen.post_relu)
 
 
 @dataclasses.dataclass(frozen=True)
-class Points:
+class Points(_ReadOnly):
     """One channel of a layer and how it is quantized."""
 
     method: str
@@ -152,24 +200,23 @@ class Points:
 def points(name: str, layer: str, channel: int, config: core.QuantConfig, token: Token) -> Points:
     """The channel's distribution and the levels that `config` gives it."""
     x = activations(name, layer, token=token)[:, channel : channel + 1]
-    universal = config.universal_set
-    made = calibration(name, config.method, universal.words, universal.terms, token=token)
-    observer, bits = made.observers[layer], config.activation_bits
+    words, terms = config.universal_set.words, config.universal_set.terms
+    seen, bits = observer(name, layer, config.method, words, terms, token=token), config.activation_bits
     if config.method == "dfsq":
-        mean, scale = normalization(x, -3, observer.post_relu)
+        mean, scale = normalization(x, -3, seen.post_relu)
         values = ((x - mean) / scale).clamp(-1, 1)
-        key = (name, layer, universal.words, universal.terms)
-        all_levels, _ = selection(*key, config.selector, bits, token=token)
-        levels, candidates, unit = all_levels[channel], universal.points, "normalized activation"
-        quantizer = SubsetQuantizer(levels[None], universal.step, observer.post_relu, bits, -3)
+        key = (name, layer, words, terms)
+        levels = selection(*key, config.selector, bits, token=token).points[channel]
+        candidates, unit = config.universal_set.points, "normalized activation"
+        quantizer = ChosenPoints(levels[None], config.universal_set, seen.post_relu, -3).quantizer(config)
         span = (-1.0, 1.0)
         selectors = {}
         for selector in COMPARED_SELECTORS:
-            _, mse = selection(*key, selector, bits, token=token)
+            mse = selection(*key, selector, bits, token=token).error
             selectors[selector] = (float(mse[channel]), float(mse.mean()))
     else:
         values, unit, selectors = x, "activation", {}
-        quantizer: UniformQuantizer = observer.quantizer(config)
+        quantizer = seen.quantizer(config)
         low, high = float(quantizer.low), float(quantizer.high)
         levels, candidates = np.linspace(low, high, 2**bits), np.empty(0)
         span = (min(low, float(x.min())), max(high, float(x.max())))
@@ -196,13 +243,23 @@ def points(name: str, layer: str, channel: int, config: core.QuantConfig, token:
 
 @shared(1e9, lambda model: 1 + sum(b.nbytes for b in model.buffers()))
 def quantized(name: str, config: core.QuantConfig, token: Token) -> torch.nn.Module:
-    universal = config.universal_set
-    made = calibration(name, config.method, universal.words, universal.terms, token=token)
-    return core.quantize_model(network(name, token=token), made, config)
+    observers = {}
+    words, terms = config.universal_set.words, config.universal_set.terms
+    layers = list(layer_channels(name))
+    for done, layer in enumerate(layers):
+        if config.method == "dfsq":
+            chosen = selection(
+                name, layer, words, terms, config.selector, config.activation_bits, token=token
+            )
+            observers[layer] = ChosenPoints(chosen.points, config.universal_set, chosen.post_relu, -3)
+            token.progress("Choosing points", done / len(layers))
+        else:
+            observers[layer] = observer(name, layer, config.method, words, terms, token=token)
+    return core.quantize_model(network(name, token=token), core.Calibration(config, observers, {}), config)
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class Picture(_ReadOnly):
     """A picture and how near it is to the ground truth; PSNR and SSIM are None for the ground truth."""
 
     rgb: np.ndarray  # (H, W, 3) uint8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -76,7 +77,19 @@ class Session:
         if self._document is None:
             call()
         else:
-            self._document.add_next_tick_callback(call)
+            self._document.add_next_tick_callback(lambda: self._in_order(call))
+
+    def _in_order(self, call: Callable[[], None]) -> None:
+        """Send the changes in the order they are made.
+
+        Panel writes to the websocket at once or on the next tick, Bokeh when the callback is over: a change
+        of a new model could overtake the message that brings the model, and would be lost.
+        """
+        self._document.hold("collect")
+        try:
+            call()
+        finally:
+            self._document.unhold()
 
     def _submit(
         self,
@@ -163,6 +176,22 @@ class Session:
         else:
             self.images.fit(*result.rgb.shape[:2])
             self.images.tiles[key].show(result)
+
+
+@functools.cache
+def warm_up() -> None:
+    """Start to compute what a new visitor sees first, once a process, before anybody asks."""
+    state, token = ExplorerState(), Token()
+    config = state.configs()
+
+    def work() -> None:
+        pipeline.distribution(state.network, state.layer, token=token)
+        pipeline.points(state.network, state.layer, state.channel, config(state.activation_bits), token=token)
+        where = (state.network, state.image, state.region)
+        for what in (*REFERENCES, *map(config, state.shown_bits())):
+            pipeline.picture(*where, what, token=token)
+
+    SLOW.submit(work)
 
 
 def _name(weight_bits: int, activation_bits: int) -> str:

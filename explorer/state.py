@@ -8,8 +8,8 @@ from collections.abc import Callable
 import param
 
 from core import METHODS, SELECTORS, QuantConfig, UniversalSet, demo_names
+from core.config import FLOAT
 from core.models import bundled, create_model
-from core.quantize import FLOAT
 from core.scope import choose_layers
 
 BITS = [2, 3, 4, 5, 6, 7, 8]

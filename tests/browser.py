@@ -170,4 +170,4 @@ def explorer(server, chromium):
     page = Explorer(context.new_page(), server)
     yield page
     context.close()
-    assert page.complaints == []
+    assert not page.complaints, "\n".join(page.complaints)

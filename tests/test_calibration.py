@@ -36,6 +36,9 @@ class Collector:
     def update(self, x):
         self.seen.append(x)
 
+    def finish(self):
+        pass
+
 
 def test_static_ranges_by_hand():
     x = torch.tensor([[0.0, 1, 5], [-2, 0, 1]]).view(2, 1, 1, 3)

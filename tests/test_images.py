@@ -129,7 +129,7 @@ def test_paired_folder(tmp_path, suffix):
 
 def test_folders_that_do_not_fit(tmp_path):
     with pytest.raises(FileNotFoundError, match="must hold the folders HR and LR; HR is missing"):
-        list(paired_folder(tmp_path, 2))
+        paired_folder(tmp_path, 2)  # at once, before anything is read
     (tmp_path / "HR").mkdir()
     with pytest.raises(FileNotFoundError, match="LR is missing"):
         list(paired_folder(tmp_path, 2))

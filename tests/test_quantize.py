@@ -10,7 +10,7 @@ from torch import nn
 
 import core.quantize
 from core import METHODS, QuantConfig, UniversalSet, audit, calibrate, is_dynamic, quantize_model
-from core.quantizers import quantize_weight
+from core.weights import from_rows, minmax, weight_rows
 
 DFSQ = QuantConfig()
 
@@ -59,7 +59,7 @@ def test_output_is_the_float_layers_on_quantized_input_and_weight(method, images
     quantized = quantize_model(model, shifted, QuantConfig(method, 3, 4), ["0"])
     seen = quantized[0].activation_quantizer(shifted)
     assert seen.min() > 0.9
-    weight = quantize_weight(model[0].weight.detach(), 4, 0)
+    weight = from_rows(minmax(weight_rows(model[0]), 4), model[0])
     padded = F.pad(seen, (1, 1, 1, 1))
     assert torch.allclose(quantized(shifted), F.conv2d(padded, weight, model[0].bias), atol=1e-5)
 
@@ -291,3 +291,26 @@ def test_exact_is_never_above_kmeans_on_the_bundled_network(edsr_x2, images):
         for bits in (2, 4, 6):
             exact, kmeans = (observer.moments.sse(observer.points(bits, s)) for s in ("exact", "kmeans"))
             assert (exact <= kmeans * (1 + 1e-9)).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_w32a32_is_float_and_audited_so(method, images, tiny_edsr):
+    quantized = quantize_model(tiny_edsr, images, QuantConfig(method, 32, 32))
+    assert {row.reason for row in audit(quantized)} >= {"float by configuration (W32A32)"}
+    assert all(row.reason for row in audit(quantized))
+
+
+def test_quantizing_nothing_warns(images, tiny_edsr):
+    with pytest.warns(UserWarning, match="no layer is quantized"):
+        quantize_model(tiny_edsr, images, DFSQ, [])
+
+
+def test_float_activations_need_no_moments(images, tiny_edsr):
+    weights_only = QuantConfig(activation_bits=32)
+    calibration = calibrate(tiny_edsr, images, weights_only)
+    quantized = quantize_model(tiny_edsr, calibration, weights_only)
+    expected = quantize_model(tiny_edsr, calibrate(tiny_edsr, images, DFSQ), weights_only)
+    assert torch.equal(quantized(images), expected(images))
+    assert [row.post_relu for row in audit(quantized)] == [row.post_relu for row in audit(expected)]
+    with pytest.raises(ValueError, match="calibrate again with 2 to 8 bits"):
+        quantize_model(tiny_edsr, calibration, DFSQ)

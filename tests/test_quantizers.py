@@ -4,7 +4,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from core import Moments, UniversalSet
 from core.quantizers import (
@@ -13,7 +12,6 @@ from core.quantizers import (
     UniformQuantizer,
     moments_of,
     normalization,
-    quantize_weight,
     uniform,
 )
 
@@ -55,26 +53,6 @@ def test_uniform_gradient_is_one_inside_and_zero_outside():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_uniform_dtype_follows_the_input(dtype):
     assert UniformQuantizer(-1, 2, 2)(torch.tensor([0.4], dtype=dtype)).dtype == dtype
-
-
-def test_weights_by_hand():
-    weight = torch.tensor([[0.0, 0.4, 3.0], [-2.0, 1.0, 0.9], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0]])
-    expected = torch.tensor([[0.0, 0, 3], [-2, 1, 1], [0.5, 0.5, 0.5], [0, 0, 0]])
-    assert torch.allclose(quantize_weight(weight, 2, 0), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("layer", "dim"),
-    [(nn.Conv2d(4, 6, 3, groups=2), 0), (nn.ConvTranspose2d(4, 5, 3), 1), (nn.Linear(7, 3), 0)],
-)
-@pytest.mark.parametrize("bits", [2, 4, 8])
-def test_weights_equal_the_nearest_level_of_their_channel(layer, dim, bits):
-    weight = layer.weight.detach()
-    quantized = quantize_weight(weight, bits, dim)
-    for channel, result in zip(weight.unbind(dim), quantized.unbind(dim), strict=True):
-        expected = nearest_level(channel, channel.min(), channel.max(), bits)
-        assert torch.allclose(result.double(), expected, atol=1e-6)
-    assert torch.allclose(quantize_weight(quantized, bits, dim), quantized, atol=1e-6)
 
 
 def test_normalization_by_hand():

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from core.scope import choose_layers, kind_of
+from core.scope import channel_dim_of, choose_layers
 
 EXAMPLE = torch.rand(1, 3, 6, 6)
 
@@ -84,7 +84,7 @@ def test_computed_weights_stay_float():
 
 
 def test_kinds():
-    assert kind_of(nn.Conv2d(1, 1, 1)) == (-3, 0)
-    assert kind_of(nn.ConvTranspose2d(1, 1, 1)) == (-3, 1)
-    assert kind_of(nn.Linear(1, 1)) == (-1, 0)
-    assert kind_of(nn.Conv1d(1, 1, 1)) is None
+    assert channel_dim_of(nn.Conv2d(1, 1, 1)) == -3
+    assert channel_dim_of(nn.ConvTranspose2d(1, 1, 1)) == -3
+    assert channel_dim_of(nn.Linear(1, 1)) == -1
+    assert channel_dim_of(nn.Conv1d(1, 1, 1)) is None

@@ -77,6 +77,13 @@ def test_a_checkpoint_of_another_configuration(tmp_path):
         train(network(), sampler(), dataclasses.replace(CONFIG, seed=4), tmp_path / "a.ckpt")
 
 
+def test_a_checkpoint_of_other_images(tmp_path):
+    train(network(), sampler(), CONFIG, tmp_path / "a.ckpt")
+    others = PatchSampler([torch.rand(1, 3, 24, 24)], 2, 6)
+    with pytest.raises(ValueError, match="was made with other images; choose another --out"):
+        train(network(), others, CONFIG, tmp_path / "a.ckpt")
+
+
 def test_a_loss_that_is_not_finite(tmp_path):
     model = network()
     model.head[0].bias.data[0] = torch.nan

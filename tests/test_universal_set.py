@@ -81,6 +81,11 @@ def test_decompose_refuses_other_values(point):
         UniversalSet(2, 3).decompose(point)
 
 
+def test_decompose_needs_a_number():
+    with pytest.raises(ValueError, match="point must be a number, got 'a'"):
+        UniversalSet().decompose("a")
+
+
 @pytest.mark.parametrize("words", [0, 6, 2.5, True, "4", None])
 def test_words_outside_range(words):
     with pytest.raises(ValueError, match="words must be a whole number from 1 to 5, got"):

@@ -90,7 +90,7 @@ def edsr_from_state(state: dict[str, torch.Tensor], source: str) -> EDSR:
     n_feats = state["head.0.weight"].shape[0]
     scale = 4 if "tail.0.2.weight" in state else round((state["tail.0.0.weight"].shape[0] / n_feats) ** 0.5)
     shift = state.get("sub_mean.bias")
-    rgb_range = 255.0 if shift is None or shift[0].abs() > 1 else 1.0
+    rgb_range = 255.0 if shift is None or bool((shift.abs() > 1).any()) else 1.0
     model = EDSR(
         scale,
         n_blocks=len(blocks),

@@ -101,7 +101,7 @@ class DistributionsView:
         )
         heat.x_range.update(start=left, end=right)
         heat.y_range.update(start=-0.5, end=n_channels - 0.5)
-        low, middle, high = np.quantile(data.spread, [0.1, 0.5, 0.9], axis=1)
+        low, middle, high = data.spread.T
         self._order = np.argsort(-middle, kind="stable")
         self._spread.data = dict(
             rank=np.arange(n_channels),

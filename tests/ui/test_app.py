@@ -3,8 +3,7 @@ import re
 
 import pytest
 
-# A browser beside other work on two cores now and then takes longer than a test waits.
-pytestmark = [pytest.mark.browser, pytest.mark.flaky(reruns=1)]
+pytestmark = pytest.mark.browser
 
 DISTRIBUTIONS = ("heat map", "spread", "by image")
 POINTS = ("histogram", "staircase")

@@ -1,0 +1,84 @@
+"""What was done to each layer of a quantized network."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from torch import nn
+
+from core.config import FLOAT
+from core.scope import channel_dim_of
+
+
+class LayerQuantization(NamedTuple):
+    """What was done to a layer, kept on it as `module.quantization`."""
+
+    method: str
+    weight_bits: int
+    activation_bits: int
+    post_relu: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditRow:
+    """One layer of a network: its bits (32 = float) and how, or why not, it is quantized."""
+
+    name: str
+    type: str
+    weight_shape: tuple[int, ...]
+    method: str
+    weight_bits: int
+    activation_bits: int
+    post_relu: bool | None
+    reason: str  # empty for a quantized layer
+
+
+class Audit(list):
+    """A list of AuditRow that prints as a table."""
+
+    def __str__(self) -> str:
+        head = ("layer", "type", "weight", "method", "bits", "input", "")
+        body = [
+            (
+                row.name,
+                row.type,
+                "x".join(map(str, row.weight_shape)),
+                row.method,
+                "float" if row.reason else f"W{row.weight_bits}A{row.activation_bits}",
+                {True: "post-ReLU", False: "signed", None: ""}[row.post_relu],
+                row.reason,
+            )
+            for row in self
+        ]
+        widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
+        lines = [
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in (head, *body)
+        ]
+        return "\n".join(lines)
+
+
+def audit(model: nn.Module) -> Audit:
+    """Every layer with weights: its bits and method, or why it stays float. Prints as a table."""
+    reasons = getattr(model, "float_reasons", {})
+    rows = Audit()
+    for name, module in model.named_modules():
+        weight = module._parameters.get("weight")
+        done = getattr(module, "quantization", None)
+        if done is None and channel_dim_of(module) is None and name not in reasons:
+            continue
+        shape = tuple(weight.shape) if weight is not None else ()
+        if done is None:
+            reason = reasons.get(name, "the model is not quantized")
+            rows.append(AuditRow(name, type(module).__name__, shape, "", FLOAT, FLOAT, None, reason))
+        else:
+            rows.append(AuditRow(name, type(module).__name__, shape, *done, ""))
+    return rows
+
+
+def is_dynamic(model: nn.Module) -> bool:
+    """True if a quantizer takes its normalization from each input.
+
+    Then the picture of a crop or tile is not a part of the picture of the whole.
+    """
+    return any(getattr(module, "dynamic", False) for module in model.modules())

@@ -1,0 +1,53 @@
+"""The configuration of a quantized network: plain values, hashable, printable."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from core.methods import METHODS
+from core.point_selection import SELECTORS
+from core.universal_set import UniversalSet
+
+FLOAT = 32  # bits that mean "not quantized"
+BITS = (*range(2, 9), FLOAT)
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantConfig:
+    """Everything that decides a quantized network besides its weights and calibration images.
+
+    bits: 2 to 8, or 32 for float. `universal_set`, `selector` and `seed` matter to "dfsq" alone. With
+    selector="kmeans" it is DFSQ as published. Raises ValueError for anything outside.
+    """
+
+    method: str = "dfsq"
+    activation_bits: int = 4
+    weight_bits: int = 4
+    universal_set: UniversalSet = dataclasses.field(default_factory=UniversalSet)
+    selector: str = "exact"
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise ValueError(f"no method {self.method!r}; there are {', '.join(METHODS)}")
+        if self.selector not in SELECTORS:
+            raise ValueError(f"no selector {self.selector!r}; there are {', '.join(SELECTORS)}")
+        for name in ("activation_bits", "weight_bits"):
+            bits = getattr(self, name)
+            if not isinstance(bits, int) or isinstance(bits, bool) or bits not in BITS:
+                raise ValueError(f"{name} must be 2 to 8, or 32 for float, got {bits!r}")
+        if not isinstance(self.seed, int):
+            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
+        if not isinstance(self.universal_set, UniversalSet):
+            raise ValueError(f"universal_set must be a UniversalSet, got {type(self.universal_set).__name__}")
+        needed = 2**self.activation_bits if self.activation_bits != FLOAT else 0
+        if self.method == "dfsq" and needed > len(self.universal_set):
+            words, terms, size = self.universal_set.words, self.universal_set.terms, len(self.universal_set)
+            raise ValueError(
+                f"{self.activation_bits} bits need {needed} points but the universal set of words={words}, "
+                f"terms={terms} has {size}; take more words or terms, or fewer bits"
+            )
+
+    def __str__(self) -> str:
+        selector = f"-{self.selector}" if self.method == "dfsq" else ""
+        return f"{self.method}{selector} W{self.weight_bits}A{self.activation_bits}"

@@ -1,0 +1,47 @@
+import pytest
+import torch
+from torch import nn
+
+from core.weights import from_rows, minmax, weight_rows
+
+LAYERS = [
+    nn.Conv2d(4, 6, 3, groups=2),
+    nn.ConvTranspose2d(4, 5, 3),
+    nn.ConvTranspose2d(4, 6, (3, 2), groups=2),
+    nn.Linear(7, 3),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_a_row_holds_all_that_one_output_channel_depends_on(layer):
+    rows = weight_rows(layer)
+    outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    assert rows.shape == (outputs, layer.weight.numel() // outputs)
+    assert torch.equal(from_rows(rows, layer), layer.weight)
+    x = torch.rand(1, 7) if isinstance(layer, nn.Linear) else torch.rand(1, 4, 6, 6)
+    before = layer(x)
+    rows = rows.clone()
+    rows[1] *= 2
+    weight = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight.copy_(from_rows(rows, layer))
+        changed = (layer(x) - before).abs().movedim(1, 0).flatten(1).amax(1) > 0
+        layer.weight.copy_(weight)
+    assert changed.nonzero().flatten().tolist() == [1]
+
+
+def test_minmax_by_hand():
+    rows = torch.tensor([[0.0, 0.4, 3.0], [-2.0, 1.0, 0.9], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0]])
+    expected = torch.tensor([[0.0, 0, 3], [-2, 1, 1], [0.5, 0.5, 0.5], [0, 0, 0]])
+    assert torch.allclose(minmax(rows, 2), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_minmax_gives_the_nearest_of_evenly_spaced_levels(bits):
+    rows = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
+    quantized = minmax(rows, bits)
+    for row, result in zip(rows, quantized, strict=True):
+        levels = torch.linspace(float(row.min()), float(row.max()), 2**bits, dtype=torch.float64)
+        nearest = levels[(row.double()[:, None] - levels).abs().argmin(1)]
+        assert torch.allclose(result.double(), nearest, atol=1e-6)
+    assert torch.allclose(minmax(quantized, bits), quantized, atol=1e-6)
