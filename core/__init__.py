@@ -2,6 +2,7 @@
 
 from core.audit import audit, is_dynamic
 from core.calibration import calibration_patches
+from core.checkpoint import load_quantized, save_quantized
 from core.config import QuantConfig
 from core.evaluation import Evaluation, evaluate, receptive_radius, super_resolve
 from core.images import (
@@ -48,6 +49,7 @@ __all__ = [
     "is_dynamic",
     "load_checkpoint",
     "load_image",
+    "load_quantized",
     "luma",
     "make_lr",
     "modcrop",
@@ -55,6 +57,7 @@ __all__ = [
     "psnr_y",
     "quantize_model",
     "receptive_radius",
+    "save_quantized",
     "select_points",
     "ssim_y",
     "super_resolve",

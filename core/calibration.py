@@ -1,128 +1,25 @@
 """Calibration: stream images through the float network and gather what each method needs to know.
 
-An observer sees the input of one layer, batch by batch, and keeps statistics, never activations.
-`observer.quantizer(config)` then gives the layer's activation quantizer for any bits, selector and seed.
+`core.observers` keeps the statistics.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from core.images import check_images
-from core.moments import Moments
-from core.point_selection import ExactSelection, prepare, select_points
-from core.quantizers import SubsetQuantizer, UniformQuantizer, moments_of
-from core.ranges import RANGES
-from core.universal_set import UniversalSet
-
-if TYPE_CHECKING:
-    from core.config import QuantConfig
+from core.observers import Observer
 
 PATCHES = 32  # calibration patches, as DFSQ's authors
 PATCH_SIZE = {2: 96, 3: 64, 4: 48}  # LR pixels by scale; 96 and 48 as DFSQ's authors
 MAX_BATCH_PIXELS = 8 * 96 * 96  # of LR images in one forward
-
-
-class RangeObserver:
-    """The range of a layer's input, per tensor: the mean over images of each image's low and high.
-
-    For "minmax" the lowest low and the highest high instead, so that nothing is clipped.
-    """
-
-    def __init__(self, ranges: str, channel_dim: int = 1):
-        self._estimate, self._outermost = RANGES[ranges], ranges == "minmax"
-        self.channel_dim = channel_dim
-        self._ranges: list[tuple[float, float]] = []
-        self._lowest = np.inf
-
-    def update(self, x: torch.Tensor) -> None:
-        self._lowest = min(self._lowest, float(x.min()))
-        one_image = self.channel_dim % x.ndim == 0  # a layer called without a batch dimension
-        self._ranges += [self._estimate(image.flatten()) for image in (x[None] if one_image else x)]
-
-    def finish(self) -> None:
-        """No more data will come."""
-
-    @property
-    def post_relu(self) -> bool:
-        return self._lowest >= 0
-
-    def quantizer(self, config: QuantConfig) -> UniformQuantizer:
-        bits = config.activation_bits
-        lows, highs = zip(*self._ranges, strict=True)
-        if self._outermost:
-            return UniformQuantizer(min(lows), max(highs), bits)
-        return UniformQuantizer(float(np.mean(lows)), float(np.mean(highs)), bits)
-
-
-class SubsetObserver:
-    """Moments of a layer's normalized input, and the points chosen from them.
-
-    Whether the layer is post-ReLU shows only when all data are seen: until a negative value comes, the
-    moments of both normalizations are kept.
-    """
-
-    def __init__(self, universal_set: UniversalSet, channel_dim: int):
-        self.universal_set, self.channel_dim = universal_set, channel_dim
-        self.post_relu = True
-        self._one_sided: Moments | None = None
-        self._two_sided: Moments | None = None
-        self._exact: ExactSelection | None = None
-
-    def update(self, x: torch.Tensor) -> None:
-        n_channels, step = x.shape[self.channel_dim], self.universal_set.step
-        if self._one_sided is None and self.post_relu:
-            self._two_sided = Moments(n_channels, step)
-            self._one_sided = Moments(n_channels, step)
-        moments_of(x, self._two_sided, self.channel_dim, post_relu=False)
-        if self.post_relu and float(x.min()) < 0:
-            self.post_relu, self._one_sided = False, None
-        if self.post_relu:
-            moments_of(x, self._one_sided, self.channel_dim, post_relu=True)
-
-    def finish(self) -> None:
-        """No more data will come: drop the statistics of the normalization that does not fit."""
-        if self.post_relu:
-            self._two_sided = None
-
-    @property
-    def moments(self) -> Moments:
-        """Of the normalization that fits the data."""
-        return self._one_sided if self.post_relu else self._two_sided
-
-    def points(self, bits: int, selector: str = "exact", seed: int = 0) -> np.ndarray:
-        """(C, 2**bits) chosen points; ValueError if the universal set has fewer."""
-        n_points, candidates = 2**bits, self.universal_set.points
-        if selector != "exact":
-            return select_points(self.moments, candidates, n_points, selector=selector, seed=seed)
-        held = self._exact  # a local name, as another thread may put a smaller one in its place
-        if held is None or held.max_points < n_points:
-            held = self._exact = ExactSelection(prepare(self.moments, candidates, n_points), n_points)
-        return held.points(n_points)
-
-    def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
-        bits = config.activation_bits
-        points = self.points(bits, config.selector, config.seed)
-        return SubsetQuantizer(points, self.universal_set.step, self.post_relu, bits, self.channel_dim)
-
-
-class ChosenPoints:
-    """Stands for an observer whose points are known: `points` (C, 2**bits) of `universal_set`."""
-
-    def __init__(self, points: np.ndarray, universal_set: UniversalSet, post_relu: bool, channel_dim: int):
-        self._points, self._step = points, universal_set.step
-        self.post_relu, self._channel_dim = post_relu, channel_dim
-
-    def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
-        bits = config.activation_bits
-        return SubsetQuantizer(self._points, self._step, self.post_relu, bits, self._channel_dim)
 
 
 def batches(images: torch.Tensor | Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -135,6 +32,19 @@ def batches(images: torch.Tensor | Iterable[torch.Tensor]) -> Iterator[torch.Ten
         yield from chunk.split(size)
     if empty:
         raise ValueError("calibration needs at least one image, got none")
+
+
+def with_share(
+    images: torch.Tensor | Iterable[torch.Tensor],
+) -> Iterator[tuple[torch.Tensor, float]]:
+    """`batches`, each with the share of the images that is then done; nan where their number is not known."""
+    if isinstance(images, torch.Tensor):
+        images = [images]
+    total = sum(map(len, images)) if isinstance(images, Sequence) else math.nan
+    done = 0
+    for batch in batches(images):
+        done += len(batch)
+        yield batch, done / total
 
 
 @contextlib.contextmanager
@@ -162,12 +72,12 @@ def recorded(
 def observe(
     model: nn.Module,
     images: torch.Tensor | Iterable[torch.Tensor],
-    observers: dict[str, RangeObserver | SubsetObserver],
-    progress: Callable[[int], None] = lambda images_done: None,
+    observers: dict[str, Observer],
+    progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> set[str]:
     """Run `model` on the images and feed each named layer's input to its observer; the layers that ran.
 
-    `progress(images_done)` is called after every batch and may raise to cancel. ValueError for NaN or
+    `progress(what, share)` is called after every batch and may raise to cancel. ValueError for NaN or
     infinite activations.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -179,12 +89,10 @@ def observe(
         ran.add(name)
         observers[name].update(x)
 
-    done = 0
     with recorded(model, list(observers), record):
-        for batch in batches(images):
+        for batch, share in with_share(images):
             model(batch.to(device))
-            done += len(batch)
-            progress(done)
+            progress("Calibrating", share)
     for observer in observers.values():
         observer.finish()
     return ran
@@ -199,7 +107,7 @@ def layer_inputs(
     model: nn.Module,
     name: str,
     images: torch.Tensor,
-    progress: Callable[[int], None] = lambda images_done: None,
+    progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> torch.Tensor:
     """Everything the named layer receives at its first call, for all images of (N, 3, H, W) -> (N, C, ...).
 
@@ -208,19 +116,17 @@ def layer_inputs(
     model = copy.deepcopy(model).eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     inputs: list[torch.Tensor] = []
-    done = 0
 
     def record(_: str, x: torch.Tensor) -> None:
         inputs.append(x.clone())
         raise _Reached
 
     with recorded(model, [name], record):
-        for batch in batches(images):
+        for batch, share in with_share(images):
             try:
                 model(batch.to(device))
             except _Reached:
-                done += len(batch)
-                progress(done)
+                progress("Recording activations", share)
             else:
                 raise ValueError(f"{name} is not called by the network")
     return torch.cat(inputs)

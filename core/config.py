@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from core.methods import METHODS
+from core.methods import METHODS, REFINEMENTS
 from core.point_selection import SELECTORS
 from core.universal_set import UniversalSet
+from core.weights import WEIGHTS
 
 FLOAT = 32  # bits that mean "not quantized"
 BITS = (*range(2, 9), FLOAT)
@@ -16,8 +17,10 @@ BITS = (*range(2, 9), FLOAT)
 class QuantConfig:
     """Everything that decides a quantized network besides its weights and calibration images.
 
-    bits: 2 to 8, or 32 for float. `universal_set`, `selector` and `seed` matter to "dfsq" alone. With
-    selector="kmeans" it is DFSQ as published. Raises ValueError for anything outside.
+    bits: 2 to 8, or 32 for float. `universal_set` and `selector` matter to methods that choose points from
+    it; "dfsq" with selector="kmeans" is DFSQ as published. `weights` names one of `core.weights.WEIGHTS` and
+    `refine` some of `core.methods.REFINEMENTS`; None leaves both to the method. ValueError for anything
+    outside.
     """
 
     method: str = "dfsq"
@@ -26,6 +29,8 @@ class QuantConfig:
     universal_set: UniversalSet = dataclasses.field(default_factory=UniversalSet)
     selector: str = "exact"
     seed: int = 0
+    weights: str | None = None
+    refine: tuple[str, ...] | None = None
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -40,14 +45,37 @@ class QuantConfig:
             raise ValueError(f"seed must be a whole number, got {self.seed!r}")
         if not isinstance(self.universal_set, UniversalSet):
             raise ValueError(f"universal_set must be a UniversalSet, got {type(self.universal_set).__name__}")
+        if self.weights is not None and self.weights not in WEIGHTS:
+            raise ValueError(f"no weight levels {self.weights!r}; there are {', '.join(WEIGHTS)}")
+        if self.refine is not None and not (
+            isinstance(self.refine, tuple) and set(self.refine) <= set(REFINEMENTS)
+        ):
+            raise ValueError(f"refine must be a tuple out of {', '.join(REFINEMENTS)}, got {self.refine!r}")
         needed = 2**self.activation_bits if self.activation_bits != FLOAT else 0
-        if self.method == "dfsq" and needed > len(self.universal_set):
+        if self.from_subset and needed > len(self.universal_set):
             words, terms, size = self.universal_set.words, self.universal_set.terms, len(self.universal_set)
             raise ValueError(
                 f"{self.activation_bits} bits need {needed} points but the universal set of words={words}, "
                 f"terms={terms} has {size}; take more words or terms, or fewer bits"
             )
 
+    @property
+    def from_subset(self) -> bool:
+        """The activations' points come from the universal set."""
+        return METHODS[self.method].from_subset
+
+    @property
+    def weight_levels(self) -> str:
+        """Name in `core.weights.WEIGHTS`, the method's own unless chosen."""
+        return self.weights or METHODS[self.method].weights
+
+    @property
+    def refinements(self) -> tuple[str, ...]:
+        """Out of `core.methods.REFINEMENTS`, the method's own unless chosen."""
+        return METHODS[self.method].refine if self.refine is None else self.refine
+
     def __str__(self) -> str:
-        selector = f"-{self.selector}" if self.method == "dfsq" else ""
-        return f"{self.method}{selector} W{self.weight_bits}A{self.activation_bits}"
+        selector = f"-{self.selector}" if self.from_subset else ""
+        weights = f", {self.weights} weights" if self.weights else ""
+        refine = "" if self.refine is None else f", refine {'+'.join(self.refine) or 'nothing'}"
+        return f"{self.method}{selector} W{self.weight_bits}A{self.activation_bits}{weights}{refine}"

@@ -5,30 +5,52 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-
-from core.calibration import RangeObserver, SubsetObserver
-from core.weights import minmax
+from core.levels import apot_levels, log2_levels
+from core.observers import (
+    GaussianObserver,
+    HistogramObserver,
+    Observer,
+    RangeObserver,
+    ScaledLevelsObserver,
+    SubsetObserver,
+)
 
 if TYPE_CHECKING:
     from core.config import QuantConfig
 
-Observer = RangeObserver | SubsetObserver
+REFINEMENTS = ("reconstruction", "rounding", "bias")  # what each is: `core.compensation.compensate`
 
 
 class Method(NamedTuple):
-    """`activation(config, channel_dim)` -> observer; `weight(rows, bits)` -> rows of few levels."""
+    """`activation(config, channel_dim)` -> observer; `weights` names one of `core.weights.WEIGHTS`.
+
+    refine: what of REFINEMENTS is done to the weights beyond rounding each to its nearest level.
+    from_subset: the activations' points come from the universal set; pin_zero: with selector "exact" one of
+    them is 0, as with DFSQ's k-means. dynamic: they are normalized by
+    statistics of each input, so that the picture of a crop is not a part of the picture of the whole.
+    """
 
     activation: Callable[[QuantConfig, int], Observer]
-    weight: Callable[[torch.Tensor, int], torch.Tensor]
+    weights: str = "minmax"
+    refine: tuple[str, ...] = ()
+    from_subset: bool = False
+    pin_zero: bool = False
+    dynamic: bool = False
 
 
 def _subset(config: QuantConfig, channel_dim: int) -> SubsetObserver:
-    return SubsetObserver(config.universal_set, channel_dim)
+    return SubsetObserver(config.universal_set, channel_dim, METHODS[config.method].pin_zero)
 
 
 METHODS: dict[str, Method] = {
-    "dfsq": Method(_subset, minmax),
-    "minmax": Method(lambda config, dim: RangeObserver("minmax", dim), minmax),
-    "percentile": Method(lambda config, dim: RangeObserver("percentile", dim), minmax),
+    "dfsq": Method(_subset, from_subset=True, dynamic=True),
+    "dfsq+": Method(_subset, "mse", REFINEMENTS, from_subset=True, pin_zero=True, dynamic=True),
+    "minmax": Method(lambda config, dim: RangeObserver("minmax", dim)),
+    "percentile": Method(lambda config, dim: RangeObserver("percentile", dim)),
+    "mse": Method(lambda config, dim: HistogramObserver(dim), "mse"),
+    "mse-channel": Method(lambda config, dim: HistogramObserver(dim, per_channel=True), "mse"),
+    "2dquant": Method(lambda config, dim: HistogramObserver(dim, joint=True), "2dquant"),
+    "log2": Method(lambda config, dim: ScaledLevelsObserver(log2_levels, dim)),
+    "apot": Method(lambda config, dim: ScaledLevelsObserver(apot_levels, dim)),
+    "daq": Method(lambda config, dim: GaussianObserver(dim), dynamic=True),
 }

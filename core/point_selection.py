@@ -56,14 +56,24 @@ class Data:
     def n_channels(self) -> int:
         return len(self.values)
 
+    def with_zeros(self) -> np.ndarray:
+        """`prefix` with so many more zeros that every choice without a point at 0 costs more."""
+        if not self.position.size or 0 not in self.candidates:
+            raise ValueError("a point can be pinned at 0 only for Moments and candidates that hold 0")
+        cells = self.values.shape[1]  # the cell that begins at 0 is the middle one
+        prefix = self.prefix.copy()
+        prefix[:, cells // 2 + 1 :, 0] += (cells / 2) ** 2 * self.prefix[:, -1:, 0]
+        return prefix
+
 
 class ExactSelection:
     """The optimum for every number of points up to `max_points`, from one run of the shortest path.
 
     `points(n)` -> (C, n) sorted float64; `sse(n)` -> (C,) squared error. Ties go to the lower value.
+    pin_zero: the best of the choices that hold 0 (for Moments whose candidates hold 0).
     """
 
-    def __init__(self, data: Data, max_points: int):
+    def __init__(self, data: Data, max_points: int, pin_zero: bool = False):
         m = len(data.candidates)
         self.candidates, self.max_points = data.candidates, max_points
         index = np.int16 if m <= np.iinfo(np.int16).max else np.int32
@@ -73,7 +83,7 @@ class ExactSelection:
         over_rows(
             kernels.shortest_paths,
             data.n_channels,
-            data.prefix,
+            data.with_zeros() if pin_zero else data.prefix,
             data.values,
             data.candidates,
             data.position,

@@ -12,12 +12,15 @@ import torch
 from torch import nn
 
 from core.audit import LayerQuantization
-from core.calibration import RangeObserver, batches, observe
+from core.calibration import batches, observe
+from core.compensation import compensate, gather
 from core.config import FLOAT, QuantConfig
-from core.methods import METHODS, Observer
+from core.methods import METHODS
+from core.observers import Observer, RangeObserver
 from core.scope import Layers, channel_dim_of, choose_layers
-from core.weights import from_rows, weight_rows
+from core.weights import WEIGHTS, from_rows, nearest, weight_rows
 
+Progress = Callable[[str, float], None]  # what is being done, and the share of it that is
 NEVER_CALLED = "never called during calibration"
 MAX_MOMENTS_BYTES = 2**30  # of statistics held at once; more layers than that take further passes
 
@@ -25,12 +28,14 @@ MAX_MOMENTS_BYTES = 2**30  # of statistics held at once; more layers than that t
 class Calibration(NamedTuple):
     """What was learned from the images: an observer per layer, and why other layers stay float.
 
-    One calibration serves every number of bits, selector and seed, and every choice among its layers.
+    One calibration serves every number of bits, selector and seed, and every choice among its layers. It
+    keeps the images only where the configuration refines the weights.
     """
 
     config: QuantConfig
     observers: dict[str, Observer]
     reasons: dict[str, str]
+    images: torch.Tensor | Iterable[torch.Tensor] | None = None
 
 
 def calibrate(
@@ -38,7 +43,7 @@ def calibrate(
     images: torch.Tensor | Iterable[torch.Tensor],
     config: QuantConfig,
     layers: Layers = None,
-    progress: Callable[[int], None] = lambda images_done: None,
+    progress: Progress = lambda what, share: None,
 ) -> Calibration:
     """Observe the layers to be quantized while the float network runs on the images.
 
@@ -46,6 +51,8 @@ def calibrate(
     """
     reference = _float_copy(model).eval()
     first, images = _peek(images)
+    if config.refinements and iter(images) is images:
+        images = list(images)
     names, reasons = choose_layers(reference, layers, first)
     return _calibrate(reference, images, config, names, reasons, progress)
 
@@ -55,7 +62,7 @@ def quantize_model(
     calibration: torch.Tensor | Iterable[torch.Tensor] | Calibration,
     config: QuantConfig,
     layers: Layers = None,
-    progress: Callable[[int], None] = lambda images_done: None,
+    progress: Progress = lambda what, share: None,
 ) -> nn.Module:
     """Return a quantized copy of `model`; the original is left as it is.
 
@@ -63,22 +70,28 @@ def quantize_model(
     layers: a predicate `layers(name, module)` over named_modules(), or a list of names (ValueError for an
     unknown one); by default what the model class declares (`quantized_scope`), else every Conv2d but the
     first and the last one called. What cannot be quantized stays float, with its reason in `audit`.
-    Zero padding stays a real 0: activations are mapped before they are padded. `progress(images_done)` may
-    raise to cancel; it starts again where memory asks for another pass.
+    Zero padding stays a real 0: activations are mapped before they are padded. `progress(what, share)` may
+    raise to cancel.
     """
     quantized = _float_copy(model)
     reasons: dict[str, str] = {}
     wanted_float = config.activation_bits == config.weight_bits == FLOAT
+    names: list[str] = []
+    images = None
     for part in _parts(model, calibration, config, layers, progress):
         reasons |= part.reasons
+        images = part.images
         if wanted_float:
             reasons |= dict.fromkeys(part.observers, "float by configuration (W32A32)")
             continue
+        names += part.observers
         for name in list(part.observers):
             # Popped from a calibration of our own, so that its moments are freed at once.
             keep = isinstance(calibration, Calibration)
             _attach(quantized, name, part.observers[name] if keep else part.observers.pop(name), config)
-    quantized.float_reasons = reasons
+    if names and config.refinements:
+        _refine(_float_copy(model).eval(), quantized, names, images, config, progress)
+    quantized.float_reasons, quantized.quant_config = reasons, config
     if not wanted_float and not any(hasattr(m, "quantization") for m in quantized.modules()):
         warnings.warn("no layer is quantized; audit(model) says why", stacklevel=2)
     return quantized
@@ -93,10 +106,14 @@ def _parts(model, calibration, config, layers, progress) -> Iterator[Calibration
     first, images = _peek(calibration)
     names, reasons = choose_layers(reference, layers, first)
     groups = layer_groups(reference, names, config)
-    if len(groups) > 1 and iter(images) is images:
+    if (len(groups) > 1 or config.refinements) and iter(images) is images:
         images = list(images)  # a generator runs once, but several passes are needed
-    for group in groups:
-        yield _calibrate(reference, images, config, group, reasons, progress)
+    for done, group in enumerate(groups):
+
+        def tell(what: str, share: float, done: int = done) -> None:
+            progress(what, (done + share) / len(groups))
+
+        yield _calibrate(reference, images, config, group, reasons, tell)
 
 
 def _float_copy(model: nn.Module) -> nn.Module:
@@ -119,7 +136,8 @@ def _calibrate(reference, images, config, names, reasons, progress) -> Calibrati
     observers = {n: _observer(reference.get_submodule(n), config) for n in names}
     ran = observe(reference, images, observers, progress)
     silent = {n: NEVER_CALLED for n in names if n not in ran}
-    return Calibration(config, {n: o for n, o in observers.items() if n in ran}, reasons | silent)
+    kept = images if config.refinements else None
+    return Calibration(config, {n: o for n, o in observers.items() if n in ran}, reasons | silent, kept)
 
 
 def _observer(module: nn.Module, config: QuantConfig) -> Observer:
@@ -137,6 +155,8 @@ def _restricted(model, calibration: Calibration, config: QuantConfig, layers: La
         raise ValueError(f"the calibration was made for another {' and '.join(differ)}; calibrate again")
     if made_for.activation_bits == FLOAT != config.activation_bits:
         raise ValueError("the calibration was made for float activations; calibrate again with 2 to 8 bits")
+    if config.refinements and calibration.images is None:
+        raise ValueError(f"the calibration keeps no images to refine the weights on; calibrate for {config}")
     strange = calibration.observers.keys() - dict(model.named_modules()).keys()
     if strange:
         raise ValueError(
@@ -150,12 +170,12 @@ def _restricted(model, calibration: Calibration, config: QuantConfig, layers: La
     if missing:
         raise ValueError(f"the calibration does not cover {', '.join(missing)}; calibrate with these layers")
     observers = {n: o for n, o in calibration.observers.items() if n in names}
-    return Calibration(config, observers, reasons | silent)
+    return Calibration(config, observers, reasons | silent, calibration.images)
 
 
 def layer_groups(model: nn.Module, names: list[str], config: QuantConfig) -> list[list[str]]:
     """Cut the layers into groups whose moments fit in MAX_MOMENTS_BYTES."""
-    if config.method != "dfsq" or config.activation_bits == FLOAT:
+    if not config.from_subset or config.activation_bits == FLOAT:
         return [names]
     # Two normalizations, three statistics of 8 bytes, four cells a step.
     per_channel = 2 * 3 * 8 * 4 / config.universal_set.step
@@ -178,16 +198,31 @@ def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig
     if config.weight_bits != FLOAT:
         if not torch.isfinite(module.weight).all():
             raise ValueError(f"the weight of {name} holds NaN or infinity")
-        rows = METHODS[config.method].weight(weight_rows(module), config.weight_bits)
+        rows = weight_rows(module)
+        levels = WEIGHTS[config.weight_levels](rows, config.weight_bits, config.universal_set)
         # A new parameter: where a weight is shared, the other layer decides for itself.
-        module.weight = nn.Parameter(from_rows(rows, module), requires_grad=module.weight.requires_grad)
+        rounded = from_rows(nearest(rows, levels), module)
+        module.weight = nn.Parameter(rounded, requires_grad=module.weight.requires_grad)
     if config.activation_bits != FLOAT:
-        quantizer = observer.quantizer(config).to(module.weight.device)
-        module.activation_quantizer = quantizer.train(module.training)
-        module.register_forward_pre_hook(_quantize_input, with_kwargs=True)
+        attach_quantizer(module, observer.quantizer(config))
     module.quantization = LayerQuantization(
         config.method, config.weight_bits, config.activation_bits, observer.post_relu
     )
+
+
+def _refine(reference, quantized, names, images, config: QuantConfig, progress: Progress) -> None:
+    """What `config.refinements` asks for, in place; the audit and the activations stay as they are."""
+    moments = gather(reference, quantized, names, images, config.seed, progress)
+    for done, name in enumerate(names):
+        progress("Rounding weights", done / len(names))
+        rows = weight_rows(reference.get_submodule(name))
+        compensate(quantized.get_submodule(name), rows, moments[name], config)
+
+
+def attach_quantizer(module: nn.Module, quantizer: nn.Module) -> None:
+    """Let the layer's first argument go through the activation quantizer at every call."""
+    module.activation_quantizer = quantizer.to(module.weight.device).train(module.training)
+    module.register_forward_pre_hook(_quantize_input, with_kwargs=True)
 
 
 def _quantize_input(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from core.levels import gaussian_step
 from core.lookup import nearest_points
 from core.moments import Moments
 
@@ -39,21 +40,124 @@ def uniform(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: int) -
 
 
 class UniformQuantizer(nn.Module):
-    """Static uniform quantizer of activations, one range a tensor, fixed by calibration."""
+    """Static uniform quantizer of activations, fixed by calibration: one range a tensor or a channel.
+
+    low, high: a number, or (C,) for the channels at `channel_dim`.
+    """
 
     dynamic = False
 
-    def __init__(self, low: float, high: float, bits: int):
+    def __init__(self, low, high, bits: int, channel_dim: int = 1):
         super().__init__()
-        self.bits = bits
-        self.register_buffer("low", torch.tensor(low, dtype=torch.float32))
-        self.register_buffer("high", torch.tensor(high, dtype=torch.float32))
+        self.bits, self.channel_dim = bits, channel_dim
+        self.register_buffer("low", torch.as_tensor(low, dtype=torch.float32))
+        self.register_buffer("high", torch.as_tensor(high, dtype=torch.float32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return uniform(x, self.low.to(x.dtype), self.high.to(x.dtype), self.bits)
+        low, high = (_by_channel(end.to(x.dtype), x, self.channel_dim) for end in (self.low, self.high))
+        return uniform(x, low, high, self.bits)
+
+    def settings(self) -> dict:
+        """The arguments of the constructor that are not tensors."""
+        return {"bits": self.bits, "channel_dim": self.channel_dim}
+
+    def levels(self, channel: int) -> np.ndarray:
+        """Sorted levels of the channel."""
+        low, high = (float(end[channel] if end.ndim else end) for end in (self.low, self.high))
+        return np.linspace(low, high, 2**self.bits)
 
     def extra_repr(self) -> str:
-        return f"bits={self.bits}, low={self.low.item():.4g}, high={self.high.item():.4g}"
+        ranges = f"low={self.low.mean():.4g}, high={self.high.mean():.4g}"
+        return f"bits={self.bits}, {ranges}" + (f", {len(self.low)} channels" if self.low.ndim else "")
+
+
+def _by_channel(values: torch.Tensor, x: torch.Tensor, channel_dim: int) -> torch.Tensor:
+    """(C,) or () shaped so that it broadcasts against x."""
+    if values.ndim == 0:
+        return values
+    return values.view([-1 if d == channel_dim % x.ndim else 1 for d in range(x.ndim)])
+
+
+class LevelQuantizer(nn.Module):
+    """Static quantizer of activations to the nearest of sorted `points` (k,), the same for every channel."""
+
+    dynamic = False
+
+    def __init__(self, points: np.ndarray | torch.Tensor, bits: int):
+        super().__init__()
+        self.bits = bits
+        self.register_buffer("points", torch.as_tensor(points, dtype=torch.float32))
+
+    def settings(self) -> dict:
+        """The arguments of the constructor that are not tensors."""
+        return {"bits": self.bits}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        points = self.points.to(x.dtype)
+        nearest = points[torch.bucketize(x.detach().contiguous(), (points[1:] + points[:-1]) / 2)]
+        return _Replace.apply(x, nearest)
+
+    def levels(self, channel: int) -> np.ndarray:
+        """Sorted levels of the channel."""
+        return self.points.double().numpy()
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}, {len(self.points)} levels to {self.points[-1]:.4g}"
+
+
+class _Replace(torch.autograd.Function):
+    """`value` in the place of x; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx, x, value):
+        return value
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None
+
+
+class GaussianQuantizer(nn.Module):
+    """DAQ's quantizer of activations: per image and channel, uniform in standard deviations from the mean.
+
+    Mean and deviation are recomputed for every input; `2**bits` levels (i + 1/2) * step, the step that is
+    best for a Gaussian (Hong et al., arXiv 2012.11230, sec. 3.2).
+    """
+
+    dynamic = True
+
+    def __init__(self, bits: int, channel_dim: int):
+        super().__init__()
+        self.bits, self.channel_dim = bits, channel_dim
+
+    def settings(self) -> dict:
+        """The arguments of the constructor that are not tensors."""
+        return {"bits": self.bits, "channel_dim": self.channel_dim}
+
+    def normalization(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation per image and channel; both broadcast against x."""
+        dims = _within_channel(x, self.channel_dim) or [self.channel_dim % x.ndim]
+        deviation, mean = torch.std_mean(x, dims, correction=0, keepdim=True)
+        return mean, deviation + EPS
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, deviation = self.normalization(x.detach())
+        step, half = gaussian_step(self.bits), 2 ** (self.bits - 1)
+        level = torch.floor((x.detach() - mean) / (deviation * step)).clamp_(-half, half - 1)
+        return _Replace.apply(x, ((level + 0.5) * (step * deviation) + mean).to(x.dtype))
+
+    def levels(self, channel: int) -> np.ndarray:
+        """Sorted levels of the channel, in standard deviations from the mean."""
+        half = 2 ** (self.bits - 1)
+        return (np.arange(-half, half) + 0.5) * gaussian_step(self.bits)
+
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}"
+
+
+def _within_channel(x: torch.Tensor, channel_dim: int) -> list[int]:
+    """The dimensions over which the values of one image and channel extend."""
+    return [d for d in range(1, x.ndim) if d != channel_dim % x.ndim]
 
 
 def normalization(x: torch.Tensor, channel_dim: int, post_relu: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,7 +167,7 @@ def normalization(x: torch.Tensor, channel_dim: int, post_relu: bool) -> tuple[t
     against x; EPS is added to the max.
     """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x  # where EPS would be 0
-    dims = [d for d in range(1, x.ndim) if d != channel_dim % x.ndim]
+    dims = _within_channel(x, channel_dim)
     if not dims:  # (N, C): a single value has no spread, so the image's channels share theirs
         mean, scale = normalization(x[..., None], 0, post_relu)
         return mean[..., 0].expand_as(x), scale[..., 0].expand_as(x)
@@ -83,7 +187,9 @@ class SubsetQuantizer(nn.Module):
 
     dynamic = True
 
-    def __init__(self, points: np.ndarray, step: float, post_relu: bool, bits: int, channel_dim: int):
+    def __init__(
+        self, points: np.ndarray | torch.Tensor, step: float, post_relu: bool, bits: int, channel_dim: int
+    ):
         super().__init__()
         self.bits, self.post_relu, self.channel_dim = bits, post_relu, channel_dim
         self.steps_per_unit = round(1 / step)
@@ -92,8 +198,21 @@ class SubsetQuantizer(nn.Module):
         self.register_buffer("codes", nearest_codes(points, self.steps_per_unit), persistent=False)
         self.register_load_state_dict_post_hook(_follow_points)
 
+    def settings(self) -> dict:
+        """The arguments of the constructor that are not tensors."""
+        step = 1 / self.steps_per_unit
+        return {"step": step, "post_relu": self.post_relu, "bits": self.bits, "channel_dim": self.channel_dim}
+
+    def normalization(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and max per image and channel; both broadcast against x."""
+        return normalization(x, self.channel_dim, self.post_relu)
+
+    def levels(self, channel: int) -> np.ndarray:
+        """Sorted points of the channel, normalized."""
+        return self.points[channel % len(self.points)].numpy()
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        mean, scale = normalization(x.detach(), self.channel_dim, self.post_relu)
+        mean, scale = self.normalization(x.detach())
         levels = self.points.to(mean.dtype)
         return nearest_points(x, mean, scale, self.codes, levels, self.channel_dim).to(x.dtype)
 
@@ -123,3 +242,6 @@ def moments_of(x: torch.Tensor, moments: Moments, channel_dim: int, post_relu: b
     mean, scale = normalization(x, channel_dim, post_relu)
     # Rounding may push the extreme value a last digit beyond 1.
     moments.update(((x - mean) / scale).clamp_(-1, 1), channel_dim)
+
+
+QUANTIZERS = {q.__name__: q for q in (UniformQuantizer, LevelQuantizer, SubsetQuantizer, GaussianQuantizer)}

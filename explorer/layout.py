@@ -9,7 +9,7 @@ from html import escape
 import panel as pn
 from panel.theme.fast import Fast
 
-from core import UniversalSet
+from core import METHODS, UniversalSet
 from core.config import FLOAT
 from explorer.session import Session, protocol
 from explorer.state import BITS, NETWORKS, SAME, SLIDER, ExplorerState
@@ -67,6 +67,7 @@ PICTURE_NAMES = {"HR": "hr", "Bicubic": "bicubic", "Float": "float", "Sliders' b
     f"{bits} bits": str(bits) for bits in BITS
 }
 NETWORK_NAMES = {f"{name.upper()} ×{scale}": key for key, (name, scale) in NETWORKS.items()}
+FROM_SUBSET = [name for name, method in METHODS.items() if method.from_subset]
 WEIGHT_NAMES = {"as activations": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}
 
 
@@ -141,7 +142,7 @@ def controls(session: Session) -> list:
         ),
         html(pn.bind(set_size, p.words, p.terms), margin=(0, 8)),
         buttons(p.selector, label="Selector"),
-        visible=p.method.rx() == "dfsq",
+        visible=p.method.rx().rx.in_(FROM_SUBSET),
         margin=0,
         sizing_mode="stretch_width",
     )
@@ -151,7 +152,7 @@ def controls(session: Session) -> list:
         buttons(p.region, label="Region", options={"Centre 128×128 LR": "centre", "Whole image": "whole"}),
         pn.widgets.IntSlider.from_param(p.activation_bits, label="Activation bits", **wide),
         pn.widgets.Select.from_param(p.weight_bits, label="Weight bits", options=WEIGHT_NAMES, **wide),
-        buttons(p.method, label="Method"),
+        pn.widgets.Select.from_param(p.method, label="Method", **wide),
         subset,
         pn.widgets.Select.from_param(p.layer, label="Layer", **wide),
         channel,

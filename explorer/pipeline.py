@@ -18,7 +18,7 @@ from core.calibration import PATCH_SIZE, PATCHES, ChosenPoints, layer_inputs
 from core.images import to_uint8
 from core.point_selection import prepare
 from core.quantize import layer_groups
-from core.quantizers import normalization
+from core.quantizers import GaussianQuantizer, SubsetQuantizer, normalization
 from explorer.jobs import Token, shared
 from explorer.state import BITS, NETWORKS, layer_channels
 
@@ -26,6 +26,7 @@ REGION = 128  # LR pixels of the centre crop
 VALUE_BINS = 256
 EAGER_SET = 1100  # largest set for which 256 points are chosen ahead: more would keep a person waiting
 COMPARED_SELECTORS = ("exact", "kmeans", "greedy")
+UNITS = {SubsetQuantizer: "normalized activation", GaussianQuantizer: "deviations from the mean"}
 
 
 def _bytes(calibration: core.Calibration) -> int:
@@ -80,12 +81,12 @@ def calibration(name: str, method: str, words: int, terms: int, group: int, toke
     """Of one group of layers."""
     images = calibration_images(NETWORKS[name][1], token=token)
     parts = groups(name, method, words, terms)
-    config = core.QuantConfig(method, 2, 2, core.UniversalSet(words, terms))
+    config = core.QuantConfig(method, 2, 2, core.UniversalSet(words, terms), refine=())
 
-    def progress(done: int) -> None:
-        token.progress("Calibrating", (group + done / len(images)) / len(parts))
+    def progress(what: str, share: float) -> None:
+        token.progress(what, (group + share) / len(parts))
 
-    progress(0)
+    progress("Calibrating", 0.0)
     return core.calibrate(network(name, token=token), images, config, parts[group], progress)
 
 
@@ -99,11 +100,7 @@ def observer(name: str, layer: str, method: str, words: int, terms: int, token: 
 def activations(name: str, layer: str, token: Token) -> torch.Tensor:
     """The layer's float input for every calibration image, (N, C, H, W)."""
     images = calibration_images(NETWORKS[name][1], token=token)
-
-    def progress(done: int) -> None:
-        token.progress("Recording activations", done / len(images))
-
-    return layer_inputs(network(name, token=token), layer, images, progress)
+    return layer_inputs(network(name, token=token), layer, images, token.progress)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,24 +152,26 @@ class Selection(_ReadOnly):
 
 @shared(128)
 def exact_points(
-    name: str, layer: str, words: int, terms: int, most_bits: int, token: Token
+    name: str, layer: str, words: int, terms: int, most_bits: int, pin_zero: bool, token: Token
 ) -> dict[int, np.ndarray]:
     """The optimum for every number of bits up to `most_bits`, from one run."""
     seen = observer(name, layer, "dfsq", words, terms, token=token)
-    found = core.ExactSelection(prepare(seen.moments, seen.universal_set.points, 2**most_bits), 2**most_bits)
+    data = prepare(seen.moments, seen.universal_set.points, 2**most_bits)
+    found = core.ExactSelection(data, 2**most_bits, pin_zero)
     return {bits: found.points(2**bits) for bits in range(2, most_bits + 1)}
 
 
 @shared(2048)
 def selection(
-    name: str, layer: str, words: int, terms: int, selector: str, bits: int, token: Token
+    name: str, layer: str, words: int, terms: int, pin_zero: bool, selector: str, bits: int, token: Token
 ) -> Selection:
+    """`pin_zero`: as for `core.ExactSelection`."""
     seen = observer(name, layer, "dfsq", words, terms, token=token)
     token.check()
     if selector == "exact":
         size = len(seen.universal_set)
         most = min(BITS[-1], size.bit_length() - 1) if size <= EAGER_SET else bits
-        points = exact_points(name, layer, words, terms, max(most, bits), token=token)[bits]
+        points = exact_points(name, layer, words, terms, max(most, bits), pin_zero, token=token)[bits]
     else:
         points = seen.points(bits, selector)
     return Selection(points, seen.moments.sse(points) / seen.moments.count.sum(1), seen.post_relu)
@@ -202,40 +201,35 @@ def points(name: str, layer: str, channel: int, config: core.QuantConfig, token:
     x = activations(name, layer, token=token)[:, channel : channel + 1]
     words, terms = config.universal_set.words, config.universal_set.terms
     seen, bits = observer(name, layer, config.method, words, terms, token=token), config.activation_bits
-    if config.method == "dfsq":
-        mean, scale = normalization(x, -3, seen.post_relu)
-        values = ((x - mean) / scale).clamp(-1, 1)
-        key = (name, layer, words, terms)
-        levels = selection(*key, config.selector, bits, token=token).points[channel]
-        candidates, unit = config.universal_set.points, "normalized activation"
-        quantizer = ChosenPoints(levels[None], config.universal_set, seen.post_relu, -3).quantizer(config)
-        span = (-1.0, 1.0)
-        selectors = {}
+    selectors = {}
+    if config.from_subset:
+        key = (name, layer, words, terms, core.METHODS[config.method].pin_zero)
+        chosen = selection(*key, config.selector, bits, token=token).points
+        quantizer = ChosenPoints(chosen, config.universal_set, seen.post_relu, -3).quantizer(config)
         for selector in COMPARED_SELECTORS:
             mse = selection(*key, selector, bits, token=token).error
             selectors[selector] = (float(mse[channel]), float(mse.mean()))
     else:
-        values, unit, selectors = x, "activation", {}
         quantizer = seen.quantizer(config)
-        low, high = float(quantizer.low), float(quantizer.high)
-        levels, candidates = np.linspace(low, high, 2**bits), np.empty(0)
-        span = (min(low, float(x.min())), max(high, float(x.max())))
-    flat = np.sort(values.flatten().double().numpy())
-    splits = np.searchsorted(flat, (levels[1:] + levels[:-1]) / 2)
-    nearest = np.repeat(levels, np.diff([0, *splits, len(flat)]))
-    counts, edges = np.histogram(flat, VALUE_BINS, span)
-    noise = float((x - quantizer(x)).double().square().sum())
+    levels = quantizer.levels(channel)
+    mean, scale = quantizer.normalization(x) if quantizer.dynamic else (0.0, 1.0)
+    values = ((x - mean) / scale).double()
+    nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values.numpy())]
+    noise = float(((values - torch.from_numpy(nearest)) * scale).square().sum())
+    low, high = float(values.min()), float(values.max())
+    span = (-1.0, 1.0) if config.from_subset else (min(levels[0], low), max(levels[-1], high))
+    counts, edges = np.histogram(values.clamp(*span).numpy(), VALUE_BINS, span)
     return Points(
         config.method,
         channel,
-        unit,
+        UNITS.get(type(quantizer), "activation"),
         edges,
         counts,
         levels,
         len(np.unique(nearest)),
         len(np.unique(levels)),
-        candidates,
-        float(np.square(flat - nearest).mean()),
+        config.universal_set.points if config.from_subset else np.empty(0),
+        float((values - torch.from_numpy(nearest)).square().mean()),
         10 * math.log10(float(x.double().square().sum()) / noise) if noise else math.inf,
         selectors,
     )
@@ -245,17 +239,18 @@ def points(name: str, layer: str, channel: int, config: core.QuantConfig, token:
 def quantized(name: str, config: core.QuantConfig, token: Token) -> torch.nn.Module:
     observers = {}
     words, terms = config.universal_set.words, config.universal_set.terms
-    layers = list(layer_channels(name))
+    layers, pin_zero = list(layer_channels(name)), core.METHODS[config.method].pin_zero
+    choice = (words, terms, pin_zero, config.selector, config.activation_bits)
     for done, layer in enumerate(layers):
-        if config.method == "dfsq":
-            chosen = selection(
-                name, layer, words, terms, config.selector, config.activation_bits, token=token
-            )
-            observers[layer] = ChosenPoints(chosen.points, config.universal_set, chosen.post_relu, -3)
+        if config.from_subset:
             token.progress("Choosing points", done / len(layers))
+            chosen = selection(name, layer, *choice, token=token)
+            observers[layer] = ChosenPoints(chosen.points, config.universal_set, chosen.post_relu, -3)
         else:
             observers[layer] = observer(name, layer, config.method, words, terms, token=token)
-    return core.quantize_model(network(name, token=token), core.Calibration(config, observers, {}), config)
+    images = calibration_images(NETWORKS[name][1], token=token)
+    made = core.Calibration(config, observers, {}, images)
+    return core.quantize_model(network(name, token=token), made, config, progress=token.progress)
 
 
 @dataclasses.dataclass(frozen=True)

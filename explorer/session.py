@@ -10,6 +10,7 @@ from collections.abc import Callable
 import panel as pn
 import param
 
+from core import METHODS
 from explorer import pipeline
 from explorer.jobs import QUICK, SLOW, LatestWins, Token
 from explorer.state import BITS, NETWORKS, ExplorerState
@@ -20,6 +21,7 @@ from explorer.views.points import PointsView
 QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
 PATIENCE = 0.25  # seconds that pictures give way to points, which take less
 PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
+WEIGHT_RULES = {"minmax": "min–max", "mse": "range of least squared error", "2dquant": "bound search"}
 REFERENCES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
 
 
@@ -202,16 +204,20 @@ def protocol(state: ExplorerState) -> str:
     """What the pictures and numbers on the page stand for, in one paragraph."""
     _, scale = NETWORKS[state.network]
     size = pipeline.PATCH_SIZE[scale]
+    method = METHODS[state.method]
+    weights = f"{WEIGHT_RULES[method.weights]} per output channel"
+    if method.refine:
+        weights += ", rounded so that errors make up for each other, biases corrected"
     dynamic = (
-        " DFSQ normalizes by the statistics of the image it sees, so a region quantized alone is not a crop "
-        "of the whole image quantized."
-        if state.method == "dfsq"
+        f" {state.method} normalizes by the statistics of the image it sees, so a region quantized alone is "
+        "not a crop of the whole image quantized."
+        if method.dynamic
         else ""
     )
     return (
         "Quantized: the two convs of every residual block; everything else stays float. "
         f"Calibration: {pipeline.PATCHES} random {size}×{size} LR patches of the packaged photographs, the "
         "one shown among them. "
-        f"Weights: min–max per output channel. PSNR and SSIM: luma, {scale} pixels of border cropped, 8 "
+        f"Weights: {weights}. PSNR and SSIM: luma, {scale} pixels of border cropped, 8 "
         f"bits; LR is the bicubic reduction of the photograph.{dynamic}"
     )

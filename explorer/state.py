@@ -88,7 +88,7 @@ class ExplorerState(param.Parameterized):
         """
         method, weight_bits = self.method, self.weight_bits
         # For other methods set and selector do not matter: the same question, the same answer.
-        chosen = (self.universal_set(), self.selector) if method == "dfsq" else ()
+        chosen = (self.universal_set(), self.selector) if METHODS[method].from_subset else ()
 
         def config(bits: int) -> QuantConfig:
             return QuantConfig(method, bits, bits if weight_bits == SAME else weight_bits, *chosen)

@@ -1,17 +1,17 @@
-import numpy as np
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from core import Moments, QuantConfig, UniversalSet, calibration_patches, select_points
+from core import calibration_patches
 from core.calibration import (
     MAX_BATCH_PIXELS,
-    RangeObserver,
-    SubsetObserver,
     batches,
     layer_inputs,
     observe,
     recorded,
+    with_share,
 )
 
 
@@ -40,67 +40,6 @@ class Collector:
         pass
 
 
-def test_static_ranges_by_hand():
-    x = torch.tensor([[0.0, 1, 5], [-2, 0, 1]]).view(2, 1, 1, 3)
-    observer = RangeObserver("minmax")
-    observer.update(x[:1])
-    assert observer.post_relu
-    observer.update(x[1:])
-    assert not observer.post_relu
-    quantizer = observer.quantizer(QuantConfig("minmax", activation_bits=3))
-    assert (quantizer.low, quantizer.high, quantizer.bits) == (-2, 5, 3)
-
-
-def test_percentile_is_the_mean_over_images():
-    x = torch.stack([torch.arange(1001.0), torch.arange(1001.0) * 3]).view(2, 1, 7, 143)
-    observer = RangeObserver("percentile")
-    observer.update(x)
-    quantizer = observer.quantizer(QuantConfig("percentile"))
-    assert quantizer.low == pytest.approx(2)
-    assert quantizer.high == pytest.approx(999 * 2)
-
-
-def test_subset_sees_the_sign_late():
-    # All moments must be of the two-sided normalization, also of batches before the first negative value.
-    x = torch.rand(3, 2, 5, 5)
-    x[2, 0, 0, 0] = -0.5
-    observer, expected = SubsetObserver(UniversalSet(), 1), Moments(2, UniversalSet().step)
-    for image in x.split(1):
-        observer.update(image)
-        centred = image - image.mean((2, 3), keepdim=True)
-        expected.update(centred / (centred.abs().amax((2, 3), keepdim=True) + 1e-8))
-    assert not observer.post_relu
-    assert observer.moments.count.sum() == expected.count.sum()
-    assert observer.moments.sum_sq.sum(1) == pytest.approx(expected.sum_sq.sum(1), rel=1e-6)
-    assert np.abs(observer.moments.count - expected.count).sum() <= 2  # a last digit may change the cell
-
-
-def test_post_relu_moments():
-    x = torch.rand(2, 2, 5, 5)
-    observer = SubsetObserver(UniversalSet(), 1)
-    observer.update(x)
-    assert observer.post_relu
-    expected = Moments(2, UniversalSet().step).update(x / x.amax((2, 3), keepdim=True))
-    assert observer.moments.sum.sum(1) == pytest.approx(expected.sum.sum(1), rel=1e-6)
-
-
-@pytest.mark.parametrize("selector", ["exact", "kmeans", "greedy"])
-def test_points_are_those_of_the_selector_in_any_order_of_bits(selector):
-    observer = SubsetObserver(UniversalSet(), 1)
-    observer.update(torch.randn(2, 3, 9, 9))
-    for bits in (4, 2, 6, 3):
-        points = observer.points(bits, selector, seed=5)
-        expected = select_points(observer.moments, UniversalSet().points, 2**bits, selector=selector, seed=5)
-        assert (points == expected).all()
-
-
-def test_more_bits_than_the_set_has_points():
-    observer = SubsetObserver(UniversalSet(1, 3), 1)
-    observer.update(torch.randn(1, 2, 4, 4))
-    with pytest.raises(ValueError, match="cannot choose 8 points out of 5 candidates"):
-        observer.points(3)
-
-
 def test_batches_bound_the_memory_and_lose_nothing():
     images = torch.rand(5, 3, 96, 192)
     cut = list(batches(images))
@@ -108,6 +47,13 @@ def test_batches_bound_the_memory_and_lose_nothing():
     assert torch.equal(torch.cat(cut), images)
     mixed = [torch.rand(1, 3, 8, 8), torch.rand(2, 3, 4, 9)]
     assert [b.shape for b in batches(mixed)] == [(1, 3, 8, 8), (2, 3, 4, 9)]
+
+
+def test_the_share_done():
+    images = torch.rand(9, 3, 96, 96)
+    assert [share for _, share in with_share(images)] == [8 / 9, 1]
+    assert [share for _, share in with_share(list(images.split(3)))] == [3 / 9, 6 / 9, 1]
+    assert all(math.isnan(share) for _, share in with_share(iter(images.split(3))))
 
 
 @pytest.mark.parametrize(
@@ -142,15 +88,15 @@ def test_recorded_sees_inputs_and_leaves_no_hook():
 def test_observe_feeds_every_layer_and_reports_progress():
     images, done = torch.rand(9, 3, 96, 96), []
     observers = {name: Collector() for name in ("first", "second", "unused")}
-    ran = observe(Shift(), images, observers, done.append)
+    ran = observe(Shift(), images, observers, lambda *told: done.append(told))
     assert ran == {"first", "second"}
     assert torch.equal(torch.cat(observers["first"].seen), images)
     assert not torch.cat(observers["second"].seen).requires_grad
-    assert done == [8, 9]
+    assert done == [("Calibrating", 8 / 9), ("Calibrating", 1)]
 
 
 def test_observe_can_be_cancelled():
-    def cancel(done):
+    def cancel(what, share):
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
@@ -166,8 +112,8 @@ def test_activations_that_are_not_finite_name_their_layer(shift):
 def test_layer_inputs():
     images, done = torch.rand(9, 3, 96, 96), []
     model = Shift(2.0)
-    assert torch.allclose(layer_inputs(model, "second", images, done.append), images + 2)
-    assert done == [8, 9]
+    assert torch.allclose(layer_inputs(model, "second", images, lambda *told: done.append(told)), images + 2)
+    assert done == [("Recording activations", 8 / 9), ("Recording activations", 1)]
     assert model.training
     with pytest.raises(ValueError, match="unused is not called"):
         layer_inputs(model, "unused", images)

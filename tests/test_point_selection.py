@@ -244,3 +244,22 @@ def test_unknown_selector_lists_what_exists():
 def test_exhaustive_refuses_large_problems():
     with pytest.raises(ValueError, match=f"the limit is {MAX_COMBINATIONS:,}"):
         select_points(np.zeros((1, 3)), UniversalSet().points, 16, selector="exhaustive")
+
+
+@given(moments_and_candidates=st.integers(0, 10_000), n_points=st.integers(1, 4))
+def test_pinned_zero_is_the_best_choice_that_holds_zero(moments_and_candidates, n_points):
+    rng = np.random.default_rng(moments_and_candidates)
+    universal = UniversalSet(2, 3)
+    moments = Moments(2, universal.step).update(rng.uniform(-1, 1, (2, 40)) ** 3, channel_dim=0)
+    pinned = ExactSelection(prepare(moments, universal.points, n_points), n_points, pin_zero=True)
+    got = pinned.points(n_points)
+    assert (got == 0).any(1).all()
+    choices = [c for c in itertools.combinations(universal.points, n_points) if 0 in c]
+    best = np.min([moments.sse(np.array(choice)) for choice in choices], axis=0)
+    assert moments.sse(got) == pytest.approx(best, abs=1e-9)
+    assert pinned.sse(n_points) == pytest.approx(best, abs=1e-9)
+
+
+def test_zero_can_be_pinned_for_moments_alone():
+    with pytest.raises(ValueError, match="a point can be pinned at 0 only for Moments"):
+        ExactSelection(prepare(np.ones((1, 3)), np.array([0.0, 1.0]), 1), 1, pin_zero=True)

@@ -1,12 +1,17 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core import RANGES
+from core.ranges import BINS, Histogram
 
 
 def test_registry():
-    assert list(RANGES) == ["minmax", "percentile"]
+    assert list(RANGES) == ["minmax", "percentile", "mse", "2dquant"]
 
 
 def test_by_hand():
@@ -33,3 +38,53 @@ def test_percentile_leaves_outliers_out():
     values = torch.cat([torch.rand(10_000), torch.tensor([1e6])])
     assert RANGES["percentile"](values)[1] <= 1
     assert RANGES["minmax"](values)[1] == 1e6
+
+
+def squared_error(values, low, high, bits):
+    levels = torch.linspace(low, high, 2**bits, dtype=torch.float64)
+    return float((values.double()[:, None] - levels).abs().amin(1).square().sum())
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("shift", [-0.5, 0.0, 3.0])
+def test_mse_is_near_the_best_of_all_pairs_of_ends(bits, shift):
+    values = torch.randn(300, generator=torch.Generator().manual_seed(bits)) ** 3 + shift
+    ends = np.linspace(float(values.min()), float(values.max()), 60)
+    best = min(squared_error(values, *pair, bits) for pair in itertools.combinations(ends, 2))
+    assert squared_error(values, *RANGES["mse"](values, bits), bits) <= 1.02 * best
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=40), st.sampled_from([2, 4, 8]))
+def test_mse_is_never_above_minmax_nor_the_bound_search(values, bits):
+    values = torch.tensor(values)
+    errors = [
+        squared_error(values, *RANGES[name](values, bits), bits) for name in ("mse", "2dquant", "minmax")
+    ]
+    slack = 1e-9 + 1e-6 * errors[-1]
+    assert errors[0] <= errors[1] + slack <= errors[2] + 2 * slack
+
+
+def test_bound_search_shrinks_both_ends_alike_or_the_upper_alone():
+    values = torch.randn(2000, generator=torch.Generator().manual_seed(0))
+    low, high = RANGES["2dquant"](values, 3)
+    assert low - float(values.min()) == pytest.approx(float(values.max()) - high, rel=1e-5)
+    assert high < values.max()
+    low, high = RANGES["2dquant"](values.abs(), 3)
+    assert low == values.abs().min()
+    assert high < values.abs().max()
+
+
+@pytest.mark.parametrize("scales", [(1, 100), (100, 1), (0, 0, 3), (1e-3, 1, 7)])
+def test_a_histogram_keeps_every_value_in_any_order_of_batches(scales):
+    batches = [torch.randn(2, 500) * scale for scale in scales]
+    histogram = Histogram(2)
+    for batch in batches:
+        histogram.update(batch)
+    values, counts = histogram.values()
+    everything = torch.cat(batches, 1).double()
+    assert (counts.sum(1) == everything.shape[1]).all()
+    assert (values * counts).sum(1) == pytest.approx(everything.sum(1).numpy(), rel=1e-5, abs=1e-6)
+    assert histogram.limit < 2 * everything.abs().max()
+    for row, own, number in zip(everything, values, counts, strict=True):
+        quantile = np.repeat(own, number.astype(int))
+        assert np.abs(np.sort(quantile) - row.sort().values.numpy()).max() <= 4 * histogram.limit / BINS

@@ -58,7 +58,7 @@ def load_checkpoint(path: str | Path) -> nn.Module:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
-    return edsr_from_state(_read_tensors(path), path.name)
+    return network_from_state(_read_tensors(path), path.name)
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -76,6 +76,11 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not all(torch.isfinite(v).all() for v in state.values()):
         raise ValueError(f"{path.name} holds NaN or infinite weights")
     return {name: v.float() if v.is_floating_point() else v for name, v in state.items()}
+
+
+def network_from_state(state: dict[str, torch.Tensor], source: str) -> nn.Module:
+    """The network that the tensors belong to, with its weights; ValueError if none is recognised."""
+    return edsr_from_state(state, source)
 
 
 def edsr_from_state(state: dict[str, torch.Tensor], source: str) -> EDSR:

@@ -9,7 +9,18 @@ from bokeh.models import Range1d
 from bokeh.plotting import figure
 
 # Okabe and Ito's palette: distinguishable with colour-blind eyes, readable on light and dark.
-METHOD_COLORS = {"dfsq": "#0072B2", "percentile": "#E69F00", "minmax": "#D55E00"}
+METHOD_COLORS = {
+    "dfsq": "#0072B2",
+    "dfsq+": "#7B68EE",
+    "minmax": "#D55E00",
+    "percentile": "#E69F00",
+    "mse": "#B5477F",
+    "mse-channel": "#D98CB3",
+    "2dquant": "#117733",
+    "log2": "#999933",
+    "apot": "#44AA99",
+    "daq": "#A0522D",
+}
 SELECTOR_COLORS = {"exact": "#009E73", "kmeans": "#CC79A7", "greedy": "#56B4E9"}
 NEUTRAL = "#8A9199"
 ACCENT = "#E3342F"

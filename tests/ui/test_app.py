@@ -44,7 +44,7 @@ def test_weight_bits_move_pictures_only(explorer):
 def test_method(explorer, method):
     explorer.open()
     points, pictures = explorer.signature(*POINTS), explorer.signature(*PICTURES)
-    explorer.press(method)
+    explorer.choose("Method", method)
     explorer.after_change(POINTS, points)
     assert explorer.signature(*PICTURES) != pictures
     levels = explorer.figure("histogram")["data"][1]["x"]
@@ -52,6 +52,16 @@ def test_method(explorer, method):
     assert len(levels) == 16
     assert max(steps) - min(steps) < 2e-4
     assert not explorer.page.get_by_text("377 points, grid").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("method", "levels"), [("dfsq+", 16), ("mse-channel", 16), ("log2", 15), ("daq", 16)]
+)
+def test_other_methods_show_their_levels(explorer, method, levels):
+    explorer.open(f"?method={method.replace('+', '%2B')}")
+    assert len(set(explorer.figure("histogram")["data"][1]["x"])) == levels
+    assert len(explorer.figure("picture 4")["data"][0]["image"]) > 50
+    assert explorer.page.get_by_text("377 points, grid").is_visible() == (method == "dfsq+")
 
 
 def test_selector(explorer):

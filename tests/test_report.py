@@ -1,0 +1,92 @@
+import csv
+import sys
+
+import pytest
+import torch
+
+from core import Pair, evaluate, make_lr, quantize_model, report
+from core.config import QuantConfig
+from core.report_html import page
+
+TEXTS = {"question": "q", "scope": "residual <blocks>", "calibration": "three patches"}
+SOME = {name: report.VARIANTS[name] for name in ("dfsq (exact points)", "minmax")}
+
+
+@pytest.fixture
+def sets():
+    hr = torch.rand(2, 1, 3, 40, 36, generator=torch.Generator().manual_seed(2))
+    return {"a": [Pair("1", make_lr(hr[0], 2), hr[0])], "b": [Pair("2", make_lr(hr[1], 2), hr[1])]}
+
+
+def test_rows_are_what_evaluate_says(tiny_edsr, images, sets):
+    found = list(report.rows(tiny_edsr, 2, sets, images, SOME, (8, 2), TEXTS))
+    assert len(found) == 2 * (1 + 2 * 2)
+    assert all(set(row) == set(report.COLUMNS) for row in found)
+    row = next(r for r in found if (r["variant"], r["bits"], r["set"]) == ("minmax", "W2A2", "b"))
+    quantized = quantize_model(tiny_edsr, images, QuantConfig("minmax", 2, 2))
+    expected = evaluate(quantized, sets["b"], 2)
+    reference = evaluate(tiny_edsr, sets["b"], 2)
+    assert row["psnr"] == pytest.approx(expected.psnr, abs=1e-4)
+    assert row["drop"] == pytest.approx(reference.psnr - expected.psnr, abs=1e-4)
+    assert next(r["kib"] for r in found if r["variant"] == "float") > row["kib"]
+
+
+def test_finished_rows_are_not_computed_again(tiny_edsr, images, sets):
+    done = {("float", "W32A32"), ("minmax", "W2A2")}
+    found = report.rows(tiny_edsr, 2, sets, images, SOME, (2,), TEXTS, done)
+    assert {row["variant"] for row in found} == {"dfsq (exact points)"}
+
+
+def test_the_digest_tells_questions_apart(tiny_edsr, images, sets):
+    same = report.digest(tiny_edsr, sets, images)
+    assert report.digest(tiny_edsr, sets, images) == same
+    assert report.digest(tiny_edsr, sets, images + 0.1) != same
+    assert report.digest(tiny_edsr, {"a": sets["a"]}, images) != same
+
+
+def test_csv_comes_back_and_other_questions_do_not(tmp_path, tiny_edsr, images, sets):
+    found = list(report.rows(tiny_edsr, 2, sets, images, SOME, (2,), TEXTS))
+    report.write_rows(tmp_path / "a.csv", found)
+    again = report.read_rows(tmp_path / "a.csv", "q")
+    assert [{k: str(v) for k, v in row.items()} for row in found] == again
+    assert report.read_rows(tmp_path / "a.csv", "other") == []
+    assert report.read_rows(tmp_path / "none.csv", "q") == []
+    assert report.table(again, "a") == report.table(found, "a")
+    assert page("t", again) == page("t", found)
+
+
+def test_html_is_self_contained_and_escaped(tiny_edsr, images, sets):
+    html = page("<b>", list(report.rows(tiny_edsr, 2, sets, images, SOME, (3,), TEXTS)))
+    assert "&lt;b&gt;" in html
+    assert "residual &lt;blocks&gt;" in html
+    assert "http" not in html
+    assert html.count("<h2>") == 2
+
+
+@pytest.mark.parametrize(
+    "argument", ["--model=nothing", "--images=/nowhere", "--bits=9", "--calibration=/nowhere"]
+)
+def test_bad_arguments_end_in_a_sentence(argument, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["report", argument])
+    with pytest.raises(SystemExit) as stopped:
+        report.main()
+    assert stopped.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_run_goes_on_where_it_was_stopped(tmp_path, tiny_edsr, images, sets, monkeypatch, capsys):
+    monkeypatch.setattr(report, "_inputs", lambda args: (tiny_edsr, sets, images))
+    monkeypatch.setattr(
+        sys, "argv", ["report", "--methods", "minmax", "daq", "--bits", "4", f"--out={tmp_path / 'r'}"]
+    )
+    report.main()
+    whole = (tmp_path / "r.csv").read_text()
+    lines = whole.splitlines(keepends=True)
+    (tmp_path / "r.csv").write_text("".join(lines[:4]))  # half of minmax is missing
+    report.main()
+    with (tmp_path / "r.csv").open(newline="") as file:
+        again = list(csv.DictReader(file))
+    keys = [(row["variant"], row["bits"], row["set"]) for row in again]
+    assert len(set(keys)) == len(keys) == len(lines) - 1
+    assert (tmp_path / "r.html").exists()
+    assert "minmax" in capsys.readouterr().out
