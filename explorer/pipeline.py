@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 import core
-from core.calibration import PATCH_SIZE, PATCHES, ChosenPoints, layer_inputs
+from core.calibration import PATCH_SIZE, PATCHES, layer_inputs
 from core.images import to_uint8
+from core.observers import ChosenPoints
 from core.point_selection import prepare
 from core.quantize import layer_groups
 from core.quantizers import GaussianQuantizer, SubsetQuantizer, normalization
