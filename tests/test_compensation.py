@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from core import QuantConfig, UniversalSet, quantize_model
-from core.compensation import InputMoments, columns, compensate
+from core.compensation import DAMPING, InputMoments, columns, compensate, output_count
 from core.weights import WEIGHTS, nearest, weight_rows
 
 LAYERS = [
@@ -36,6 +36,11 @@ def test_columns_weighted_by_the_rows_are_the_output(layer):
     if layer.bias is not None:
         got = got + layer.bias[:, None]
     assert torch.allclose(got, outputs(layer, x), atol=1e-5)
+    one = x if isinstance(layer, nn.Linear) else x[:1]
+    every = columns(layer, one)
+    assert every.shape[2] == output_count(layer, one)
+    some = torch.tensor([5, 0, 3])
+    assert torch.equal(columns(layer, one, some), every[:, :, some])
 
 
 def test_moments_by_hand():
@@ -49,7 +54,7 @@ def test_moments_by_hand():
     assert quantized_mean.tolist() == [[3, 2]]
     own, cross = moments.covariances()
     expected = np.cov(x.T.numpy(), bias=True)
-    damping = 0.01 * np.trace(expected) / 2
+    damping = DAMPING * np.trace(expected) / 2
     assert own[0].numpy() == pytest.approx(expected + damping * np.eye(2))
     assert cross[0].numpy() == pytest.approx(expected + damping * np.eye(2))
 
