@@ -187,7 +187,7 @@ def main(session: Session) -> pn.Column:
     images = session.images
     reset = pn.widgets.Button(label="Reset zoom", margin=(18, 8, 0, 8))
     reset.on_click(lambda _: images.reset_zoom())
-    side = dict(options=PICTURE_NAMES, width=130, margin=(0, 8))
+    side = dict(options=PICTURE_NAMES, width=118, margin=(0, 8))
     compare = columns(
         "minmax(0, 1fr) minmax(0, 1fr)",
         pn.Column(

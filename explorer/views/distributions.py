@@ -28,7 +28,11 @@ class DistributionsView:
         self._mapper = LogColorMapper(PALETTE, low=1, high=10, low_color="rgba(0,0,0,0)")
         self._row = [Span(dimension="width", line_color=ACCENT, line_width=1, location=-9) for _ in range(2)]
         self.figures = [self._heat_map(), self._spread_plot(), self._image_plot()]
-        panes = [pn.pane.Bokeh(fig, sizing_mode="stretch_width", margin=0) for fig in self.figures]
+        # Each in a column of its own: figures of one column get the same space for axes and colour bars.
+        panes = [
+            pn.Column(pn.pane.Bokeh(fig, sizing_mode="stretch_width", margin=0), sizing_mode="stretch_width")
+            for fig in self.figures
+        ]
         self.panel = columns("minmax(0, 1.5fr) minmax(0, 1fr) minmax(0, 1fr)", *panes)
 
     def _heat_map(self):

@@ -128,7 +128,7 @@ class ImagesView:
         self.left, self.right = (Canvas(side, self.x_range, self.y_range) for side in ("left", "right"))
         mapper = LinearColorMapper("Inferno256", low=0, high=DIFFERENCE_TOP)
         self.difference = Canvas("difference", self.x_range, self.y_range, mapper)
-        self.divider = pn.widgets.IntSlider(label="Divider (%)", value=50, end=100, width=110, margin=(0, 8))
+        self.divider = pn.widgets.IntSlider(label="Divider (%)", value=50, end=100, width=96, margin=(0, 8))
         self.swipe = self._swipe()
         self.grid = pn.Column(sizing_mode="stretch_width", stylesheets=[GRID])
 
