@@ -85,7 +85,7 @@ class Session:
         """Send the changes in the order they are made.
 
         Panel writes to the websocket at once or on the next tick, Bokeh when the callback is over: a change
-        of a new model could overtake the message that brings the model, and would be lost.
+        of a new model could overtake the message that brings the model, and an old text the new one.
         """
         self._document.hold("collect")
         try:
@@ -101,8 +101,8 @@ class Session:
         clear: Callable = lambda: None,
         finish: Callable = lambda: None,
     ) -> None:
-        self.status.set_error(output, "")
-        self.status.set_busy(output, "", 0.0)
+        # By the same way as what follows, so that "Working" never comes after "Ready".
+        self._on_document(lambda: (self.status.set_error(output, ""), self.status.set_busy(output, "", 0.0)))
         self._runners[output].submit(
             work,
             show,

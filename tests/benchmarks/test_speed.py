@@ -1,0 +1,149 @@
+"""The quantization core against its peers and limits, as ratios within one run."""
+
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from sklearn.cluster import KMeans
+
+import core
+from core.calibration import batches
+from core.point_selection import ExactSelection, prepare
+
+pytestmark = pytest.mark.benchmark
+CHANNELS, VALUES, BITS = 64, 73_728, 4
+
+
+def seconds(call, repeats=3):
+    """Median time of a call, the first one apart."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def tell(capsys, *lines):
+    with capsys.disabled():
+        print("", *lines, sep="\n")
+
+
+@pytest.fixture(scope="module")
+def layer():
+    """Normalized activations of one layer: Laplacian channels of different widths, in [-1, 1]."""
+    rng = np.random.default_rng(0)
+    x = rng.laplace(size=(CHANNELS, VALUES)) * rng.uniform(0.5, 2, (CHANNELS, 1))
+    return (x / np.abs(x).max(1, keepdims=True)).astype(np.float32)
+
+
+def snapped_kmeans(values, candidates):
+    """scikit-learn's k-means, five restarts, each centre to its nearest candidate; points."""
+    found = KMeans(2**BITS, n_init=5, random_state=0).fit(values[:, None].astype(np.float64))
+    return candidates[np.abs(found.cluster_centers_ - candidates).argmin(1)]
+
+
+def test_exact_selection_against_kmeans(layer, capsys):
+    universal = core.UniversalSet()
+
+    def exact():
+        moments = core.Moments(CHANNELS, universal.step).update(layer, 0)
+        return moments, core.select_points(moments, universal.points, 2**BITS)
+
+    ours = seconds(exact)
+    moments, points = exact()
+    few = range(0, CHANNELS, 16)
+    start = time.perf_counter()
+    peer = [snapped_kmeans(layer[c], universal.points) for c in few]
+    theirs = (time.perf_counter() - start) / len(few) * CHANNELS
+    for c, other in zip(few, peer, strict=True):
+        both = np.stack([points[c], np.sort(other)])
+        own, kmeans = (moments.sse(np.tile(row, (CHANNELS, 1)))[c] for row in both)
+        assert own <= kmeans
+    tell(
+        capsys,
+        f"points of {CHANNELS} channels x {VALUES:,} values, {BITS} bits",
+        f"exact, moments included: {ours:.3f} s",
+        f"scikit-learn's KMeans, 5 restarts and snap, from {len(few)} channels: {theirs:.1f} s, "
+        f"{theirs / ours:.0f} x",
+    )
+    assert theirs > 100 * ours
+
+
+def test_cost_of_larger_sets_and_more_bits(layer, capsys):
+    lines, spent = [f"{'exact selection alone':24}{'candidates':>12}{'bits':>6}{'time':>10}{'ratio':>8}"], {}
+    for size in ((3, 4), (4, 4), (5, 4), (5, 5)):
+        universal = core.UniversalSet(*size)
+        moments = core.Moments(CHANNELS, universal.step).update(layer, 0)
+        for bits in (2, 4, 6) if len(universal) < 3000 else (2, 4):
+            data = prepare(moments, universal.points, 2**bits)
+            spent[size, bits] = seconds(lambda d=data, b=bits: ExactSelection(d, 2**b))
+            ratio = spent[size, bits] / spent.get(((4, 4), 4), float("nan"))
+            lines.append(f"{size!s:24}{len(universal):12,}{bits:6}{spent[size, bits]:9.3f}s{ratio:8.1f}")
+    tell(capsys, *lines, "ratio: to 377 candidates at 4 bits")
+    assert spent[(5, 5), 4] <= 15 * spent[(4, 4), 4]
+
+
+def test_calibrating_against_the_float_forwards(edsr_x2, capsys):
+    patches = torch.rand(32, 3, 96, 96)
+    config = core.QuantConfig()
+
+    @torch.no_grad()
+    def forwards():
+        for batch in batches(patches):
+            edsr_x2(batch)
+
+    bare = seconds(forwards)
+    lines = [f"32 float forwards: {bare:.2f} s"]
+    ratios = {}
+    for method in ("dfsq", "dfsq+", "minmax", "mse"):
+        config = core.QuantConfig(method)
+        ratios[method] = seconds(lambda c=config: core.quantize_model(edsr_x2, patches, c), 1) / bare
+        lines.append(f"calibrate and quantize, {method}: {ratios[method]:.1f} x")
+    tell(capsys, *lines)
+    assert ratios["dfsq"] < 5
+
+
+def test_quantized_forward_against_float(edsr_x2, capsys):
+    lr = torch.rand(1, 3, 256, 256)
+    quantized = core.quantize_model(edsr_x2, core.calibration_patches([lr], 4), core.QuantConfig())
+    with torch.no_grad():
+        float_time, own = [], []
+        for model in (edsr_x2, quantized):
+            model(lr)
+        for _ in range(5):  # interleaved, so that a busy moment meets both
+            for model, times in ((edsr_x2, float_time), (quantized, own)):
+                start = time.perf_counter()
+                model(lr)
+                times.append(time.perf_counter() - start)
+    bare, spent = statistics.median(float_time), statistics.median(own)
+    tell(capsys, f"forward at 256x256 LR: float {bare:.3f} s, dfsq W4A4 {spent:.3f} s, {spent / bare:.2f} x")
+    assert spent < 1.5 * bare
+
+
+PEAK = """
+import resource, sys, torch, core
+model = core.EDSR(2, n_blocks=2, n_feats=16, rgb_range=1.0)
+torch.manual_seed(0)
+patches = (torch.rand(1, 3, 24, 24) for _ in range(int(sys.argv[1])))
+core.calibrate(model, patches, core.QuantConfig())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_patches(capsys):
+    peaks = []
+    for number in (32, 1000):
+        run = subprocess.run(
+            [sys.executable, "-c", PEAK, str(number)], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(run.stdout) / 1024)
+    tell(
+        capsys, f"peak memory of calibration: 32 patches {peaks[0]:.0f} MiB, 1,000 patches {peaks[1]:.0f} MiB"
+    )
+    assert peaks[1] < 1.05 * peaks[0] + 5
