@@ -1,18 +1,8 @@
 """Compiled loops of `core.compensation`; each treats the weight rows start..stop on its own."""
 
-import numpy as np
 from numba import njit
 
-
-@njit(nogil=True, cache=True, inline="always")
-def _nearest(levels, value):
-    """The nearest of sorted levels."""
-    i = np.searchsorted(levels, value)
-    if i == 0:
-        return levels[0]
-    if i == len(levels) or value - levels[i - 1] <= levels[i] - value:
-        return levels[i - 1]
-    return levels[i]
+from core.selection_kernels import nearest
 
 
 @njit(nogil=True, cache=True)
@@ -25,7 +15,7 @@ def compensated(start, stop, rows, upper, order, levels, rounded):
     for r in range(start, stop):
         left = rows[r][order]
         for j in range(n):
-            q = _nearest(levels[r], left[j])
+            q = nearest(levels[r], left[j])
             rounded[r, order[j]] = q
             error = (left[j] - q) / upper[j, j]
             for i in range(j + 1, n):
@@ -42,7 +32,7 @@ def descend(start, stop, rows, moments, levels, rounded, sweeps):
             moved = False
             for j in range(n):
                 old = rounded[r, j]
-                q = _nearest(levels[r], old - gradient[j] / moments[j, j])
+                q = nearest(levels[r], old - gradient[j] / moments[j, j])
                 if q != old:
                     rounded[r, j] = q
                     moved = True

@@ -121,8 +121,8 @@ def lloyd(prefix, values, centres, pinned, max_iterations):
 
 
 @njit(nogil=True, cache=True)
-def _nearest(candidates, value):
-    """The candidate nearest to `value`; of two equally near the lower."""
+def nearest(candidates, value):
+    """The sorted candidate nearest to `value`; of two equally near the lower."""
     i = np.searchsorted(candidates, value)
     if i == 0:
         return candidates[0]
@@ -163,7 +163,7 @@ def kmeans_restarts(start, stop, prefix, values, candidates, draws, chosen):
                     centres[i + 1] = data[min(rank - 1, len(data) - 1)]
             lloyd(sums, data, centres, 0, 300)
             for i in range(len(centres)):
-                centres[i] = _nearest(candidates, centres[i])
+                centres[i] = nearest(candidates, centres[i])
             centres.sort()
             sse = _assigned_sse(sums, data, centres)
             if sse < best:
