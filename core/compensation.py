@@ -34,14 +34,11 @@ def columns(module: nn.Module, x: torch.Tensor, some: torch.Tensor | None = None
         flat = x.reshape(-1, x.shape[-1])
         return (flat if some is None else flat[some]).T[None]
     spread, stride = _as_conv_input(module, x)
-    (ky, kx), (dy, dx), (height, width) = module.kernel_size, module.dilation, spread.shape[2:]
+    (ky, kx), (dy, dx), width = module.kernel_size, module.dilation, spread.shape[3]
     taps = (torch.arange(ky)[:, None] * dy * width + torch.arange(kx) * dx).flatten()
     if isinstance(module, nn.ConvTranspose2d):
         taps = taps.flip(0)  # its kernel is turned around
-    rows, cols = (
-        (n - d * (k - 1) - 1) // s + 1
-        for n, d, k, s in zip((height, width), (dy, dx), (ky, kx), stride, strict=True)
-    )
+    rows, cols = _places(module, spread, stride)
     corners = (torch.arange(rows)[:, None] * stride[0] * width + torch.arange(cols) * stride[1]).flatten()
     places = taps[:, None] + (corners if some is None else corners[some])
     patches = spread.flatten(2)[:, :, places.to(x.device)]  # (N, C, taps, outputs)
@@ -52,9 +49,13 @@ def output_count(module: nn.Module, x: torch.Tensor) -> int:
     """How many outputs `columns` has for one image (rows for Linear)."""
     if isinstance(module, nn.Linear):
         return x[..., 0].numel()
-    spread, stride = _as_conv_input(module, x[:, :1])
+    return math.prod(_places(module, *_as_conv_input(module, x[:, :1])))
+
+
+def _places(module: nn.Module, spread: torch.Tensor, stride: tuple[int, int]) -> list[int]:
+    """How many places the kernel takes, down and across."""
     sizes = zip(spread.shape[2:], module.dilation, module.kernel_size, stride, strict=True)
-    return math.prod((n - d * (k - 1) - 1) // s + 1 for n, d, k, s in sizes)
+    return [(n - d * (k - 1) - 1) // s + 1 for n, d, k, s in sizes]
 
 
 def _as_conv_input(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
@@ -221,6 +222,6 @@ def _correct_bias(module, rows, rounded, moments: InputMoments) -> None:
     mean, quantized_mean = moments.means
     parts = zip(rows.chunk(len(mean)), rounded.chunk(len(mean)), mean, quantized_mean, strict=True)
     shift = torch.cat([w @ m - q @ n for w, q, m, n in parts])
-    if module.bias is None:
-        module.bias = nn.Parameter(torch.zeros_like(shift).to(module.weight))
-    module.bias.add_(shift.to(module.bias))
+    before = 0 if module.bias is None else module.bias
+    # A new parameter, as for the weight: a bias may be shared too.
+    module.bias = nn.Parameter(before + shift.to(module.weight), requires_grad=module.weight.requires_grad)

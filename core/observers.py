@@ -7,7 +7,7 @@ then gives the layer's activation quantizer for any bits, selector and seed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,22 +29,24 @@ if TYPE_CHECKING:
     from core.config import QuantConfig
 
 
-class Observer(Protocol):
+class Observer:
     """`post_relu`: no value below 0 was seen."""
 
     post_relu: bool
 
     def update(self, x: torch.Tensor) -> None:
         """Add a batch."""
+        raise NotImplementedError
 
     def finish(self) -> None:
         """No more data will come."""
 
     def quantizer(self, config: QuantConfig) -> nn.Module:
         """The layer's activation quantizer."""
+        raise NotImplementedError
 
 
-class RangeObserver:
+class RangeObserver(Observer):
     """The range of a layer's input, per tensor: the mean over images of each image's low and high.
 
     For "minmax" the lowest low and the highest high instead, so that nothing is clipped.
@@ -61,9 +63,6 @@ class RangeObserver:
         one_image = self.channel_dim % x.ndim == 0  # a layer called without a batch dimension
         self._ranges += [self._estimate(image.flatten()) for image in (x[None] if one_image else x)]
 
-    def finish(self) -> None:
-        """No more data will come."""
-
     @property
     def post_relu(self) -> bool:
         return self._lowest >= 0
@@ -76,7 +75,7 @@ class RangeObserver:
         return UniformQuantizer(float(np.mean(lows)), float(np.mean(highs)), bits)
 
 
-class HistogramObserver:
+class HistogramObserver(Observer):
     """A histogram of a layer's input, of the whole tensor or by channel; ranges are searched on it."""
 
     def __init__(self, channel_dim: int, per_channel: bool = False, joint: bool = False):
@@ -89,9 +88,6 @@ class HistogramObserver:
         self._histogram = self._histogram or Histogram(len(rows))
         self._histogram.update(rows)
         self.post_relu = self.post_relu and float(x.min()) >= 0
-
-    def finish(self) -> None:
-        """No more data will come."""
 
     def values(self) -> tuple[np.ndarray, np.ndarray]:
         """Values and their counts, both (rows, bins)."""
@@ -125,7 +121,7 @@ class ScaledLevelsObserver(HistogramObserver):
         return float((counts * (values - nearest) ** 2).sum())
 
 
-class GaussianObserver:
+class GaussianObserver(Observer):
     """Nothing is learned but the sign: DAQ takes its statistics from each input."""
 
     def __init__(self, channel_dim: int):
@@ -134,14 +130,11 @@ class GaussianObserver:
     def update(self, x: torch.Tensor) -> None:
         self.post_relu = self.post_relu and float(x.min()) >= 0
 
-    def finish(self) -> None:
-        """No more data will come."""
-
     def quantizer(self, config: QuantConfig) -> GaussianQuantizer:
         return GaussianQuantizer(config.activation_bits, self.channel_dim)
 
 
-class SubsetObserver:
+class SubsetObserver(Observer):
     """Moments of a layer's normalized input, and the points chosen from them.
 
     Whether the layer is post-ReLU shows only when all data are seen: until a negative value comes, the
@@ -193,7 +186,7 @@ class SubsetObserver:
         return SubsetQuantizer(points, self.universal_set.step, self.post_relu, bits, self.channel_dim)
 
 
-class ChosenPoints:
+class ChosenPoints(Observer):
     """Stands for an observer whose points are known: `points` (C, 2**bits) of `universal_set`."""
 
     def __init__(self, points: np.ndarray, universal_set: UniversalSet, post_relu: bool, channel_dim: int):

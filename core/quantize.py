@@ -195,14 +195,17 @@ def layer_groups(model: nn.Module, names: list[str], config: QuantConfig) -> lis
 def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig) -> None:
     """Quantize one layer of the copy in place: its weight now, its input at every call."""
     module = model.get_submodule(name)
-    if config.weight_bits != FLOAT:
+    if config.weight_bits != FLOAT or config.refinements:
         if not torch.isfinite(module.weight).all():
             raise ValueError(f"the weight of {name} holds NaN or infinity")
         rows = weight_rows(module)
-        levels = WEIGHTS[config.weight_levels](rows, config.weight_bits, config.universal_set)
+        if not config.refinements:  # they round the weights themselves, once every layer has its quantizer
+            rows = nearest(
+                rows, WEIGHTS[config.weight_levels](rows, config.weight_bits, config.universal_set)
+            )
         # A new parameter: where a weight is shared, the other layer decides for itself.
-        rounded = from_rows(nearest(rows, levels), module)
-        module.weight = nn.Parameter(rounded, requires_grad=module.weight.requires_grad)
+        own = from_rows(rows, module).clone()
+        module.weight = nn.Parameter(own, requires_grad=module.weight.requires_grad)
     if config.activation_bits != FLOAT:
         attach_quantizer(module, observer.quantizer(config))
     module.quantization = LayerQuantization(

@@ -14,6 +14,7 @@ import csv
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -79,17 +80,15 @@ def rows(
         float_psnr[name] = result.psnr
         if ("float", "W32A32") not in done:
             yield common | _row("float", "W32A32", name, result, 0.0, cost(model, height, width), "", 0.0)
-    observed: dict[str, Calibration] = {}
     for variant, choice in variants.items():
-        key = (choice["method"], *sorted(choice.items()))
+        observed: Calibration | None = None
         for b in bits:
             if (variant, f"W{b}A{b}") in done:
                 continue
             config = QuantConfig(activation_bits=b, weight_bits=b, **choice)
             start = time.perf_counter()
-            if key not in observed:
-                observed = {key: calibrate(model, calibration, config)}  # one at a time: moments are large
-            quantized = quantize_model(model, observed[key], config)
+            observed = observed or calibrate(model, calibration, config)
+            quantized = quantize_model(model, observed, config)
             seconds = time.perf_counter() - start
             spent = cost(quantized, height, width)
             for name, pairs in sets.items():
@@ -228,11 +227,8 @@ def main() -> None:
         "calibration": f"{PATCHES} random LR patches of {size}x{size} from {source}, seed 0",
     }
     found = read_rows(args.out.with_suffix(".csv"), texts["question"]) if args.out else []
-    done = {
-        key
-        for key in ((r["variant"], r["bits"]) for r in found)
-        if sum((r["variant"], r["bits"]) == key for r in found) == len(sets)
-    }
+    per_key = Counter((row["variant"], row["bits"]) for row in found)
+    done = {key for key, number in per_key.items() if number == len(sets)}
     found = [row for row in found if (row["variant"], row["bits"]) in done]
     total = 1 + len(variants) * len(args.bits)
     with tqdm(total=total * len(sets), initial=len(found)) as bar:

@@ -178,6 +178,10 @@ def selection(
     return Selection(points, seen.moments.sse(points) / seen.moments.count.sum(1), seen.post_relu)
 
 
+def _chosen(selected: Selection, config: core.QuantConfig) -> ChosenPoints:
+    return ChosenPoints(selected.points, config.universal_set, selected.post_relu, -3)
+
+
 @dataclasses.dataclass(frozen=True)
 class Points(_ReadOnly):
     """One channel of a layer and how it is quantized."""
@@ -200,18 +204,17 @@ class Points(_ReadOnly):
 def points(name: str, layer: str, channel: int, config: core.QuantConfig, token: Token) -> Points:
     """The channel's distribution and the levels that `config` gives it."""
     x = activations(name, layer, token=token)[:, channel : channel + 1]
-    words, terms = config.universal_set.words, config.universal_set.terms
-    seen, bits = observer(name, layer, config.method, words, terms, token=token), config.activation_bits
+    words, terms, bits = config.universal_set.words, config.universal_set.terms, config.activation_bits
     selectors = {}
     if config.from_subset:
         key = (name, layer, words, terms, core.METHODS[config.method].pin_zero)
-        chosen = selection(*key, config.selector, bits, token=token).points
-        quantizer = ChosenPoints(chosen, config.universal_set, seen.post_relu, -3).quantizer(config)
+        chosen = selection(*key, config.selector, bits, token=token)
+        quantizer = _chosen(chosen, config).quantizer(config)
         for selector in COMPARED_SELECTORS:
             mse = selection(*key, selector, bits, token=token).error
             selectors[selector] = (float(mse[channel]), float(mse.mean()))
     else:
-        quantizer = seen.quantizer(config)
+        quantizer = observer(name, layer, config.method, words, terms, token=token).quantizer(config)
     levels = quantizer.levels(channel)
     mean, scale = quantizer.normalization(x) if quantizer.dynamic else (0.0, 1.0)
     values = ((x - mean) / scale).double()
@@ -246,7 +249,7 @@ def quantized(name: str, config: core.QuantConfig, token: Token) -> torch.nn.Mod
         if config.from_subset:
             token.progress("Choosing points", done / len(layers))
             chosen = selection(name, layer, *choice, token=token)
-            observers[layer] = ChosenPoints(chosen.points, config.universal_set, chosen.post_relu, -3)
+            observers[layer] = _chosen(chosen, config)
         else:
             observers[layer] = observer(name, layer, config.method, words, terms, token=token)
     images = calibration_images(NETWORKS[name][1], token=token)

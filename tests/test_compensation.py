@@ -160,3 +160,18 @@ def test_the_universal_set_serves_weights_too():
     rows = torch.randn(4, 60)
     few, many = (WEIGHTS["subset"](rows, 3, UniversalSet(*size)) for size in ((2, 3), (4, 4)))
     assert ((nearest(rows, many) - rows).square().sum(1) <= (nearest(rows, few) - rows).square().sum(1)).all()
+
+
+@pytest.mark.parametrize("bits", [3, 32])
+def test_layers_that_share_weight_and_bias_are_refined_each_for_itself(bits, images):
+    def network(tied):
+        torch.manual_seed(4)
+        model = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1) for _ in range(4)))
+        model[2].weight.data, model[2].bias.data = model[1].weight.data.clone(), model[1].bias.data.clone()
+        if tied:
+            model[2].weight, model[2].bias = model[1].weight, model[1].bias
+        return model
+
+    config = QuantConfig("dfsq+", 3, bits)
+    tied, apart = (quantize_model(network(t), images, config)(images) for t in (True, False))
+    assert torch.equal(tied, apart)

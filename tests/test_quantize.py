@@ -9,7 +9,7 @@ from networks import NETWORKS, Twice
 from torch import nn
 
 import core.quantize
-from core import METHODS, QuantConfig, UniversalSet, audit, calibrate, is_dynamic, quantize_model
+from core import METHODS, QuantConfig, UniversalSet, audit, calibrate, quantize_model
 from core.weights import WEIGHTS, from_rows, nearest, weight_rows
 
 DFSQ = QuantConfig()
@@ -32,18 +32,6 @@ def test_eight_bits_are_near_float(network, method, images):
     # Powers of two stay far apart near the largest value, however many there are.
     assert errors[1] < (0.1 if method == "log2" else 1e-3) * expected.var()
     assert errors[1] < errors[0] / (2 if method == "log2" else 5)
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-def test_every_layer_is_in_the_audit(network, images):
-    rows = audit(quantize_model(network(), images, DFSQ, every_layer))
-    layers = [
-        n for n, m in network().named_modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
-    ]
-    assert [row.name for row in rows] == layers
-    left = {row.name: row.reason for row in rows if row.reason}
-    idle = {"read", "idle"} if network is Twice else set()
-    assert left == dict.fromkeys(idle, "never called during calibration")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -173,45 +161,11 @@ def test_a_calibration_without_the_layer(images, tiny_edsr):
         quantize_model(tiny_edsr, calibration, DFSQ, ["head.0"])
 
 
-def test_a_calibration_keeps_why_a_layer_was_silent(images):
-    calibration = calibrate(Twice(), images, DFSQ, every_layer)
-    rows = {
-        row.name: row.reason for row in audit(quantize_model(Twice(), calibration, DFSQ, ["conv", "idle"]))
-    }
-    assert rows["idle"] == "never called during calibration"
-    assert rows["conv"] == ""
-
-
 def test_post_relu_is_found_from_the_data(images, tiny_edsr):
     rows = {row.name: row for row in audit(quantize_model(tiny_edsr, images, DFSQ))}
     assert rows["body.0.body.2"].post_relu is True
     assert rows["body.1.body.0"].post_relu is False
     assert rows["head.0"].post_relu is None
-
-
-def test_audit_of_edsr(images, tiny_edsr):
-    table = audit(quantize_model(tiny_edsr, images, QuantConfig("percentile", 3, 5)))
-    done = [row for row in table if not row.reason]
-    assert [row.name for row in done] == [f"body.{i}.body.{j}" for i in range(2) for j in (0, 2)]
-    assert {dataclasses.astuple(row)[1:6] for row in done} == {("Conv2d", (6, 6, 3, 3), "percentile", 5, 3)}
-    assert {(row.weight_bits, row.activation_bits, row.reason) for row in table if row.reason} == {
-        (32, 32, "outside the scope")
-    }
-    lines = str(table).splitlines()
-    assert lines[0].split() == ["layer", "type", "weight", "method", "bits", "input"]
-    assert lines[-1].split() == ["tail.1", "Conv2d", "3x6x3x3", "float", "outside", "the", "scope"]
-    assert "W5A3" in str(table)
-
-
-def test_audit_of_a_float_network(tiny_edsr):
-    assert {row.reason for row in audit(tiny_edsr)} == {"the model is not quantized"}
-
-
-def test_dynamic_methods(images, tiny_edsr):
-    found = {m: is_dynamic(quantize_model(tiny_edsr, images, QuantConfig(m))) for m in METHODS}
-    assert found == {name: method.dynamic for name, method in METHODS.items()}
-    assert [name for name in found if found[name]] == ["dfsq", "dfsq+", "daq"]
-    assert not is_dynamic(tiny_edsr)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -298,13 +252,6 @@ def test_exact_is_never_above_kmeans_on_the_bundled_network(edsr_x2, images):
         for bits in (2, 4, 6):
             exact, kmeans = (observer.moments.sse(observer.points(bits, s)) for s in ("exact", "kmeans"))
             assert (exact <= kmeans * (1 + 1e-9)).all()
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_w32a32_is_float_and_audited_so(method, images, tiny_edsr):
-    quantized = quantize_model(tiny_edsr, images, QuantConfig(method, 32, 32))
-    assert {row.reason for row in audit(quantized)} >= {"float by configuration (W32A32)"}
-    assert all(row.reason for row in audit(quantized))
 
 
 def test_quantizing_nothing_warns(images, tiny_edsr):
