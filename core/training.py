@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from core.evaluation import evaluate
 from core.images import IMAGE_SUFFIXES, Pair, load_image, make_lr, modcrop, paired_folder
@@ -153,7 +154,18 @@ def train(
     with torch.no_grad():
         for parameter, mean in zip(parameters, average, strict=True):
             parameter.copy_(mean)
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        _renew_batchnorm(model, sampler, config)
     return model.eval()
+
+
+def _renew_batchnorm(
+    model: nn.Module, sampler: PatchSampler, config: TrainConfig, batches: int = 200
+) -> None:
+    """Take the statistics of BatchNorm anew: those of training belong to the weights before the average."""
+    device = next(model.parameters()).device
+    steps = range(config.steps, config.steps + batches)
+    update_bn((sampler.batch(config.batch, config.seed, step)[0] for step in steps), model, device)
 
 
 def transfer(model: nn.Module, source: nn.Module) -> int:
@@ -181,7 +193,8 @@ def reduced_pairs(path: Path, scale: int) -> list[Pair]:
 def save_bundle(model: nn.Module, out: Path, card: dict) -> None:
     """Write `out`.safetensors (float16) and the model card `out`.json."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    state = {k: v.half().contiguous() for k, v in model.state_dict().items()}
+    state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    state = {k: v.contiguous() for k, v in state.items()}
     save_file(state, str(out.with_suffix(".safetensors")))
     out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
 

@@ -1,0 +1,187 @@
+"""SwinIR-light (Liang et al. 2021, arXiv 2108.10257) with the parameter names of the authors' checkpoints."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from core.models.edsr import RGB_MEAN
+from core.models.state import numbered, require
+
+
+def to_windows(x: torch.Tensor, size: int) -> torch.Tensor:
+    """(N, H, W, C) -> (N * H/size * W/size, size * size, C)."""
+    n, h, w, c = x.shape
+    x = x.view(n, h // size, size, w // size, size, c)
+    return x.transpose(2, 3).reshape(-1, size * size, c)
+
+
+def from_windows(windows: torch.Tensor, size: int, shape: torch.Size) -> torch.Tensor:
+    """The inverse of `to_windows`; `shape` is (N, H, W, C)."""
+    n, h, w, c = shape
+    x = windows.view(n, h // size, w // size, size, size, c)
+    return x.transpose(2, 3).reshape(shape)
+
+
+def relative_positions(size: int) -> torch.Tensor:
+    """(size**2, size**2): for every pair of pixels of a window, the row of the bias table."""
+    at = torch.cartesian_prod(torch.arange(size), torch.arange(size))
+    offset = at[:, None] - at[None, :] + size - 1
+    return offset[..., 0] * (2 * size - 1) + offset[..., 1]
+
+
+def shift_mask(h: int, w: int, size: int, shift: int, device: torch.device) -> torch.Tensor:
+    """(windows, 1, size**2, size**2): -100 between pixels that only the cyclic shift made neighbours."""
+
+    def region(length: int) -> torch.Tensor:
+        at = torch.arange(length, device=device)
+        return (at >= length - size).int() + (at >= length - shift).int()
+
+    label = 3 * region(h)[:, None] + region(w)[None, :]
+    windows = to_windows(label[None, :, :, None], size)[..., 0]
+    return -100.0 * (windows[:, None, :, None] != windows[:, None, None, :])
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention among the pixels of a window, with a learned bias by relative position."""
+
+    def __init__(self, n_feats: int, size: int, n_heads: int):
+        super().__init__()
+        self.n_heads = n_heads
+        self.relative_position_bias_table = nn.Parameter(torch.empty((2 * size - 1) ** 2, n_heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.register_buffer("relative_position_index", relative_positions(size), persistent=False)
+        self.qkv = nn.Linear(n_feats, 3 * n_feats)
+        self.proj = nn.Linear(n_feats, n_feats)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        n, pixels, c = x.shape
+        q, k, v = self.qkv(x).view(n, pixels, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
+        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+        if mask is not None:
+            bias = (bias + mask).repeat(n // len(mask), 1, 1, 1)
+        else:
+            bias = bias[None]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.proj(y.transpose(1, 2).reshape(n, pixels, c))
+
+
+class Mlp(nn.Module):
+    """Linear - GELU - Linear."""
+
+    def __init__(self, n_feats: int, hidden: int):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(n_feats, hidden), nn.Linear(hidden, n_feats)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class SwinBlock(nn.Module):
+    """Attention in windows, shifted by half a window in every second block, then an MLP; (N, H, W, C)."""
+
+    def __init__(self, n_feats: int, size: int, n_heads: int, hidden: int, shift: int):
+        super().__init__()
+        self.size, self.shift = size, shift
+        self.norm1, self.norm2 = nn.LayerNorm(n_feats), nn.LayerNorm(n_feats)
+        self.attn = WindowAttention(n_feats, size, n_heads)
+        self.mlp = Mlp(n_feats, hidden)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, mask = self.norm1(x), None
+        if self.shift:
+            y = y.roll((-self.shift, -self.shift), (1, 2))
+            mask = shift_mask(*x.shape[1:3], self.size, self.shift, x.device)
+        y = from_windows(self.attn(to_windows(y, self.size), mask), self.size, x.shape)
+        x = x + (y.roll((self.shift, self.shift), (1, 2)) if self.shift else y)
+        return x + self.mlp(self.norm2(x))
+
+
+class ResidualGroup(nn.Module):
+    """Swin blocks and a conv, added to the input (the authors' RSTB); (N, H, W, C)."""
+
+    def __init__(self, n_feats: int, size: int, n_heads: int, hidden: int, depth: int):
+        super().__init__()
+        shifts = [0 if i % 2 == 0 else size // 2 for i in range(depth)]
+        self.residual_group = nn.Module()
+        self.residual_group.blocks = nn.ModuleList(
+            SwinBlock(n_feats, size, n_heads, hidden, shift) for shift in shifts
+        )
+        self.conv = nn.Conv2d(n_feats, n_feats, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x
+        for block in self.residual_group.blocks:
+            y = block(y)
+        return x + self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class SwinIR(nn.Module):
+    """(N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
+
+    The defaults are the authors' light network. Sizes that are no multiple of the window are padded by
+    reflection, as the authors do.
+    """
+
+    def __init__(
+        self,
+        scale: int = 2,
+        n_feats: int = 60,
+        depths: tuple[int, ...] = (6, 6, 6, 6),
+        n_heads: int = 6,
+        window: int = 8,
+        hidden: int = 120,
+    ):
+        super().__init__()
+        if n_feats % n_heads:
+            raise ValueError(f"n_feats must be a multiple of n_heads, got {n_feats} and {n_heads}")
+        self.scale, self.window = scale, window
+        self.register_buffer("mean", torch.tensor(RGB_MEAN).view(3, 1, 1), persistent=False)
+        self.conv_first = nn.Conv2d(3, n_feats, 3, padding=1)
+        self.patch_embed = nn.Module()
+        self.patch_embed.norm = nn.LayerNorm(n_feats)
+        self.layers = nn.ModuleList(
+            ResidualGroup(n_feats, window, n_heads, hidden, depth) for depth in depths
+        )
+        self.norm = nn.LayerNorm(n_feats)
+        self.conv_after_body = nn.Conv2d(n_feats, n_feats, 3, padding=1)
+        self.upsample = nn.Sequential(nn.Conv2d(n_feats, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, w = x.shape[-2:]
+        first = self.conv_first(self._padded(x - self.mean))
+        y = self.patch_embed.norm(first.permute(0, 2, 3, 1))
+        for layer in self.layers:
+            y = layer(y)
+        y = self.conv_after_body(self.norm(y).permute(0, 3, 1, 2)) + first
+        return self.upsample(y)[..., : h * self.scale, : w * self.scale] + self.mean
+
+    def _padded(self, x: torch.Tensor) -> torch.Tensor:
+        down, right = (-x.shape[-2] % self.window, -x.shape[-1] % self.window)
+        # A picture smaller than its padding has too little to reflect.
+        mode = "reflect" if down < x.shape[-2] and right < x.shape[-1] else "replicate"
+        return F.pad(x, (0, right, 0, down), mode)
+
+    def quantized_scope(self, name: str, module: nn.Module) -> bool:
+        """What 2DQuant quantizes by layer: the Linears of the blocks (arXiv 2406.06649)."""
+        return isinstance(module, nn.Linear)
+
+    @classmethod
+    def from_state(cls, state: dict[str, torch.Tensor]) -> SwinIR:
+        """The untrained network that the tensors fit; KeyError names what is missing."""
+        block = "layers.0.residual_group.blocks.0"
+        for name in (f"{block}.attn.relative_position_bias_table", f"{block}.mlp.fc1.weight"):
+            if name not in state or state[name].ndim != 2:
+                raise KeyError(f"{name} is missing")
+        table = state[f"{block}.attn.relative_position_bias_table"]
+        n_layers = numbered(state, r"layers\.(\d+)\.conv\.weight")
+        blocks = r"layers\.{}\.residual_group\.blocks\.(\d+)\.norm1\.weight"
+        return cls(
+            round((require(state, "upsample.0.weight").shape[0] / 3) ** 0.5),
+            require(state, "conv_first.weight").shape[0],
+            tuple(numbered(state, blocks.format(i)) for i in range(n_layers)),
+            table.shape[1],
+            (round(len(table) ** 0.5) + 1) // 2,
+            len(state[f"{block}.mlp.fc1.weight"]),
+        )
