@@ -75,7 +75,7 @@ def _read_tensors(path: Path) -> State:
 
 
 def network_from_state(state: State, source: str) -> nn.Module:
-    """The network that the tensors belong to, with its weights, in eval mode; ValueError says why there is none."""
+    """The network that the tensors belong to, with its weights, in eval mode; ValueError says why not."""
     cls = next((cls for mark, cls in MARKS.items() if mark in state), None)
     if cls is None:
         known = ", ".join(dict.fromkeys(cls.__name__ for cls in MARKS.values()))

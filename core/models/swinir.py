@@ -59,10 +59,7 @@ class WindowAttention(nn.Module):
         n, pixels, c = x.shape
         q, k, v = self.qkv(x).view(n, pixels, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
-        if mask is not None:
-            bias = (bias + mask).repeat(n // len(mask), 1, 1, 1)
-        else:
-            bias = bias[None]
+        bias = bias[None] if mask is None else (bias + mask).repeat(n // len(mask), 1, 1, 1)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(y.transpose(1, 2).reshape(n, pixels, c))
 
