@@ -35,7 +35,9 @@ class AuditRow:
 
 
 class Audit(list):
-    """A list of AuditRow that prints as a table."""
+    """A list of AuditRow that prints as a table, with the scope in words below."""
+
+    scope = ""
 
     def __str__(self) -> str:
         head = ("layer", "type", "weight", "method", "bits", "input", "")
@@ -55,13 +57,14 @@ class Audit(list):
         lines = [
             "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in (head, *body)
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *([f"Quantized: {self.scope}."] if self.scope else [])])
 
 
 def audit(model: nn.Module) -> Audit:
     """Every layer with weights: its bits and method, or why it stays float. Prints as a table."""
     reasons = getattr(model, "float_reasons", {})
     rows = Audit()
+    rows.scope = model.scope_in_words if hasattr(model, "quant_config") else ""
     for name, module in model.named_modules():
         weight = module._parameters.get("weight")
         done = getattr(module, "quantization", None)

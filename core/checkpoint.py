@@ -34,8 +34,8 @@ def save_quantized(model: nn.Module, path: str | Path) -> None:
             }
     if not layers:
         raise ValueError("the network is not quantized; save its state_dict instead")
-    header = {"format": FORMAT, "layers": layers, "reasons": model.float_reasons}
-    header["config"] = dataclasses.asdict(model.quant_config)
+    header = {"format": FORMAT, "layers": layers, "config": dataclasses.asdict(model.quant_config)}
+    header |= {"reasons": model.float_reasons, "scope": model.scope_in_words}
     state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
     save_file(state, str(path), {"quantization": json.dumps(header)})
 
@@ -55,26 +55,32 @@ def load_quantized(path: str | Path, model: nn.Module | None = None) -> nn.Modul
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path.name} is not a readable checkpoint: {error}") from error
-    if header.get("format") != FORMAT:
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"{path.name} holds no quantized network; use load_checkpoint for a float one")
+    try:
+        return _restored(header, state, model, path.name)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path.name} has a damaged header: {error!r}") from error
+
+
+def _restored(header: dict, state: dict, model: nn.Module | None, source: str) -> nn.Module:
     prefix = tuple(f"{name}.activation_quantizer." for name in header["layers"])
     weights = {name: value for name, value in state.items() if not name.startswith(prefix)}
-    model = network_from_state(weights, path.name) if model is None else copy.deepcopy(model)
+    model = network_from_state(weights, source) if model is None else copy.deepcopy(model)
     for name, entry in header["layers"].items():
-        _restore_layer(model, name, entry, state, path.name)
+        _restore_layer(model, name, entry, state, source)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(
-            f"{path.name} does not fit the network: {str(error).splitlines()[1].strip()}"
-        ) from error
+        reason = str(error).splitlines()[1].strip()
+        raise ValueError(f"{source} does not fit the network: {reason}") from error
     config = header["config"]
     model.quant_config = QuantConfig(
         **config
         | {"universal_set": UniversalSet(**config["universal_set"])}
         | {"refine": None if config["refine"] is None else tuple(config["refine"])}
     )
-    model.float_reasons = header["reasons"]
+    model.float_reasons, model.scope_in_words = header["reasons"], header["scope"]
     return model.eval()
 
 

@@ -17,7 +17,7 @@ from core.compensation import compensate, gather
 from core.config import FLOAT, QuantConfig
 from core.methods import METHODS
 from core.observers import Observer, RangeObserver
-from core.scope import Layers, channel_dim_of, choose_layers
+from core.scope import Layers, channel_dim_of, choose_layers, scope_of
 from core.weights import WEIGHTS, from_rows, nearest, weight_rows
 
 Progress = Callable[[str, float], None]  # what is being done, and the share of it that is
@@ -92,6 +92,7 @@ def quantize_model(
     if names and config.refinements:
         _refine(_float_copy(model).eval(), quantized, names, images, config, progress)
     quantized.float_reasons, quantized.quant_config = reasons, config
+    quantized.scope_in_words = scope_of(model, layers)
     if not wanted_float and not any(hasattr(m, "quantization") for m in quantized.modules()):
         warnings.warn("no layer is quantized; audit(model) says why", stacklevel=2)
     return quantized

@@ -20,6 +20,15 @@ def channel_dim_of(module: nn.Module) -> int | None:
     return next((dim for cls, dim in CHANNEL_DIM.items() if isinstance(module, cls)), None)
 
 
+def scope_of(model: nn.Module, layers: Layers) -> str:
+    """In words, what `choose_layers` chooses."""
+    if layers is not None:
+        return "the layers that were asked for"
+    if hasattr(model, "quantized_scope"):
+        return getattr(model, "scope_in_words", f"what {type(model).__name__} declares")
+    return "every conv but the first and the last that is called"
+
+
 def choose_layers(
     model: nn.Module, layers: Layers, example: torch.Tensor | None
 ) -> tuple[list[str], dict[str, str]]:

@@ -5,6 +5,7 @@ from networks import NETWORKS, Twice
 from torch import nn
 
 from core import METHODS, QuantConfig, audit, calibrate, is_dynamic, quantize_model
+from core.models import XLSR
 
 DFSQ = QuantConfig()
 
@@ -44,12 +45,27 @@ def test_audit_of_edsr(images, tiny_edsr):
     }
     lines = str(table).splitlines()
     assert lines[0].split() == ["layer", "type", "weight", "method", "bits", "input"]
-    assert lines[-1].split() == ["tail.1", "Conv2d", "3x6x3x3", "float", "outside", "the", "scope"]
+    assert lines[-1] == f"Quantized: {tiny_edsr.scope_in_words}."
+    assert lines[-2].split() == ["tail.1", "Conv2d", "3x6x3x3", "float", "outside", "the", "scope"]
     assert "W5A3" in str(table)
 
 
 def test_audit_of_a_float_network(tiny_edsr):
     assert {row.reason for row in audit(tiny_edsr)} == {"the model is not quantized"}
+    assert "Quantized:" not in str(audit(tiny_edsr))
+
+
+@pytest.mark.parametrize(
+    ("network", "layers", "scope"),
+    [
+        (Twice, None, "every conv but the first and the last that is called"),
+        (Twice, ["conv"], "the layers that were asked for"),
+        (XLSR, None, "every conv, as a mobile engine runs it (CFQP, arXiv 2308.11365)"),
+    ],
+)
+def test_the_audit_says_what_the_scope_is(network, layers, scope, images):
+    quantized = quantize_model(network().eval(), images, QuantConfig("minmax"), layers)
+    assert audit(quantized).scope == scope
 
 
 def test_dynamic_methods(images, tiny_edsr):

@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 from networks import NETWORKS
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from core import METHODS, QuantConfig, audit, load_quantized, quantize_model, save_quantized
@@ -52,9 +53,29 @@ def test_what_cannot_be_saved_or_loaded(images, tiny_edsr, tmp_path):
         load_quantized(tmp_path / "a.safetensors", torch.nn.Conv2d(3, 3, 1))
 
 
-def test_the_header_is_plain_json(images, tiny_edsr, tmp_path):
-    from safetensors import safe_open
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda header: header.pop("layers"),
+        lambda header: header["config"].pop("universal_set"),
+        lambda header: header["config"].update(extra=1),
+        lambda header: header["layers"]["body.0.body.0"].update(quantizer="Nothing"),
+        lambda header: header["layers"]["body.0.body.0"].pop("method"),
+        lambda header: header.update(layers=3),
+    ],
+)
+def test_damaged_headers(damage, images, tiny_edsr, tmp_path):
+    save_quantized(quantize_model(tiny_edsr, images, QuantConfig()), tmp_path / "a.safetensors")
+    with safe_open(str(tmp_path / "a.safetensors"), "pt") as file:
+        header = json.loads(file.metadata()["quantization"])
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    damage(header)
+    save_file(state, str(tmp_path / "a.safetensors"), {"quantization": json.dumps(header)})
+    with pytest.raises(ValueError, match=r"a\.safetensors has a damaged header"):
+        load_quantized(tmp_path / "a.safetensors")
 
+
+def test_the_header_is_plain_json(images, tiny_edsr, tmp_path):
     save_quantized(quantize_model(tiny_edsr, images, QuantConfig()), tmp_path / "a.safetensors")
     with safe_open(str(tmp_path / "a.safetensors"), "pt") as file:
         header = json.loads(file.metadata()["quantization"])

@@ -152,7 +152,7 @@ def test_names_and_scales_that_are_not_there():
     for name, scale in (("edsr", 7), ("nonet", 2)):
         with pytest.raises(ValueError, match=f"no bundled weights for {name} x{scale}; there are "):
             create_model(name, scale)
-    with pytest.raises(ValueError, match="weights must be 'bundled', got 'random'"):
+    with pytest.raises(ValueError, match="weights must be 'bundled' or 'official', got 'random'"):
         create_model("edsr", 2, weights="random")
     with pytest.raises(ValueError, match="no model 'nonet'; there are edsr, edsr_baseline"):
         new_model("nonet", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from torch import nn
 
 from core.models.checkpoints import load_checkpoint, network_from_state
 from core.models.edsr import EDSR, RGB_MEAN
+from core.models.folding import fold_batchnorm
 from core.models.mobile import ABPN, XLSR, without_clip
+from core.models.official import official_checkpoint
 from core.models.rdn import RDN
 from core.models.srresnet import SRResNet
 from core.models.swinir import SwinIR
@@ -20,7 +23,8 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 # name -> constructor of the untrained architecture, called with the scale
 MODELS: dict[str, Callable[[int], nn.Module]] = {
     "edsr": lambda scale: EDSR(scale, n_blocks=8, n_feats=32, rgb_range=1.0),
-    "edsr_baseline": lambda scale: EDSR(scale),
+    "edsr_baseline": EDSR,
+    "edsr_large": lambda scale: EDSR(scale, n_blocks=32, n_feats=256, res_scale=0.1),
     "rdn": lambda scale: RDN(scale, n_blocks=4, n_convs=4, growth=16, n_feats=32, rgb_range=1.0),
     "srresnet": lambda scale: SRResNet(scale, n_blocks=8, n_feats=32, rgb_range=1.0),
     "xlsr": XLSR,
@@ -42,15 +46,23 @@ def bundled() -> list[tuple[str, int]]:
     return [(m[1], int(m[2])) for m in found if m]
 
 
+def model_card(name: str, scale: int) -> dict:
+    """How a bundled network was trained, how it scores, and what is special about it ("about")."""
+    return json.loads((ASSETS / f"{name}_x{scale}.json").read_text())
+
+
 def create_model(name: str, scale: int, weights: str = "bundled") -> nn.Module:
     """A trained network in eval mode: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W).
 
-    weights: "bundled" (the only kind so far). ValueError lists what is there.
+    weights: "bundled", or "official" for the EDSR authors' own (`core.models.official`: downloaded once).
+    ValueError lists what is there.
     """
-    if weights != "bundled":
-        raise ValueError(f"weights must be 'bundled', got {weights!r}")
+    if weights not in ("bundled", "official"):
+        raise ValueError(f"weights must be 'bundled' or 'official', got {weights!r}")
     if not isinstance(scale, int):
         raise ValueError(f"scale must be a whole number, got {scale!r}")
+    if weights == "official":
+        return load_checkpoint(official_checkpoint(name, scale))
     if (name, scale) not in bundled():
         there = ", ".join(f"{n} x{s}" for n, s in bundled()) or "none"
         raise ValueError(f"no bundled weights for {name} x{scale}; there are {there}")
@@ -69,7 +81,9 @@ __all__ = [
     "SwinIR",
     "bundled",
     "create_model",
+    "fold_batchnorm",
     "load_checkpoint",
+    "model_card",
     "network_from_state",
     "new_model",
     "without_clip",

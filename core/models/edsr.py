@@ -54,6 +54,8 @@ class EDSR(nn.Module):
     in the authors' checkpoints; it lives inside, as do the mean shift and `res_scale`.
     """
 
+    scope_in_words = "the two convs of every residual block, as DFSQ (arXiv 2305.05888, sec. 4.1)"
+
     def __init__(
         self,
         scale: int = 2,
@@ -77,7 +79,7 @@ class EDSR(nn.Module):
         return self.add_mean(x) / self.rgb_range
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
-        """What DFSQ quantizes in EDSR: the two convs of every ResBlock (arXiv 2305.05888, sec. 4.1)."""
+        """Whether `scope_in_words` names it."""
         return isinstance(module, nn.Conv2d) and name.startswith("body.") and ".body." in name
 
     @classmethod

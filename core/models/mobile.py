@@ -9,6 +9,8 @@ from torch import nn
 
 from core.models.state import numbered, require
 
+INT8_SCOPE = "every conv, as a mobile engine runs it (CFQP, arXiv 2308.11365)"
+
 
 class ConvReLU(nn.Module):
     """conv - ReLU."""
@@ -39,6 +41,8 @@ class XLSR(nn.Module):
     Parameter names as in the public reimplementation cxzhou95/XLSR.
     """
 
+    scope_in_words = INT8_SCOPE
+
     def __init__(self, scale: int = 3):
         super().__init__()
         self.scale = scale
@@ -61,7 +65,7 @@ class XLSR(nn.Module):
         return self.upscale(self.clip(self.conv4(features)))
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
-        """A mobile engine runs the whole network in INT8: every conv (arXiv 2308.11365)."""
+        """Whether `scope_in_words` names it."""
         return isinstance(module, nn.Conv2d)
 
     @classmethod
@@ -75,6 +79,8 @@ class ABPN(nn.Module):
 
     Plain 3x3 convs learn what the nearest-neighbour upscale (the anchor) lacks.
     """
+
+    scope_in_words = INT8_SCOPE
 
     def __init__(self, scale: int = 3, n_convs: int = 4, n_feats: int = 28):
         super().__init__()
@@ -91,7 +97,7 @@ class ABPN(nn.Module):
         return self.upscale(self.clip(self.tail(self.body(self.head(x))) + anchor))
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
-        """A mobile engine runs the whole network in INT8: every conv (arXiv 2308.11365)."""
+        """Whether `scope_in_words` names it."""
         return isinstance(module, nn.Conv2d)
 
     @classmethod

@@ -38,6 +38,8 @@ class RDN(nn.Module):
     mean is subtracted.
     """
 
+    scope_in_words = "every conv of the dense blocks, both fusions, as DFSQ (arXiv 2305.05888, sec. 4.1)"
+
     def __init__(
         self,
         scale: int = 2,
@@ -75,7 +77,7 @@ class RDN(nn.Module):
         return self.rgb_range.leave(self.UPNet(x))
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
-        """What DFSQ quantizes in RDN: every conv of the dense blocks, local and global fusion."""
+        """Whether `scope_in_words` names it."""
         return isinstance(module, nn.Conv2d) and name.startswith(("RDBs.", "GFF."))
 
     @classmethod

@@ -33,6 +33,8 @@ class SRResNet(nn.Module):
     BatchNorms fold into the convs with `core.fold_batchnorm`.
     """
 
+    scope_in_words = "the two convs of every residual block, as DFSQ and DAQ (arXiv 2305.05888, sec. 4.1)"
+
     def __init__(self, scale: int = 4, n_blocks: int = 16, n_feats: int = 64, rgb_range: float = 255.0):
         super().__init__()
         if scale not in (2, 4):
@@ -51,7 +53,7 @@ class SRResNet(nn.Module):
         return self.rgb_range.leave(self.tail(x + self.body(x)))
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
-        """What DFSQ and DAQ quantize in SRResNet: the two convs of every residual block."""
+        """Whether `scope_in_words` names it."""
         return isinstance(module, nn.Conv2d) and name.endswith((".conv1", ".conv2"))
 
     @classmethod

@@ -121,6 +121,8 @@ class SwinIR(nn.Module):
     reflection, as the authors do.
     """
 
+    scope_in_words = "the Linear layers of every block, as 2DQuant (arXiv 2406.06649)"
+
     def __init__(
         self,
         scale: int = 2,
@@ -161,7 +163,7 @@ class SwinIR(nn.Module):
         return F.pad(x, (0, right, 0, down), mode)
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
-        """What 2DQuant quantizes by layer: the Linears of the blocks (arXiv 2406.06649)."""
+        """Whether `scope_in_words` names it."""
         return isinstance(module, nn.Linear)
 
     @classmethod
