@@ -18,6 +18,7 @@ from core.images import (
 )
 from core.methods import METHODS
 from core.metrics import psnr_y, ssim_y
+from core.mismatch import mismatch
 from core.models import EDSR, MODELS, create_model, load_checkpoint
 from core.moments import Moments
 from core.point_selection import SELECTORS, ExactSelection, select_points
@@ -52,6 +53,7 @@ __all__ = [
     "load_quantized",
     "luma",
     "make_lr",
+    "mismatch",
     "modcrop",
     "paired_folder",
     "psnr_y",

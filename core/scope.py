@@ -20,6 +20,11 @@ def channel_dim_of(module: nn.Module) -> int | None:
     return next((dim for cls, dim in CHANNEL_DIM.items() if isinstance(module, cls)), None)
 
 
+def input_channels(module: nn.Module) -> int:
+    """How many channels the input of a layer that can be quantized has."""
+    return module.in_features if isinstance(module, nn.Linear) else module.in_channels
+
+
 def scope_of(model: nn.Module, layers: Layers) -> str:
     """In words, what `choose_layers` chooses."""
     if layers is not None:

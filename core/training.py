@@ -263,6 +263,7 @@ def main() -> None:
     card = {
         "model": args.model,
         "scale": args.scale,
+        "about": model.about,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "data": f"{len(sampler.pairs)} images of {args.data.name}",
         "loss": "L1",

@@ -11,6 +11,7 @@ from panel.theme.fast import Fast
 
 from core import METHODS, UniversalSet
 from core.config import FLOAT
+from core.models import model_card
 from explorer.session import Session, protocol
 from explorer.state import BITS, NETWORKS, SAME, SLIDER, ExplorerState
 from explorer.views.images import DIFFERENCE_SCALE
@@ -117,6 +118,13 @@ def html(text, **options) -> pn.pane.HTML:
     return pn.pane.HTML(text, stylesheets=[CSS], **options)
 
 
+def about(network: str) -> str:
+    """What the model card says of a network, in two lines."""
+    card = model_card(*NETWORKS[network])
+    facts = f"{card['parameters'] / 1e3:.0f} k parameters, Set5 {card['scores']['Set5']['psnr_y']:.2f} dB."
+    return f"<p class='note'>{facts} {escape(card['about'])}</p>"
+
+
 def controls(session: Session) -> list:
     """The sidebar."""
     p = session.state.param
@@ -148,6 +156,7 @@ def controls(session: Session) -> list:
     )
     return [
         pn.widgets.Select.from_param(p.network, label="Network", options=NETWORK_NAMES, **wide),
+        html(pn.bind(about, p.network), margin=(0, 8)),
         pn.widgets.Select.from_param(p.image, label="Image", **wide),
         buttons(p.region, label="Region", options={"Centre 128×128 LR": "centre", "Whole image": "whole"}),
         pn.widgets.IntSlider.from_param(p.activation_bits, label="Activation bits", **wide),
@@ -227,6 +236,7 @@ def main(session: Session) -> pn.Column:
             "What the layer receives in the float network. The more its channels and images differ in "
             "spread, the harder it is to quantize. Tap a channel.",
             session.distributions.panel,
+            session.mismatch.panel,
         ),
         _section(
             "Points",

@@ -16,6 +16,7 @@ import torch
 import core
 from core.calibration import PATCH_SIZE, PATCHES, layer_inputs
 from core.images import to_uint8
+from core.mismatch import Mismatch
 from core.observers import ChosenPoints
 from core.point_selection import prepare
 from core.quantize import layer_groups
@@ -140,6 +141,13 @@ def distribution(name: str, layer: str, token: Token) -> Distribution:
         np.quantile(spread.flatten(1).numpy(), [0.1, 0.5, 0.9], axis=0).T,
         post_relu,
     )
+
+
+@shared(16)
+def mismatch(name: str, token: Token) -> dict[str, Mismatch]:
+    """Of every quantized layer's float input over the calibration images."""
+    images = calibration_images(NETWORKS[name][1], token=token)
+    return core.mismatch(network(name, token=token), images, list(layer_channels(name)), token.progress)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One visitor: the choices, the three outputs that follow them, and their jobs."""
+"""One visitor: the choices, the outputs that follow them, and their jobs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import panel as pn
 import param
 
 from core import METHODS
+from core.models import new_model
 from explorer import pipeline
 from explorer.jobs import QUICK, SLOW, LatestWins, Token
 from explorer.state import BITS, NETWORKS, ExplorerState
 from explorer.views.distributions import DistributionsView
 from explorer.views.images import ImagesView
+from explorer.views.mismatch import MismatchView
 from explorer.views.points import PointsView
 
 QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
+POOLS = {"distributions": QUICK, "points": QUICK, "images": SLOW, "mismatch": SLOW}
 PATIENCE = 0.25  # seconds that pictures give way to points, which take less
 PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
 WEIGHT_RULES = {"minmax": "min–max", "mse": "range of least squared error", "2dquant": "bound search"}
@@ -48,17 +51,16 @@ class Session:
     def __init__(self, state: ExplorerState):
         self.state, self.status = state, Status()
         self.distributions = DistributionsView(lambda channel: self.state.param.update(channel=channel))
+        self.mismatch = MismatchView(lambda layer: self.state.param.update(layer=layer))
         self.points = PointsView()
         self.images = ImagesView([*REFERENCES, *BITS])
         self._document = pn.state.curdoc
-        outputs = ("distributions", "points", "images")
         self._points_done = threading.Event()
-        self._runners = {
-            output: LatestWins(self._on_document, SLOW if output == "images" else QUICK) for output in outputs
-        }
-        self.status.busy = dict.fromkeys(outputs, ("", 0.0))
+        self._runners = {output: LatestWins(self._on_document, pool) for output, pool in POOLS.items()}
+        self.status.busy = dict.fromkeys(POOLS, ("", 0.0))
         watch = self.state.param.watch
         watch(lambda *_: self.update_distributions(), ["network", "layer", "channel"])
+        watch(lambda *_: self.update_mismatch(), ["network", "layer"])
         watch(lambda *_: self.update_points(), ["network", "layer", "channel", *QUANTIZATION])
         choices = ["network", "image", "region", *QUANTIZATION, "weight_bits", "compared_bits"]
         watch(lambda *_: self.update_images(), [*choices, "left", "right"])
@@ -70,6 +72,7 @@ class Session:
         self.update_distributions()
         self.update_points()
         self.update_images()
+        self.update_mismatch()
 
     def _leave(self, context) -> None:
         for runner in self._runners.values():
@@ -118,6 +121,14 @@ class Session:
             emit(pipeline.distribution(name, layer, token=token))
 
         self._submit("distributions", work, lambda data: self.distributions.show(data, channel))
+
+    def update_mismatch(self) -> None:
+        name, layer = self.state.network, self.state.layer
+
+        def work(token: Token, emit: Callable) -> None:
+            emit(pipeline.mismatch(name, token=token))
+
+        self._submit("mismatch", work, lambda found: self.mismatch.show(found, layer))
 
     def update_points(self) -> None:
         state = self.state
@@ -192,6 +203,7 @@ def warm_up() -> None:
         where = (state.network, state.image, state.region)
         for what in (*REFERENCES, *map(config, state.shown_bits())):
             pipeline.picture(*where, what, token=token)
+        pipeline.mismatch(state.network, token=token)
 
     SLOW.submit(work)
 
@@ -202,7 +214,8 @@ def _name(weight_bits: int, activation_bits: int) -> str:
 
 def protocol(state: ExplorerState) -> str:
     """What the pictures and numbers on the page stand for, in one paragraph."""
-    _, scale = NETWORKS[state.network]
+    name, scale = NETWORKS[state.network]
+    scope = new_model(name, scale).scope_in_words
     size = pipeline.PATCH_SIZE[scale]
     method = METHODS[state.method]
     weights = f"{WEIGHT_RULES[method.weights]} per output channel"
@@ -215,7 +228,7 @@ def protocol(state: ExplorerState) -> str:
         else ""
     )
     return (
-        "Quantized: the two convs of every residual block; everything else stays float. "
+        f"Quantized: {scope}; everything else stays float. "
         f"Calibration: {pipeline.PATCHES} random {size}×{size} LR patches of the packaged photographs, the "
         "one shown among them. "
         f"Weights: {weights}. PSNR and SSIM: luma, {scale} pixels of border cropped, 8 "

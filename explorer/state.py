@@ -10,7 +10,7 @@ import param
 from core import METHODS, SELECTORS, QuantConfig, UniversalSet, demo_names
 from core.config import FLOAT
 from core.models import bundled, create_model
-from core.scope import choose_layers
+from core.scope import choose_layers, input_channels
 
 BITS = [2, 3, 4, 5, 6, 7, 8]
 REGIONS = ["centre", "whole"]
@@ -25,7 +25,7 @@ def layer_channels(network: str) -> dict[str, int]:
     """The layers that are quantized, in the order of the network, and their input channels."""
     model = create_model(*NETWORKS[network])
     names, _ = choose_layers(model, None, None)
-    return {name: model.get_submodule(name).weight.shape[1] for name in names}
+    return {name: input_channels(model.get_submodule(name)) for name in names}
 
 
 class ExplorerState(param.Parameterized):

@@ -54,6 +54,7 @@ class EDSR(nn.Module):
     in the authors' checkpoints; it lives inside, as do the mean shift and `res_scale`.
     """
 
+    about = "Residual blocks without BatchNorm: nothing keeps the ranges of the channels alike."
     scope_in_words = "the two convs of every residual block, as DFSQ (arXiv 2305.05888, sec. 4.1)"
 
     def __init__(

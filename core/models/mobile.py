@@ -41,6 +41,7 @@ class XLSR(nn.Module):
     Parameter names as in the public reimplementation cxzhou95/XLSR.
     """
 
+    about = "Grouped convs and a clip to [0, 1] at the end, 22 thousand parameters: made for INT8 on a phone."
     scope_in_words = INT8_SCOPE
 
     def __init__(self, scale: int = 3):
@@ -80,6 +81,7 @@ class ABPN(nn.Module):
     Plain 3x3 convs learn what the nearest-neighbour upscale (the anchor) lacks.
     """
 
+    about = "Learns what nearest-neighbour upscaling lacks, then clips to [0, 1]: made for INT8 on a phone."
     scope_in_words = INT8_SCOPE
 
     def __init__(self, scale: int = 3, n_convs: int = 4, n_feats: int = 28):

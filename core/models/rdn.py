@@ -38,6 +38,7 @@ class RDN(nn.Module):
     mean is subtracted.
     """
 
+    about = "Dense blocks: a conv reads the outputs of all convs before it at once, each with its own range."
     scope_in_words = "every conv of the dense blocks, both fusions, as DFSQ (arXiv 2305.05888, sec. 4.1)"
 
     def __init__(

@@ -33,6 +33,7 @@ class SRResNet(nn.Module):
     BatchNorms fold into the convs with `core.fold_batchnorm`.
     """
 
+    about = "BatchNorm in every residual block, but the sums between the blocks are not normalized."
     scope_in_words = "the two convs of every residual block, as DFSQ and DAQ (arXiv 2305.05888, sec. 4.1)"
 
     def __init__(self, scale: int = 4, n_blocks: int = 16, n_feats: int = 64, rgb_range: float = 255.0):

@@ -121,6 +121,7 @@ class SwinIR(nn.Module):
     reflection, as the authors do.
     """
 
+    about = "A transformer: attention in windows; it is quantized in its Linear layers."
     scope_in_words = "the Linear layers of every block, as 2DQuant (arXiv 2406.06649)"
 
     def __init__(

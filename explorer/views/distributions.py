@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import panel as pn
 from bokeh.events import Tap
 from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LogColorMapper, Span
 
 from explorer.pipeline import Distribution
-from explorer.views.style import ACCENT, NEUTRAL, PALETTE, columns, plot
+from explorer.views.style import ACCENT, NEUTRAL, PALETTE, columns, pane, plot
 
 HEIGHT = 280
 
@@ -28,12 +27,7 @@ class DistributionsView:
         self._mapper = LogColorMapper(PALETTE, low=1, high=10, low_color="rgba(0,0,0,0)")
         self._row = [Span(dimension="width", line_color=ACCENT, line_width=1, location=-9) for _ in range(2)]
         self.figures = [self._heat_map(), self._spread_plot(), self._image_plot()]
-        # Each in a column of its own: figures of one column get the same space for axes and colour bars.
-        panes = [
-            pn.Column(pn.pane.Bokeh(fig, sizing_mode="stretch_width", margin=0), sizing_mode="stretch_width")
-            for fig in self.figures
-        ]
-        self.panel = columns("minmax(0, 1.5fr) minmax(0, 1fr) minmax(0, 1fr)", *panes)
+        self.panel = columns("minmax(0, 1.5fr) minmax(0, 1fr) minmax(0, 1fr)", *map(pane, self.figures))
 
     def _heat_map(self):
         fig = plot("All channels", "activation", "channel", HEIGHT, name="heat map")

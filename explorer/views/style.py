@@ -62,6 +62,11 @@ def plot(title: str, x: str, y: str, height: int, **options) -> figure:
     return fig
 
 
+def pane(fig: figure) -> pn.Column:
+    """In a column of its own: figures of one column get the same space for axes and colour bars."""
+    return pn.Column(pn.pane.Bokeh(fig, sizing_mode="stretch_width", margin=0), sizing_mode="stretch_width")
+
+
 def decibel(value: float | None) -> str:
     """31.25 dB; ∞ for identical pictures."""
     if value is None:

@@ -3,6 +3,9 @@ import re
 
 import pytest
 
+from core.models import model_card
+from explorer.state import NETWORKS
+
 pytestmark = pytest.mark.browser
 
 DISTRIBUTIONS = ("heat map", "spread", "by image")
@@ -108,6 +111,30 @@ def test_tap_on_the_heat_map_selects_a_channel(explorer):
     assert re.match(r"Channel (1\d|2\d)", title), title
 
 
+def test_tap_on_the_mismatch_selects_a_layer(explorer):
+    explorer.open()
+    assert len(explorer.figure("mismatch of means")["data"][0]["x"]) == 16
+    before = explorer.signature(*DISTRIBUTIONS)
+    figure = explorer.page.locator(".bk-Figure").nth(4)
+    figure.scroll_into_view_if_needed()
+    box = figure.bounding_box()
+    explorer.page.mouse.click(box["x"] + box["width"] * 0.98, box["y"] + box["height"] * 0.4)
+    explorer.after_change(DISTRIBUTIONS, before)
+    assert explorer.figure("heat map")["title"].startswith("body.7.body.2")
+
+
+@pytest.mark.parametrize("network", [key for key in NETWORKS if not key.startswith("edsr")])
+def test_every_view_works_with_every_network(explorer, network):
+    explorer.open(f"?network=%22{network}%22")
+    name, scale = NETWORKS[network]
+    assert explorer.count(re.escape(model_card(name, scale)["about"])) == 1
+    assert len(explorer.figure("heat map")["data"][0]["image"]) > 50
+    assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
+    assert len(explorer.figure("mismatch of deviations")["data"][0]["x"]) > 8
+    assert explorer.figure("picture 4")["data"][0]["dw"] == [128 * scale]
+    assert explorer.count(r"\d\d\.\d\d dB · SSIM 0\.\d{3}") >= 5
+
+
 def test_image_and_region(explorer):
     explorer.open()
     names = ("picture hr", *PICTURES)
@@ -151,7 +178,7 @@ def test_zoom_is_linked(explorer):
     explorer.open()
     names = ["picture hr", "picture float", "picture 4", "left", "difference"]
     before = explorer.figure("picture hr")["x"]
-    tile = explorer.page.locator(".bk-Figure").nth(6)
+    tile = explorer.page.locator(".bk-Figure").nth(8)
     tile.scroll_into_view_if_needed()
     box = tile.bounding_box()
     explorer.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
