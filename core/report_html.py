@@ -17,28 +17,37 @@ tr.bits td { border-top: 2px solid #8888; }
 HEAD = ("method", "PSNR / dB", "SSIM", "lost / dB", "size / KiB", "GBitOPs", "time / s", "simulated only")
 
 
-def page(title: str, found: list[dict]) -> str:
-    """One table a set and number of bits; `found` are the rows of `core.report`."""
-    first = found[0]
-    parts = [f"<h1>{escape(title)}: quantization methods under one protocol</h1>"]
-    parts.append(
-        f"<p>Quantized: {escape(first['scope'])}; the rest stays float. Calibration: "
-        f"{escape(first['calibration'])}. Metric: {escape(first['metric'])}; LR is bicubic as MATLAB's "
-        "imresize. Size: weights at their bits, two floats a row, codebooks as indices, the rest float. "
-        "BitOPs: of one 1280×720 output. Time: calibration once a method, the rest at every number of bits. "
-        "No published figure has this network and protocol, so none stands beside these.</p>"
-    )
-    for images in dict.fromkeys(row["set"] for row in found):
-        own = [row for row in found if row["set"] == images]
+def page(found: list[dict], about: dict[str, str]) -> str:
+    """One table a network, set and number of bits.
+
+    found: the rows of `core.report`. about: network -> what is said of it.
+    """
+    title = f"Quantization methods under one protocol: {', '.join(about)}"
+    parts = [
+        f"<h1>{escape(title)}</h1><p>Metric: {escape(found[0]['metric'])}; LR is bicubic as MATLAB's "
+        "imresize. Size: weights at their bits, two floats a row, codebooks as indices, the rest float. BitOPs: of "
+        "one 1280×720 output. Time: calibration once a method, the rest at every number of bits. No published "
+        "figure has these networks and this protocol, so none stands beside these.</p>"
+    ]
+    for network, text in about.items():
+        own = [row for row in found if row["network"] == network]
         parts.append(
-            f"<h2>{escape(images)}</h2><div><table><tr>{''.join(f'<th>{h}</th>' for h in HEAD)}</tr>"
+            f"<h2>{escape(network)}</h2><p>{escape(text)} Quantized: {escape(own[0]['scope'])}; the rest "
+            f"stays float. Calibration: {escape(own[0]['calibration'])}.</p>"
         )
-        for bits in dict.fromkeys(row["bits"] for row in own):
-            parts.append(f"<tr class='bits'><td colspan='{len(HEAD)}'><b>{escape(bits)}</b></td></tr>")
-            parts += [_line(row) for row in own if row["bits"] == bits]
-        parts.append("</table></div>")
+        for images in dict.fromkeys(row["set"] for row in own):
+            parts += _table(images, [row for row in own if row["set"] == images])
     head = f"<!doctype html><meta charset='utf-8'><title>{escape(title)}</title><style>{STYLE}</style>"
     return f"{head}{''.join(parts)}\n"
+
+
+def _table(images: str, found: list[dict]) -> list[str]:
+    head = "".join(f"<th>{h}</th>" for h in HEAD)
+    parts = [f"<h3>{escape(images)}</h3><div><table><tr>{head}</tr>"]
+    for bits in dict.fromkeys(row["bits"] for row in found):
+        parts.append(f"<tr class='bits'><td colspan='{len(HEAD)}'><b>{escape(bits)}</b></td></tr>")
+        parts += [_line(row) for row in found if row["bits"] == bits]
+    return [*parts, "</table></div>"]
 
 
 def _line(row: dict) -> str:

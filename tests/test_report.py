@@ -4,11 +4,12 @@ import sys
 import pytest
 import torch
 
-from core import Pair, evaluate, make_lr, quantize_model, report
+from core import Pair, comparison, evaluate, make_lr, quantize_model, report
 from core.config import QuantConfig
+from core.models import bundled
 from core.report_html import page
 
-TEXTS = {"question": "q", "scope": "residual <blocks>", "calibration": "three patches"}
+TEXTS = {"network": "<n>", "question": "q", "scope": "residual <blocks>", "calibration": "three patches"}
 SOME = {name: report.VARIANTS[name] for name in ("dfsq (exact points)", "minmax")}
 
 
@@ -31,10 +32,15 @@ def test_rows_are_what_evaluate_says(tiny_edsr, images, sets):
     assert next(r["kib"] for r in found if r["variant"] == "float") > row["kib"]
 
 
-def test_finished_rows_are_not_computed_again(tiny_edsr, images, sets):
-    done = {("float", "W32A32"), ("minmax", "W2A2")}
-    found = report.rows(tiny_edsr, 2, sets, images, SOME, (2,), TEXTS, done)
-    assert {row["variant"] for row in found} == {"dfsq (exact points)"}
+def test_finished_rows_are_not_computed_again(tiny_edsr, images, sets, monkeypatch):
+    whole = list(report.rows(tiny_edsr, 2, sets, images, SOME, (2,), TEXTS))
+    done = [row for row in whole if row["variant"] != "dfsq (exact points)"]
+    scored = []
+    monkeypatch.setattr(comparison, "evaluate", lambda model, *_: scored.append(model) or evaluate(model, *_))
+    found = list(report.rows(tiny_edsr, 2, sets, images, SOME, (2,), TEXTS, done))
+    timeless = [{k: v for k, v in row.items() if k != "seconds"} for row in found]
+    assert timeless == [{k: row[k] for k in timeless[0]} for row in whole if row not in done]
+    assert tiny_edsr not in scored
 
 
 def test_the_digest_tells_questions_apart(tiny_edsr, images, sets):
@@ -47,20 +53,33 @@ def test_the_digest_tells_questions_apart(tiny_edsr, images, sets):
 def test_csv_comes_back_and_other_questions_do_not(tmp_path, tiny_edsr, images, sets):
     found = list(report.rows(tiny_edsr, 2, sets, images, SOME, (2,), TEXTS))
     report.write_rows(tmp_path / "a.csv", found)
-    again = report.read_rows(tmp_path / "a.csv", "q")
+    again = report.read_rows(tmp_path / "a.csv")
     assert [{k: str(v) for k, v in row.items()} for row in found] == again
-    assert report.read_rows(tmp_path / "a.csv", "other") == []
-    assert report.read_rows(tmp_path / "none.csv", "q") == []
+    assert report._finished(again, "q", 2) == again
+    assert report._finished(again, "q", 3) == report._finished(again, "other", 2) == []
+    assert report.read_rows(tmp_path / "none.csv") == []
+    (tmp_path / "other.csv").write_text("variant,bits\nminmax,4\n")
+    assert report.read_rows(tmp_path / "other.csv") == []
     assert report.table(again, "a") == report.table(found, "a")
-    assert page("t", again) == page("t", found)
+    assert page(again, {"<n>": "t"}) == page(found, {"<n>": "t"})
 
 
 def test_html_is_self_contained_and_escaped(tiny_edsr, images, sets):
-    html = page("<b>", list(report.rows(tiny_edsr, 2, sets, images, SOME, (3,), TEXTS)))
+    html = page(list(report.rows(tiny_edsr, 2, sets, images, SOME, (3,), TEXTS)), {"<n>": "<b>"})
     assert "&lt;b&gt;" in html
+    assert "&lt;n&gt;" in html
     assert "residual &lt;blocks&gt;" in html
     assert "http" not in html
-    assert html.count("<h2>") == 2
+    assert (html.count("<h2>"), html.count("<h3>")) == (1, 2)
+
+
+def test_networks_by_name_by_file_and_all(tmp_path, tiny_edsr):
+    torch.save(tiny_edsr.state_dict(), tmp_path / "mine.pth")
+    named = report.networks(["edsr", str(tmp_path / "mine.pth")], 4)
+    assert [(n.title, n.scale) for n in named] == [("edsr x4", 4), ("mine.pth", 2)]
+    assert [(n.title, n.scale) for n in report.networks(["all"], 2)] == [
+        (f"{name} x{scale}", scale) for name, scale in bundled()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +94,9 @@ def test_bad_arguments_end_in_a_sentence(argument, monkeypatch, capsys):
 
 
 def test_a_run_goes_on_where_it_was_stopped(tmp_path, tiny_edsr, images, sets, monkeypatch, capsys):
-    monkeypatch.setattr(report, "_inputs", lambda args: (tiny_edsr, sets, images))
+    tiny = report.Network("tiny", tiny_edsr, 2, "small")
+    monkeypatch.setattr(report, "networks", lambda names, scale: [tiny])
+    monkeypatch.setattr(report, "_inputs", lambda args, scale: (sets, images))
     monkeypatch.setattr(
         sys, "argv", ["report", "--methods", "minmax", "daq", "--bits", "4", f"--out={tmp_path / 'r'}"]
     )
