@@ -25,9 +25,9 @@ def page(found: list[dict], about: dict[str, str]) -> str:
     title = f"Quantization methods under one protocol: {', '.join(about)}"
     parts = [
         f"<h1>{escape(title)}</h1><p>Metric: {escape(found[0]['metric'])}; LR is bicubic as MATLAB's "
-        "imresize. Size: weights at their bits, two floats a row, codebooks as indices, the rest float. BitOPs: of "
-        "one 1280×720 output. Time: calibration once a method, the rest at every number of bits. No published "
-        "figure has these networks and this protocol, so none stands beside these.</p>"
+        "imresize. Size: weights at their bits, two floats a row, codebooks as indices, the rest float. "
+        "BitOPs: of one 1280×720 output. Time: calibration once a method, the rest at every number of bits. "
+        "No published figure has these networks and this protocol, so none stands beside these.</p>"
     ]
     for network, text in about.items():
         own = [row for row in found if row["network"] == network]
