@@ -82,8 +82,9 @@ def _look_up(start, stop, x, mean, scale, codes, levels, rows_per_image, out):
         image, channel = row // n_channels // rows_per_image, row % n_channels
         m, s = mean[image, channel], scale[image, channel]
         own = channel if codes.shape[0] > 1 else 0
+        values = levels[own] * s + m
         for i in range(x.shape[1]):
             normalized = (x[row, i] - m) / s
             # In float64 the product is exact, so a value at a midpoint is recognised.
             cell = int(np.ceil(np.float64(normalized) * (cells // 2))) + cells // 2 - 1
-            out[row, i] = levels[own, codes[own, min(max(cell, 0), cells - 1)]] * s + m
+            out[row, i] = values[codes[own, min(max(cell, 0), cells - 1)]]

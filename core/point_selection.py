@@ -1,7 +1,7 @@
 """Choose n quantization points out of a universal set, one choice per channel.
 
 Order the candidates. Between two neighbouring chosen points the data split at their midpoint, so the squared
-error of a choice is a sum over neighbouring pairs, each known from prefix sums of count, x and x². The best
+error of a choice is a sum over neighbouring pairs, each known from prefix sums of count and x. The best
 choice is a shortest path with n nodes; the pair cost obeys the quadrangle inequality, so the best predecessor
 is monotone and divide and conquer finds it in O(n m log m).
 """
@@ -26,15 +26,16 @@ RESTARTS = 5  # of k-means, as DFSQ's authors
 class Data:
     """The data of all channels, ready for the selectors: sorted values and prefix sums.
 
-    `values` (C, n) ascending; `prefix` (C, n+1, 3) of count, sum, sum of squares; where the data are Moments,
-    `position` holds each candidate's half-grid index, so that a midpoint needs no search.
+    `values` (C, n) ascending; `prefix` (C, n+1, 2) of count and sum; `sum_sq` (C, n) and its sum
+    `total_sq` (C,); where the data are Moments, `position` holds each candidate's half-grid index, so that a
+    midpoint needs no search.
     """
 
     def __init__(self, data: Moments | np.ndarray | torch.Tensor, candidates: np.ndarray):
         self.candidates = candidates
         if isinstance(data, Moments):
             self.position = 2 * data.grid_positions(candidates)
-            terms = (data.count, data.sum, data.sum_sq)
+            terms, self.sum_sq = (data.count, data.sum), data.sum_sq
             edges = np.arange(data.count.shape[1]) / (2 * data.steps_per_unit) - 1
             filled = data.count > 0
             self.values = np.where(filled, data.sum / np.where(filled, data.count, 1), edges)
@@ -46,9 +47,10 @@ class Data:
                 raise ValueError("data must be finite, got NaN or infinity")
             self.position = np.empty(0, np.int64)
             self.values = np.sort(values.astype(np.float64), axis=1)
-            terms = (np.ones_like(self.values), self.values, self.values**2)
+            terms, self.sum_sq = (np.ones_like(self.values), self.values), self.values**2
+        self.total_sq = self.sum_sq.sum(1)
         n_channels, n_values = self.values.shape
-        self.prefix = np.zeros((n_channels, n_values + 1, 3))
+        self.prefix = np.zeros((n_channels, n_values + 1, 2))
         for i, term in enumerate(terms):
             np.cumsum(term, axis=1, out=self.prefix[:, 1:, i])
 
@@ -56,21 +58,19 @@ class Data:
     def n_channels(self) -> int:
         return len(self.values)
 
-    def with_zeros(self) -> np.ndarray:
-        """`prefix` with so many more zeros that every choice without a point at 0 costs more."""
-        if not self.position.size or 0 not in self.candidates:
-            raise ValueError("a point can be pinned at 0 only for Moments and candidates that hold 0")
-        cells = self.values.shape[1]  # the cell that begins at 0 is the middle one
-        prefix = self.prefix.copy()
-        prefix[:, cells // 2 + 1 :, 0] += (cells / 2) ** 2 * self.prefix[:, -1:, 0]
-        return prefix
+    def index_of_zero(self) -> int:
+        """Where 0 is among the candidates; ValueError if it is not."""
+        found = np.flatnonzero(self.candidates == 0)
+        if not len(found):
+            raise ValueError("a point can be pinned at 0 only for candidates that hold 0")
+        return int(found[0])
 
 
 class ExactSelection:
     """The optimum for every number of points up to `max_points`, from one run of the shortest path.
 
     `points(n)` -> (C, n) sorted float64; `sse(n)` -> (C,) squared error. Ties go to the lower value.
-    pin_zero: the best of the choices that hold 0 (for Moments whose candidates hold 0).
+    pin_zero: the best of the choices that hold 0 (ValueError if the candidates do not).
     """
 
     def __init__(self, data: Data, max_points: int, pin_zero: bool = False):
@@ -83,10 +83,12 @@ class ExactSelection:
         over_rows(
             kernels.shortest_paths,
             data.n_channels,
-            data.with_zeros() if pin_zero else data.prefix,
+            data.prefix,
+            data.total_sq,
             data.values,
             data.candidates,
             data.position,
+            data.index_of_zero() if pin_zero else -1,
             self._previous,
             self._last,
             self._sse,
@@ -125,18 +127,16 @@ def kmeans(data: Data, n_points: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     draws = rng.random((data.n_channels, RESTARTS, n_points - 1))
     chosen = np.empty((data.n_channels, n_points))
-    over_rows(
-        kernels.kmeans_restarts, data.n_channels, data.prefix, data.values, data.candidates, draws, chosen
-    )
+    arrays = (data.prefix, data.total_sq, data.values, data.candidates)
+    over_rows(kernels.kmeans_restarts, data.n_channels, *arrays, draws, chosen)
     return chosen
 
 
 def greedy(data: Data, n_points: int, seed: int) -> np.ndarray:
     """Start from the best single point, then always add the candidate that lowers the error most."""
     chosen = np.empty((data.n_channels, n_points))
-    over_rows(
-        kernels.greedy, data.n_channels, data.prefix, data.values, data.candidates, data.position, chosen
-    )
+    arrays = (data.prefix, data.total_sq, data.values, data.candidates, data.position)
+    over_rows(kernels.greedy, data.n_channels, *arrays, chosen)
     return chosen
 
 
@@ -151,8 +151,9 @@ def exhaustive(data: Data, n_points: int, seed: int) -> np.ndarray:
         )
     best_sse = np.full(data.n_channels, np.inf)
     best = np.zeros((data.n_channels, n_points), np.int64)
+    squares = np.cumsum(np.pad(data.sum_sq, ((0, 0), (1, 0))), axis=1)
     for combination in _lowest_first(m, n_points):
-        sse = _sse_of(data, data.candidates[combination])
+        sse = _sse_of(data, squares, data.candidates[combination])
         better = sse < best_sse
         best_sse[better], best[better] = sse[better], combination
     return data.candidates[best]
@@ -164,13 +165,14 @@ def _lowest_first(m: int, n_points: int) -> Iterator[np.ndarray]:
         yield np.array(combination)
 
 
-def _sse_of(data: Data, points: np.ndarray) -> np.ndarray:
-    """Squared error (C,) of sorted `points` (n,), by plain assignment of every sorted value."""
+def _sse_of(data: Data, squares: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Squared error (C,) of sorted `points` (n,), by plain assignment; `squares`: prefix sums of x²."""
     sse = np.empty(data.n_channels)
     for c in range(data.n_channels):
         edges = np.searchsorted(data.values[c], (points[:-1] + points[1:]) / 2)
         edges = np.concatenate([[0], edges, [data.values.shape[1]]])
-        n, s, q = np.diff(data.prefix[c][edges], axis=0).T
+        n, s = np.diff(data.prefix[c][edges], axis=0).T
+        q = np.diff(squares[c][edges])
         sse[c] = (q - 2 * points * s + points**2 * n).sum()
     return sse
 

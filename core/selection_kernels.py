@@ -1,20 +1,11 @@
 """Compiled loops of `core.point_selection`; each treats the channels start..stop on its own.
 
-prefix (C, n+1, 3): prefix sums of count, x, x² over sorted values (C, n). position (m,): half-grid index
-of each candidate, or empty where the data are raw and edges are found by bisection.
+prefix (C, n+1, 2): prefix sums of count and x over sorted values (C, n). sum_sq (C,): of all x². position
+(m,): half-grid index of each candidate, or empty where the data are raw and edges are found by bisection.
 """
 
 import numpy as np
 from numba import njit
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _sse_between(prefix, low, high, point):
-    """Squared error of mapping the sorted values low..high to `point`."""
-    n = prefix[high, 0] - prefix[low, 0]
-    s = prefix[high, 1] - prefix[low, 1]
-    q = prefix[high, 2] - prefix[low, 2]
-    return q - 2.0 * point * s + point * point * n
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -25,20 +16,29 @@ def _edge(values, candidates, position, i, j):
     return np.searchsorted(values, 0.5 * (candidates[i] + candidates[j]))
 
 
-@njit(nogil=True, cache=True)
-def _pair_cost(prefix, values, candidates, position, own_edge, i, j):
-    """Error of the data between candidates i < j when no point lies between them."""
-    middle = _edge(values, candidates, position, i, j)
-    left = _sse_between(prefix, own_edge[i], middle, candidates[i])
-    return left + _sse_between(prefix, middle, own_edge[j], candidates[j])
+@njit(nogil=True, cache=True, inline="always")
+def _step(prefix, edge, a, b):
+    """What the neighbours a < b add to the squared error of a path; `edge` values lie below their midpoint.
+
+    With n and s the count and the sum of those values, and N, S, Q those of all values (Q of x²), summation
+    by parts turns the error of the points c into
+    Q - 2 c_last S + c_last² N + the sum over neighbours of (b - a) (2 s - (a + b) n):
+    two numbers looked up for a pair, instead of three for each of its three edges.
+    """
+    return (b - a) * (2.0 * prefix[edge, 1] - (a + b) * prefix[edge, 0])
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _pair_cost(prefix, values, candidates, position, i, j):
+    """`_step` from candidate i to j."""
+    edge = _edge(values, candidates, position, i, j)
+    return _step(prefix, edge, candidates[i], candidates[j])
 
 
 @njit(nogil=True, cache=True)
-def _own_edges(values, candidates, position):
-    edges = np.empty(len(candidates), np.int64)
-    for i in range(len(candidates)):
-        edges[i] = _edge(values, candidates, position, i, i)
-    return edges
+def _last_cost(prefix, sum_sq, candidates):
+    """The error of each candidate alone: the end of a path."""
+    return sum_sq - 2.0 * candidates * prefix[-1, 1] + candidates * candidates * prefix[-1, 0]
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -48,7 +48,7 @@ def _push(stack, depth, j_low, j_high, i_low, i_high):
 
 
 @njit(nogil=True, cache=True)
-def _relax(prefix, values, candidates, position, own_edge, t, before, after, previous):
+def _relax(prefix, values, candidates, position, t, pin, before, after, previous):
     """after[j] = min over i < j of before[i] + cost(i, j), for a path of t+1 nodes, t >= 1."""
     m = len(candidates)
     stack = np.empty((64, 4), np.int64)  # intervals still to do, with the bounds of their best predecessor
@@ -59,12 +59,14 @@ def _relax(prefix, values, candidates, position, own_edge, t, before, after, pre
         j_low, j_high, i_low, i_high = stack[depth]
         j = (j_low + j_high) >> 1
         best, best_i = np.inf, i_low
-        for i in range(i_low, min(i_high, j - 1) + 1):
-            cost = before[i] + _pair_cost(prefix, values, candidates, position, own_edge, i, j)
+        # The best predecessor moves up with the number of nodes; and no step over the pinned candidate.
+        first = max(i_low, previous[t - 1, j], pin if j > pin else 0)
+        for i in range(first, min(i_high, j - 1) + 1):
+            cost = before[i] + _pair_cost(prefix, values, candidates, position, i, j)
             if cost < best:
                 best, best_i = cost, i
         after[j] = best
-        previous[j] = best_i
+        previous[t, j] = best_i
         if j < j_high:
             depth = _push(stack, depth, j + 1, j_high, best_i, i_high)
         if j_low < j:
@@ -72,20 +74,22 @@ def _relax(prefix, values, candidates, position, own_edge, t, before, after, pre
 
 
 @njit(nogil=True, cache=True)
-def shortest_paths(start, stop, prefix, values, candidates, position, previous, last, sse):
-    """Best choice of every size: `previous` (C, k, m), `last` node and `sse` (C, k)."""
-    m, n_values = len(candidates), values.shape[1]
+def shortest_paths(start, stop, prefix, sum_sq, values, candidates, position, pin, previous, last, sse):
+    """Best choice of every size: `previous` (C, k, m), `last` node and `sse` (C, k).
+
+    pin: index of a candidate that every choice holds, or -1.
+    """
+    m = len(candidates)
     for c in range(start, stop):
-        own_edge = _own_edges(values[c], candidates, position)
-        before, after = np.empty(m), np.empty(m)
-        tail = np.empty(m)
-        for j in range(m):
-            after[j] = _sse_between(prefix[c], 0, own_edge[j], candidates[j])
-            tail[j] = _sse_between(prefix[c], own_edge[j], n_values, candidates[j])
+        tail = _last_cost(prefix[c], sum_sq[c], candidates)
+        before, after = np.empty(m), np.zeros(m)
+        if pin >= 0:
+            after[pin + 1 :] = np.inf
+            tail[:pin] = np.inf
         for t in range(last.shape[1]):
             if t:
                 before, after = after, before
-                _relax(prefix[c], values[c], candidates, position, own_edge, t, before, after, previous[c, t])
+                _relax(prefix[c], values[c], candidates, position, t, pin, before, after, previous[c])
             best, best_j = np.inf, t
             for j in range(t, m):
                 if after[j] + tail[j] < best:
@@ -132,26 +136,24 @@ def nearest(candidates, value):
 
 
 @njit(nogil=True, cache=True)
-def _assigned_sse(prefix, values, points):
+def _assigned_sse(prefix, sum_sq, values, points):
     """Squared error of sorted points, every value going to its nearest."""
-    total, low = 0.0, 0
-    for i in range(len(points)):
-        high = len(values)
-        if i + 1 < len(points):
-            high = np.searchsorted(values, 0.5 * (points[i] + points[i + 1]))
-        total += _sse_between(prefix, low, high, points[i])
-        low = high
+    last = points[-1]
+    total = sum_sq - 2.0 * last * prefix[-1, 1] + last * last * prefix[-1, 0]
+    for i in range(len(points) - 1):
+        edge = np.searchsorted(values, 0.5 * (points[i] + points[i + 1]))
+        total += _step(prefix, edge, points[i], points[i + 1])
     return total
 
 
 @njit(nogil=True, cache=True)
-def kmeans_restarts(start, stop, prefix, values, candidates, draws, chosen):
+def kmeans_restarts(start, stop, prefix, sum_sq, values, candidates, draws, chosen):
     """Lloyd from each of `draws` (C, restarts, k-1) in [0, 1), snapped; the best restart into `chosen`."""
     for c in range(start, stop):
         # Only cells that hold data take part.
         filled = np.nonzero(prefix[c, 1:, 0] > prefix[c, :-1, 0])[0]
         data = values[c][filled]
-        sums = np.zeros((len(filled) + 1, 3))
+        sums = np.zeros((len(filled) + 1, 2))
         for i in range(len(filled)):
             sums[i + 1] = prefix[c, filled[i] + 1]
         best = np.inf
@@ -165,26 +167,21 @@ def kmeans_restarts(start, stop, prefix, values, candidates, draws, chosen):
             for i in range(len(centres)):
                 centres[i] = nearest(candidates, centres[i])
             centres.sort()
-            sse = _assigned_sse(sums, data, centres)
+            sse = _assigned_sse(sums, sum_sq[c], data, centres)
             if sse < best:
                 best = sse
                 chosen[c] = centres
 
 
 @njit(nogil=True, cache=True)
-def greedy(start, stop, prefix, values, candidates, position, chosen):
+def greedy(start, stop, prefix, sum_sq, values, candidates, position, chosen):
     """Forward selection; a gain changes only when a neighbour is chosen, so few are recomputed."""
-    m, n_values = len(candidates), values.shape[1]
+    m = len(candidates)
     for c in range(start, stop):
         sums, data = prefix[c], values[c]
-        own_edge = _own_edges(data, candidates, position)
-        head, tail = np.empty(m), np.empty(m)
-        for j in range(m):
-            head[j] = _sse_between(sums, 0, own_edge[j], candidates[j])
-            tail[j] = _sse_between(sums, own_edge[j], n_values, candidates[j])
+        tail = _last_cost(sums, sum_sq[c], candidates)
         taken = np.zeros(m, np.bool_)
-        first = np.argmin(head + tail)
-        taken[first] = True
+        taken[np.argmin(tail)] = True
         change = np.full(m, np.inf)  # of the error when the candidate is added
         low, high = 0, m
         for _ in range(chosen.shape[1] - 1):
@@ -200,18 +197,17 @@ def greedy(start, stop, prefix, values, candidates, position, chosen):
                 right = j + 1
                 while right < m and not taken[right]:
                     right += 1
-                now = 0.0
+                new = 0.0
+                if left >= 0:
+                    new += _pair_cost(sums, data, candidates, position, left, j)
+                if right < m:
+                    new += _pair_cost(sums, data, candidates, position, j, right)
                 if left < 0:
-                    now = head[right]
-                    new = head[j] + _pair_cost(sums, data, candidates, position, own_edge, j, right)
+                    change[j] = new
                 elif right == m:
-                    now = tail[left]
-                    new = tail[j] + _pair_cost(sums, data, candidates, position, own_edge, left, j)
+                    change[j] = new + tail[j] - tail[left]
                 else:
-                    now = _pair_cost(sums, data, candidates, position, own_edge, left, right)
-                    new = _pair_cost(sums, data, candidates, position, own_edge, left, j)
-                    new += _pair_cost(sums, data, candidates, position, own_edge, j, right)
-                change[j] = new - now
+                    change[j] = new - _pair_cost(sums, data, candidates, position, left, right)
             best = np.argmin(change)
             taken[best] = True
             change[best] = np.inf

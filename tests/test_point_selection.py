@@ -260,6 +260,14 @@ def test_pinned_zero_is_the_best_choice_that_holds_zero(moments_and_candidates, 
     assert pinned.sse(n_points) == pytest.approx(best, abs=1e-9)
 
 
-def test_zero_can_be_pinned_for_moments_alone():
-    with pytest.raises(ValueError, match="a point can be pinned at 0 only for Moments"):
-        ExactSelection(prepare(np.ones((1, 3)), np.array([0.0, 1.0]), 1), 1, pin_zero=True)
+def test_zero_can_be_pinned_for_raw_values_too():
+    data = prepare(np.array([[0.4, 0.6, 0.9]]), np.array([-0.5, 0.0, 0.5, 1.0]), 2)
+    pinned = ExactSelection(data, 2, pin_zero=True)
+    assert pinned.points(1).tolist() == [[0]]
+    assert pinned.points(2).tolist() == [[0, 0.5]]
+    assert pinned.sse(2) == pytest.approx(0.01 + 0.01 + 0.16)
+
+
+def test_zero_must_be_a_candidate():
+    with pytest.raises(ValueError, match="a point can be pinned at 0 only for candidates that hold 0"):
+        ExactSelection(prepare(np.ones((1, 3)), np.array([0.5, 1.0]), 1), 1, pin_zero=True)
