@@ -31,7 +31,7 @@ def layer_channels(network: str) -> dict[str, int]:
 class ExplorerState(param.Parameterized):
     """The choices that decide every view."""
 
-    network = param.Selector(objects=list(NETWORKS), doc="Super-resolution network")
+    network = param.Selector(default="edsr_x2", objects=list(NETWORKS), doc="Super-resolution network")
     image = param.Selector(objects=demo_names(), doc="Photograph; its LR is made by bicubic reduction")
     region = param.Selector(objects=REGIONS, doc="Part of the image that is super-resolved")
     activation_bits = param.Integer(4, bounds=(BITS[0], BITS[-1]), doc="Bits of the activations")

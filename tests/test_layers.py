@@ -25,6 +25,7 @@ ORDER = [
     "models.srresnet",
     "models.mobile",
     "models.swinir",
+    "models.community",
     "models.checkpoints",
     "models.folding",
     "models.official",

@@ -41,9 +41,10 @@ def new_model(name: str, scale: int) -> nn.Module:
 
 
 def bundled() -> list[tuple[str, int]]:
-    """(name, scale) of every network whose weights lie in assets/."""
-    found = [re.fullmatch(r"(\w+)_x(\d)", f.stem) for f in sorted(ASSETS.glob("*_x?.safetensors"))]
-    return [(m[1], int(m[2])) for m in found if m]
+    """(name, scale) of every network whose weights lie in assets/, in the order of MODELS."""
+    found = [re.fullmatch(r"(\w+)_x(\d)", f.stem) for f in ASSETS.glob("*_x?.safetensors")]
+    order = list(MODELS)
+    return sorted(((m[1], int(m[2])) for m in found if m), key=lambda key: (order.index(key[0]), key[1]))
 
 
 def model_card(name: str, scale: int) -> dict:

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from core.models.community import community_network
 from core.models.edsr import EDSR
 from core.models.mobile import ABPN, XLSR
 from core.models.rdn import RDN
@@ -78,10 +79,7 @@ def network_from_state(state: State, source: str) -> nn.Module:
     """The network that the tensors belong to, with its weights, in eval mode; ValueError says why not."""
     cls = next((cls for mark, cls in MARKS.items() if mark in state), None)
     if cls is None:
-        known = ", ".join(dict.fromkeys(cls.__name__ for cls in MARKS.values()))
-        raise ValueError(
-            f"{source} belongs to no network known here ({known}); build yours and pass it to quantize_model"
-        )
+        return _unknown(state, source)
     try:
         with torch.device("meta"):  # shapes only: a small file can claim a huge network
             _fill(cls.from_state(state), state)
@@ -92,6 +90,21 @@ def network_from_state(state: State, source: str) -> nn.Module:
         reason = str(error).splitlines()[1].strip()
         raise ValueError(f"{source} does not fit {cls.__name__}: {reason}") from error
     return model.eval()
+
+
+def _unknown(state: State, source: str) -> nn.Module:
+    """A community network, or ValueError that says what is known."""
+    try:
+        found = community_network(state)
+    except ValueError as error:
+        raise ValueError(f"{source} {error}") from error
+    if found is None:
+        known = ", ".join(dict.fromkeys(cls.__name__ for cls in MARKS.values()))
+        raise ValueError(
+            f"{source} belongs to no network known here ({known}): install the extra [zoo] for community "
+            "architectures, or build yours and pass it to quantize_model"
+        )
+    return found
 
 
 def _fill(model: nn.Module, state: State) -> nn.Module:
