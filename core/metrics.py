@@ -59,10 +59,10 @@ def ssim_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int) -> float:
 
 
 def colour_shift(sr: torch.Tensor, reference: torch.Tensor) -> float:
-    """How far the mean colour of `sr` is from that of `reference`, in 8-bit levels; the mean over the N images.
+    """How far the mean colour of `sr` is from that of `reference`, in 8-bit levels; the mean over N images.
 
     The largest of the three channels' differences, both (N, 3, H, W) RGB in [0, 1], clamped and rounded to
-    8 bits here. Noise averages out; what is left is a tint or a change of brightness. Raises as `psnr_y` does.
+    8 bits here. Noise averages out: a tint or a change of brightness is left. Raises as `psnr_y` does.
     """
     if sr.shape != reference.shape:
         raise ValueError(f"the shapes differ: {tuple(sr.shape)} and {tuple(reference.shape)}")

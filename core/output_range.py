@@ -80,17 +80,25 @@ def judge(low: float, high: float, beyond: float, shift: float | None = None) ->
     black, white = low <= HALF_LEVEL, high >= 1 - HALF_LEVEL
     advice = {
         "range": f"The outputs lie between {low:.3f} and {high:.3f}"
-        + (": give images that use more of [0, 1]." if high - low < 0.5 else ", which is what INT8 will span."),
+        + (
+            ": give images that use more of [0, 1]."
+            if high - low < 0.5
+            else ", which is what INT8 will span."
+        ),
         "beyond": f"{beyond:.2%} of the values lie beyond [0, 1]"
         + ("; crop those regions or reduce their contrast." if beyond else ", so no clip is needed here."),
         "wasted": f"{round(wasted * LEVELS)} of {LEVELS} levels lie beyond [0, 1]"
-        + (": tame the images, or the picture has fewer." if wasted > WASTE else "; that costs nothing to see."),
+        + (
+            ": tame the images, or the picture has fewer."
+            if wasted > WASTE
+            else "; that costs nothing to see."
+        ),
         "black": "Black is reachable."
         if black
-        else f"No output is darker than {low:.3f}: add images with black in them, unless the engine adds 0 itself.",
+        else f"No output is darker than {low:.3f}: add images with black, unless the engine adds 0 itself.",
         "white": "White is reachable."
         if white
-        else f"INT8 saturates at {high:.3f} and white turns grey: add bright images, or reduce contrast less.",
+        else f"INT8 saturates at {high:.3f}, so white turns grey: add bright images or tame them less.",
     }
     if shift is not None:
         advice["colour_shift"] = f"INT8 shifts the mean colour by {shift:.2f} of an 8-bit level" + (

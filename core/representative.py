@@ -1,11 +1,11 @@
 """Representative images for INT8 without a clip: CFQP (arXiv 2308.11365), as we read it.
 
-A quantizer saturates at the ends of its range for free. If the output's range is [0, 1], the clip before it has
-nothing left to do; the range is what the float network gives out on the representative images. They
-are therefore chosen and changed until those outputs span [0, 1] and hardly more: overshoot widens the range and
-wastes levels, too little coverage makes white unreachable. Only the float network without its clip is asked,
-never the ground truth. The abstract says no more than that the images are augmented by such outputs, and there
-is no public code: the steps here are our interpretation of it.
+A quantizer saturates at the ends of its range for free. If the output's range is [0, 1], the clip before it
+has nothing left to do; and that range is what the float network gives out on the representative images. They
+are therefore chosen and changed until those outputs span [0, 1] and hardly more: overshoot widens the range
+and wastes levels, too little coverage makes white unreachable. Only the float network without its clip is
+asked, never the ground truth. The abstract says no more than that the images are augmented by such outputs,
+and there is no public code: the steps here are our interpretation of it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def representative_images(
     """`number` of the LR images (1, 3, H, W), chosen and tamed by `strategy`, to calibrate INT8 on.
 
     strategy: steps joined by "+". First, at most, one that chooses: "first" in the order given, "random"
-    (without it), or "coverage", those whose outputs lie closest to [0, 1] at both ends. Then any
-    of those that tame: "crop" cuts regions of 32 pixels and drops those that overshoot by more than 0.02;
-    "contrast" cuts them too and reduces their contrast, only where they overshoot and only as much as that takes.
-    The network's clip, if it has one, is left out while it is asked. Returns a list of (N, 3, H, W). ValueError
+    (without it), or "coverage", those whose outputs end closest to 0 and 1. Then any of those that tame:
+    "crop" cuts regions of 32 pixels and drops those that overshoot by more than 0.02; "contrast" cuts them
+    too and reduces their contrast, only where they overshoot by that and only as much as it takes. The
+    network's clip, if it has one, is left out while it is asked. Returns a list of (N, 3, H, W). ValueError
     for no images, an unknown step, or if no region is left. `progress(what, share)` may raise to cancel.
     """
     choose, tame = _steps(strategy)
@@ -66,7 +66,9 @@ def _steps(strategy: str) -> tuple[str, list[str]]:
     unknown = [step for step in steps if step not in TAMINGS]
     if unknown:
         known = f"one of {', '.join(CHOICES)}, then any of {', '.join(TAMINGS)}"
-        raise ValueError(f"strategy {strategy!r}: {', '.join(map(repr, unknown))} is no step; there are {known}")
+        raise ValueError(
+            f"strategy {strategy!r}: {', '.join(map(repr, unknown))} is no step; there are {known}"
+        )
     return choose, steps
 
 
@@ -117,7 +119,7 @@ def _crop(model, images: Images, progress: Progress) -> Images:
 
 
 def _contrast(model, images: Images, progress: Progress) -> Images:
-    """Networks for SR almost commute with a change of contrast, so a few corrections by the output suffice."""
+    """SR networks almost commute with a change of contrast, so a few corrections by the output suffice."""
     regions = tiles(images).clone()
     wild = torch.arange(len(regions))
     for step in range(TAMING_STEPS):
