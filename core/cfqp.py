@@ -21,12 +21,13 @@ from torch import nn
 from tqdm import tqdm
 
 from core.cfqp_plot import figure
+from core.comparison import digest
 from core.deploy import OnnxNetwork, export_onnx, quantize_int8, time_onnx
 from core.evaluation import evaluate, super_resolve
 from core.images import Pair, make_lr, paired_folder
 from core.metrics import colour_shift
 from core.models import create_model, load_checkpoint, without_clip
-from core.report import digest, read_rows, write_rows
+from core.report import read_rows, write_rows
 from core.representative import NUMBER, representative_images
 from core.training import load_folder, reduced_pairs
 
@@ -193,7 +194,8 @@ def _run(models, scale: int, sets: dict[str, list[Pair]], pool: list[torch.Tenso
     )
     seen = torch.cat([image.flatten() for image in pool])
     texts = {n: {"protocol": protocol, "question": digest(model, sets, seen)} for n, model in models.items()}
-    state = {name: read_rows(csv, texts[name]["question"]) for name in models}
+    before = read_rows(csv, COLUMNS)
+    state = {n: [row for row in before if row["question"] == texts[n]["question"]] for n in models}
     with tqdm(total=len(models) * len(VARIANTS)) as bar:
         for name, model in models.items():
             for found in rows(name, model, scale, sets, pool, out.parent, state[name]):

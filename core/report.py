@@ -34,12 +34,12 @@ from core.training import load_folder
 BITS = (8, 6, 4, 3, 2)
 
 
-def read_rows(path: Path) -> list[dict]:
-    """The rows of a report's CSV; none if it does not exist or has other columns."""
+def read_rows(path: Path, columns: Sequence[str] = COLUMNS) -> list[dict]:
+    """The rows of a CSV; none if it does not exist or has other columns."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if set(row) == set(COLUMNS)]
+        return [row for row in csv.DictReader(file) if set(row) == set(columns)]
 
 
 def write_rows(path: Path, found: list[dict], columns: Sequence[str] = COLUMNS) -> None:

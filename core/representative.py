@@ -119,25 +119,32 @@ def _crop(model, images: Images, progress: Progress) -> Images:
 
 
 def _contrast(model, images: Images, progress: Progress) -> Images:
-    """SR networks almost commute with a change of contrast, so a few corrections by the output suffice."""
+    """SR networks almost commute with a change of contrast, so a few corrections by the output suffice.
+
+    A region that overshoots after all of them is dropped.
+    """
     regions = tiles(images).clone()
     wild = torch.arange(len(regions))
-    for step in range(TAMING_STEPS):
+    for step in range(TAMING_STEPS + 1):
 
         def tell(what: str, share: float, step: int = step) -> None:
-            progress(what, (step + share) / TAMING_STEPS)
+            progress(what, (step + share) / (TAMING_STEPS + 1))
 
         low, high = output_ends(model, regions[wild], tell, "Reducing contrast")
         left = _overshoot(low, high) > OVERSHOOT
         wild, low, high = wild[left], low[left], high[left]
-        if not len(wild):
+        if not len(wild) or step == TAMING_STEPS:
             break
         # The map that takes [low, high] to what of it may stay, applied to the input.
         inner_low, inner_high = low.clamp(min=-OVERSHOOT), high.clamp(max=1 + OVERSHOOT)
         gain = (inner_high - inner_low) / (high - low)
         offset = inner_low - gain * low
         regions[wild] = (gain.view(-1, 1, 1, 1) * regions[wild] + offset.view(-1, 1, 1, 1)).clamp(0, 1)
-    return [regions]
+    tame = torch.ones(len(regions), dtype=torch.bool)
+    tame[wild] = False
+    if not tame.any():
+        raise ValueError(f"every region's output overshoots [0, 1] by more than {OVERSHOOT} at any contrast")
+    return [regions[tame]]
 
 
 def tiles(images: Images) -> torch.Tensor:

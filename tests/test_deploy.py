@@ -61,13 +61,8 @@ def test_export_gives_the_network_at_every_size(model):
 def test_nodes_carry_the_names_of_their_layers(tiny_edsr):
     """Also where weights are equal (the two mean shifts) and where a layer runs twice."""
     names = [node.name for node in export_onnx(tiny_edsr).graph.node if node.op_type == "Conv"]
-    assert names == [n for n, m in tiny_edsr.named_modules() if isinstance(m, nn.Conv2d) and "mean" not in n][
-        :0
-    ] + ["sub_mean", "head.0", *(f"body.{b}.body.{c}" for b in (0, 1) for c in (0, 2)), "body.2"] + [
-        "tail.0.0",
-        "tail.1",
-        "add_mean",
-    ]
+    body = [f"body.{block}.body.{conv}" for block in (0, 1) for conv in (0, 2)]
+    assert names == ["sub_mean", "head.0", *body, "body.2", "tail.0.0", "tail.1", "add_mean"]
     twice = [node.name for node in export_onnx(Twice()).graph.node if node.op_type == "Conv"]
     assert twice == ["head", "conv", "conv#2", "read", "tail"]
 
@@ -98,7 +93,7 @@ class Ahead(nn.Module):
         (Unknown(), "Unknown cannot be exported to ONNX: .*qr"),
         (Ahead(), "the export of Ahead is .* away from the network on 2x3x19x33"),
         (OneByOne(), "OneByOne is bound to the image it is exported with: it does not run on 2x3x19x33"),
-        (SwinIR(2, n_feats=4, depths=(1,), n_heads=1, window=4, hidden=4), "SwinIR is bound to the image"),
+        (SwinIR(2, n_feats=4, depths=(2,), n_heads=1, window=4, hidden=4), "SwinIR is bound to the image"),
     ],
     ids=lambda x: type(x).__name__,
 )
@@ -130,7 +125,11 @@ def test_int8_by_hand():
         expected = model(x).numpy()
     got = OnnxNetwork(quantize_int8(model, x, layers=["conv"]))(x).numpy()
 
-    weight, bias, x = model.conv.weight.detach().numpy()[..., 0, 0], model.conv.bias.detach().numpy(), x.numpy()
+    weight, bias, x = (
+        model.conv.weight.detach().numpy()[..., 0, 0],
+        model.conv.bias.detach().numpy(),
+        x.numpy(),
+    )
     in_scale = np.float32(x.max() / 255)
     levels = np.clip(np.rint(x / in_scale), 0, 255).astype(int)
     w_scale = np.abs(weight).max(1) / 127
@@ -141,7 +140,7 @@ def test_int8_by_hand():
     scale = (high - low) / 255
     zero = np.rint(-low / scale)
     out = np.clip(np.rint(sums * (in_scale * w_scale)[:, None, None] / scale) + zero, 0, 255)
-    assert got == pytest.approx((out - zero) * scale, abs=1.01 * scale)  # ties may fall either way
+    assert np.abs(got - (out - zero) * scale).max() < 1.01 * scale  # ties may fall either way
     assert np.mean(np.abs(got - (out - zero) * scale) < scale / 2) > 0.99
 
 
@@ -203,11 +202,14 @@ def test_the_file_does_what_the_audit_shows(model, layers):
     shown = {r.name for r in audit(quantize_model(model, x, QuantConfig("minmax"), layers)) if not r.reason}
     graph = quantize_int8(model, x, layers)
     assert {row.name.split("#")[0] for row in audit_onnx(graph) if not row.reason} == shown
-    floats = [t.name for t in graph.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and t.dims]
-    convs = {n for n, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))}
-    kept = {name.removesuffix(".weight") for name in floats if name.endswith(".weight")}
-    assert kept & convs == (convs - shown) - {"idle", "alias"}
-    assert psnr_y(OnnxNetwork(graph)(x), model.eval()(x), border=0) > 25
+    types = {t.name: t.data_type for t in graph.graph.initializer}
+    dequantized = {n.output[0]: n.input[0] for n in graph.graph.node if n.op_type == "DequantizeLinear"}
+    for node in graph.graph.node:
+        if node.op_type in ("Conv", "ConvTranspose"):
+            integer = types[dequantized.get(node.input[1], node.input[1])] == onnx.TensorProto.INT8
+            assert integer == (node.name.split("#")[0] in shown), node.name
+    with torch.no_grad():
+        assert psnr_y(OnnxNetwork(graph)(x), model.eval()(x), border=0) > 25
 
 
 def test_bad_choices(tiny_edsr, images):
@@ -240,10 +242,12 @@ def test_progress_and_cancelling(tiny_edsr, images):
 
 def test_timing_takes_turns_and_gives_the_median(tiny_edsr, images, monkeypatch):
     graph, order = export_onnx(tiny_edsr), []
-    clock = iter(np.cumsum([0, 9, 0, 9] + [0, 1, 0, 5, 0, 2, 0, 7, 0, 30, 0, 6]).tolist())
+    clock = iter(np.cumsum([0, 9, 0, 9, 0, 1, 0, 5, 0, 2, 0, 7, 0, 30, 0, 6]).tolist())
     monkeypatch.setattr(core.deploy.time, "perf_counter", lambda: next(clock))
     original = OnnxNetwork.forward
-    monkeypatch.setattr(OnnxNetwork, "forward", lambda self, x: (order.append(id(self)), original(self, x))[1])
+    monkeypatch.setattr(
+        OnnxNetwork, "forward", lambda self, x: (order.append(id(self)), original(self, x))[1]
+    )
     assert time_onnx({"a": graph, "b": graph}, images, runs=3) == {"a": 2000, "b": 6000}
     assert order == order[:2] * 4
     with pytest.raises(ValueError, match="runs and threads must be at least 1, got 0 and 1"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from core import bicubic, luma, paired_folder, psnr_y, ssim_y
+from core import bicubic, colour_shift, luma, paired_folder, psnr_y, ssim_y
 from core.images import round_8bit
 
 
@@ -102,3 +102,15 @@ def test_images_in_another_range_are_refused(metric):
         metric(image * 255, image * 255, border=2)
     with pytest.raises(ValueError, match="floating point"):
         metric((image * 255).byte(), image, border=2)
+
+
+def test_colour_shift_by_hand():
+    """Channel means moved by 3, -5 and 0 levels; noise of mean 0 changes nothing."""
+    reference = torch.full((1, 3, 8, 8), 100 / 255)
+    sr = reference + torch.tensor([3, -5, 0]).view(3, 1, 1) / 255
+    assert colour_shift(sr, reference) == pytest.approx(5)
+    noise = torch.tensor([4, -4] * 32).view(8, 8) / 255
+    assert colour_shift(reference + noise, reference) == pytest.approx(0, abs=1e-9)
+    assert colour_shift(torch.cat([sr, reference]), torch.cat([reference] * 2)) == pytest.approx(2.5)
+    with pytest.raises(ValueError, match="the shapes differ"):
+        colour_shift(sr, reference[..., 1:])
