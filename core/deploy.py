@@ -262,23 +262,24 @@ def time_onnx(
     graphs: dict[str, onnx.ModelProto | str | Path],
     lr: torch.Tensor,
     threads: int = 1,
-    runs: int = 15,
+    runs: int = 41,
     progress: Progress = lambda what, share: None,
 ) -> dict[str, float]:
     """Median time in milliseconds of one forward of each graph on `lr` (N, 3, H, W) with that many threads.
 
-    The graphs take turns, so that whatever else the machine does meets all of them alike. The first run of
-    each, which allocates memory, does not count. `progress(what, share)` may raise to cancel.
+    The graphs take turns, in an order drawn anew for every round, so that whatever else the machine does meets
+    all of them alike. The first run of each, which allocates memory, does not count. `progress(what, share)` may raise to cancel.
     """
     check_images(lr, "lr")
     if runs < 1 or threads < 1:
         raise ValueError(f"runs and threads must be at least 1, got {runs} and {threads}")
     networks = {name: OnnxNetwork(graph, threads) for name, graph in graphs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in graphs}
+    order = np.random.default_rng(0)
     for run in range(runs + 1):
-        for name, network in networks.items():
+        for name in order.permutation(list(networks)):
             start = time.perf_counter()
-            network(lr)
+            networks[name](lr)
             seconds[name].append(time.perf_counter() - start)
         progress("Timing", run / runs)
     return {name: 1000 * statistics.median(taken[1:]) for name, taken in seconds.items()}
