@@ -161,9 +161,8 @@ def quantize_int8(
     output channel; activations: unsigned, per tensor, between the lowest and highest value on the images.
     Measured on XLSR x3, 8 Kodak images: weights per tensor lose 0.15 dB, of 7 bits 0.08 dB, a moving average
     of the ranges 0.04 dB; signed activations give the same picture, but a third of the convs then finds no
-    integer kernel on x86. Old x86 processors without VNNI may saturate in these.
-    ValueError if the network does not export or no layer is left.
-    `progress(what, share)` may raise to cancel.
+    integer kernel on x86. Old x86 processors without VNNI may saturate in these. ValueError if the network
+    does not export or no layer is left. `progress(what, share)` may raise to cancel.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
@@ -267,8 +266,9 @@ def time_onnx(
 ) -> dict[str, float]:
     """Median time in milliseconds of one forward of each graph on `lr` (N, 3, H, W) with that many threads.
 
-    The graphs take turns, in an order drawn anew for every round, so that whatever else the machine does meets
-    all of them alike. The first run of each, which allocates memory, does not count. `progress(what, share)` may raise to cancel.
+    The graphs take turns, in an order drawn anew for every round, so that whatever else the machine does
+    meets all of them alike. The first run of each, which allocates memory, does not count. `progress(what,
+    share)` may raise to cancel.
     """
     check_images(lr, "lr")
     if runs < 1 or threads < 1:
