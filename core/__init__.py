@@ -4,6 +4,7 @@ from core.audit import audit, is_dynamic
 from core.calibration import calibration_patches
 from core.checkpoint import load_quantized, save_quantized
 from core.config import QuantConfig
+from core.deploy import OnnxNetwork, audit_onnx, export_onnx, quantize_int8, time_onnx
 from core.evaluation import Evaluation, evaluate, receptive_radius, super_resolve
 from core.images import (
     Pair,
@@ -17,13 +18,15 @@ from core.images import (
     paired_folder,
 )
 from core.methods import METHODS
-from core.metrics import psnr_y, ssim_y
+from core.metrics import colour_shift, psnr_y, ssim_y
 from core.mismatch import mismatch
 from core.models import EDSR, MODELS, create_model, load_checkpoint
 from core.moments import Moments
+from core.output_range import OutputRange, output_range
 from core.point_selection import SELECTORS, ExactSelection, select_points
 from core.quantize import Calibration, calibrate, quantize_model
 from core.ranges import RANGES
+from core.representative import representative_images
 from core.universal_set import UniversalSet
 
 __all__ = [
@@ -36,17 +39,22 @@ __all__ = [
     "Evaluation",
     "ExactSelection",
     "Moments",
+    "OnnxNetwork",
+    "OutputRange",
     "Pair",
     "QuantConfig",
     "UniversalSet",
     "audit",
+    "audit_onnx",
     "bicubic",
     "calibrate",
     "calibration_patches",
+    "colour_shift",
     "create_model",
     "demo_image",
     "demo_names",
     "evaluate",
+    "export_onnx",
     "is_dynamic",
     "load_checkpoint",
     "load_image",
@@ -55,12 +63,16 @@ __all__ = [
     "make_lr",
     "mismatch",
     "modcrop",
+    "output_range",
     "paired_folder",
     "psnr_y",
+    "quantize_int8",
     "quantize_model",
     "receptive_radius",
+    "representative_images",
     "save_quantized",
     "select_points",
     "ssim_y",
     "super_resolve",
+    "time_onnx",
 ]

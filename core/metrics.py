@@ -56,3 +56,17 @@ def ssim_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int) -> float:
     ssim = ssim / ((mu_x**2 + mu_y**2 + c1) * (var_x + var_y + c2))
     result = float(ssim.mean())
     return result if not math.isclose(result, 1.0, abs_tol=1e-12) else 1.0
+
+
+def colour_shift(sr: torch.Tensor, reference: torch.Tensor) -> float:
+    """How far the mean colour of `sr` is from that of `reference`, in 8-bit levels; the mean over N images.
+
+    The largest of the three channels' differences, both (N, 3, H, W) RGB in [0, 1], clamped and rounded to
+    8 bits here. Noise averages out: a tint or a change of brightness is left. Raises as `psnr_y` does.
+    """
+    if sr.shape != reference.shape:
+        raise ValueError(f"the shapes differ: {tuple(sr.shape)} and {tuple(reference.shape)}")
+    for images, what in ((sr, "sr"), (reference, "reference")):
+        check_images(images, what)
+    difference = round_8bit(sr).double() - round_8bit(reference).double()
+    return float(255 * difference.mean((2, 3)).abs().amax(1).mean())

@@ -50,7 +50,7 @@ def calibrate(
     Keeps the statistics of all layers at once; `quantize_model` on images bounds that memory.
     """
     reference = _float_copy(model).eval()
-    first, images = _peek(images)
+    first, images = peek(images)
     if config.refinements and iter(images) is images:
         images = list(images)
     names, reasons = choose_layers(reference, layers, first)
@@ -104,7 +104,7 @@ def _parts(model, calibration, config, layers, progress) -> Iterator[Calibration
         yield _restricted(model, calibration, config, layers)
         return
     reference = _float_copy(model).eval()
-    first, images = _peek(calibration)
+    first, images = peek(calibration)
     names, reasons = choose_layers(reference, layers, first)
     groups = layer_groups(reference, names, config)
     if (len(groups) > 1 or config.refinements) and iter(images) is images:
@@ -123,7 +123,7 @@ def _float_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model)
 
 
-def _peek(images) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
+def peek(images) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
     """The first image, and the images with none lost, also of a generator."""
     if isinstance(images, torch.Tensor):
         return next(batches(images))[:1], images

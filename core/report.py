@@ -42,11 +42,11 @@ def read_rows(path: Path) -> list[dict]:
         return [row for row in csv.DictReader(file) if set(row) == set(COLUMNS)]
 
 
-def write_rows(path: Path, found: list[dict]) -> None:
+def write_rows(path: Path, found: list[dict], columns: Sequence[str] = COLUMNS) -> None:
     """Replace the CSV at once, so that a run stopped at any moment leaves a whole one."""
     partial = path.with_suffix(".partial")
     with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(found)
     os.replace(partial, path)

@@ -43,6 +43,9 @@ ORDER = [
     "rounding_kernels",
     "compensation",
     "quantize",
+    "representative",
+    "output_range",
+    "deploy",
     "checkpoint",
     "evaluation",
     "training",
@@ -50,6 +53,8 @@ ORDER = [
     "comparison",
     "report_html",
     "report",
+    "cfqp_plot",
+    "cfqp",
 ]
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from core.models.checkpoints import load_checkpoint, network_from_state
 from core.models.edsr import EDSR, RGB_MEAN
 from core.models.folding import fold_batchnorm
-from core.models.mobile import ABPN, XLSR, without_clip
+from core.models.mobile import ABPN, XLSR, has_clip, without_clip
 from core.models.official import official_checkpoint
 from core.models.rdn import RDN
 from core.models.srresnet import SRResNet
@@ -83,6 +83,7 @@ __all__ = [
     "bundled",
     "create_model",
     "fold_batchnorm",
+    "has_clip",
     "load_checkpoint",
     "model_card",
     "network_from_state",

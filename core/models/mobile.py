@@ -110,9 +110,14 @@ class ABPN(nn.Module):
         return cls(scale, numbered(state, r"body\.(\d+)\.conv\.weight"), n_feats)
 
 
+def has_clip(model: nn.Module) -> bool:
+    """Whether the network clips its output, in a way that `without_clip` can undo."""
+    return isinstance(getattr(model, "clip", None), nn.Hardtanh)
+
+
 def without_clip(model: nn.Module) -> nn.Module:
     """A copy whose clip at the end is taken out; ValueError if the network has none."""
-    if not isinstance(getattr(model, "clip", None), nn.Hardtanh):
+    if not has_clip(model):
         raise ValueError(f"{type(model).__name__} has no clip at its end; XLSR and ABPN have one")
     free = copy.deepcopy(model)
     free.clip = nn.Identity()
