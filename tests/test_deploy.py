@@ -130,7 +130,11 @@ def test_int8_by_hand():
         expected = model(x).numpy()
     got = OnnxNetwork(quantize_int8(model, x, layers=["conv"]))(x).numpy()
 
-    weight, bias, x = model.conv.weight.detach().numpy()[..., 0, 0], model.conv.bias.detach().numpy(), x.numpy()
+    weight, bias, x = (
+        model.conv.weight.detach().numpy()[..., 0, 0],
+        model.conv.bias.detach().numpy(),
+        x.numpy(),
+    )
     in_scale = np.float32(x.max() / 255)
     levels = np.clip(np.rint(x / in_scale), 0, 255).astype(int)
     w_scale = np.abs(weight).max(1) / 127
@@ -243,7 +247,9 @@ def test_timing_takes_turns_and_gives_the_median(tiny_edsr, images, monkeypatch)
     clock = iter(np.cumsum([0, 9, 0, 9] + [0, 1, 0, 5, 0, 2, 0, 7, 0, 30, 0, 6]).tolist())
     monkeypatch.setattr(core.deploy.time, "perf_counter", lambda: next(clock))
     original = OnnxNetwork.forward
-    monkeypatch.setattr(OnnxNetwork, "forward", lambda self, x: (order.append(id(self)), original(self, x))[1])
+    monkeypatch.setattr(
+        OnnxNetwork, "forward", lambda self, x: (order.append(id(self)), original(self, x))[1]
+    )
     assert time_onnx({"a": graph, "b": graph}, images, runs=3) == {"a": 2000, "b": 6000}
     assert order == order[:2] * 4
     with pytest.raises(ValueError, match="runs and threads must be at least 1, got 0 and 1"):

@@ -58,6 +58,7 @@ def panel(title: str, x: str, **options) -> figure:
         x_axis_label=x,
         y_axis_label="seconds",
         y_axis_type="log",
+        y_range=(1e-4, 1),
         width=420,
         height=340,
         toolbar_location=None,
