@@ -193,7 +193,7 @@ def explore(session: Session) -> pn.Column:
     state, images = session.state, session.images
     p = state.param
     reset = pn.widgets.Button(label="Reset zoom", margin=(18, 8, 0, 8))
-    reset.on_click(lambda _: images.reset_zoom())
+    reset.on_click(lambda _: images.window.reset())
     side = dict(options=PICTURE_NAMES, width=118, margin=(0, 8))
     compare = columns(
         "minmax(0, 1fr) minmax(0, 1fr)",

@@ -226,7 +226,7 @@ class Session:
         elif isinstance(result, str):
             self.images.tiles[key].say(result)
         else:
-            self.images.fit(*result.rgb.shape[:2])
+            self.images.window.fit(*result.rgb.shape[:2])
             self.images.tiles[key].show(result)
 
 

@@ -9,7 +9,7 @@ import panel as pn
 from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d, Span
 
 from explorer.int8 import CLIP, FLOAT, FREE, PLAIN, Outcome, Outputs
-from explorer.views.images import GRID, Tile
+from explorer.views.canvas import GRID, Tile, Window
 from explorer.views.style import ACCENT, NEUTRAL, columns, decibel, pane, plot
 
 COLORS = {FLOAT: "#8A9199", CLIP: "#C0392B", FREE: "#2471A3", PLAIN: "#2471A3"}
@@ -29,9 +29,8 @@ class DeploymentView:
     """`panel` holds all of it but the controls."""
 
     def __init__(self):
-        self.x_range, self.y_range = Range1d(0, 256), Range1d(0, 256)
-        self.tiles = {name: Tile(f"deployed {name}", self.x_range, self.y_range) for name in COLORS}
-        self._size: tuple[int, int] | None = None
+        self.window = Window()
+        self.tiles = {name: Tile(f"deployed {name}", self.window) for name in COLORS}
         self._bins = ColumnDataSource(dict(left=[], right=[], top=[]))
         self._levels = ColumnDataSource(dict(x=[], y=[]))
         self._ends = [
@@ -98,13 +97,7 @@ class DeploymentView:
         )
 
     def show_variant(self, name: str, outcome: Outcome) -> None:
-        height, width = outcome.picture.rgb.shape[:2]
-        if (height, width) != self._size:
-            self._size = (height, width)
-            side = max(height, width)
-            left, bottom = (width - side) / 2, (height - side) / 2
-            self.x_range.update(start=left, end=left + side)
-            self.y_range.update(start=bottom, end=bottom + side)
+        self.window.fit(*outcome.picture.rgb.shape[:2])
         self.tiles[name].show(outcome.picture)
 
     def show_table(self, found: dict[str, Outcome], times: dict[str, float]) -> None:
