@@ -13,7 +13,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app test lint check screenshots format lock clean browser
+.PHONY: help app test lint check screenshots cost format lock clean browser
 
 help:
 	@echo "make app      install into .venv (first run only) and serve the explorer"
@@ -23,6 +23,7 @@ help:
 	@echo "make lint     ruff format --check and ruff check, notebooks too"
 	@echo "make check    lint and test: what a change must pass"
 	@echo "make screenshots  pictures of the dashboard, light and dark, desktop and phone, in screenshots/"
+	@echo "make cost     what the exact points cost, measured anew, as assets/cost.png"
 	@echo "make format   format and fix what ruff can fix"
 	@echo "make lock     write requirements.lock anew from pyproject.toml, newest versions that fit"
 	@echo "make clean    remove .venv and caches"
@@ -52,6 +53,9 @@ check: lint test
 
 screenshots: .venv/test.stamp browser
 	PYTHONPATH=tests $(VENV_PYTHON) tests/screenshots.py
+
+cost: .venv/test.stamp browser
+	$(VENV_PYTHON) tests/benchmarks/plot_cost.py
 
 format: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff check --fix .

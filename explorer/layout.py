@@ -12,25 +12,13 @@ from panel.theme.fast import Fast
 from core import METHODS, UniversalSet
 from core.config import FLOAT
 from core.models import model_card
+from explorer.deployment import deployment
+from explorer.elements import TOGGLE, html, section
 from explorer.session import Session, protocol
 from explorer.state import BITS, NETWORKS, SAME, SLIDER, ExplorerState
 from explorer.views.images import DIFFERENCE_SCALE
-from explorer.views.style import LATE, columns
+from explorer.views.style import columns
 
-CSS = (
-    LATE
-    + """
-:host { --line: rgba(128, 128, 128, 0.3); }
-h2 { font-size: 17px; margin: 0 0 2px; }
-label { font-size: 13px; }
-.note { font-size: 13px; opacity: 0.8; margin: 0; }
-.progress { position: relative; height: 20px; border-radius: 4px; background: var(--line); overflow: hidden; }
-.progress .bar { position: absolute; inset: 0 auto 0 0; background: #0072b2; opacity: 0.45; }
-.progress span { position: relative; font-size: 12px; line-height: 20px; padding-left: 8px; }
-.error { padding: 8px 12px; border-left: 4px solid #d55e00; background: rgba(213, 94, 0, 0.12);
-  font-size: 14px; }
-"""
-)
 # Progress and errors stay in sight wherever the page is scrolled to.
 STICKY = """
 :host {
@@ -51,17 +39,6 @@ DRAWER = """
   #main { padding: 0 6px; }
   .app-header .title { font-size: 17px; }
 }
-"""
-TOGGLE = dict(
-    color="primary",
-    variant="outline",
-    stylesheets=[".bk-btn.bk-active { color: white !important; }"],
-)
-SECTION = """
-:host {
-  border: 1px solid rgba(128, 128, 128, 0.25); border-radius: 8px; padding: 12px 14px; margin: 0 0 12px;
-}
-@media (max-width: 800px) { :host { padding: 8px 4px; } }
 """
 URL_FIELDS = [name for name in ExplorerState.param if name != "name"]
 PICTURE_NAMES = {"HR": "hr", "Bicubic": "bicubic", "Float": "float", "Sliders' bits": SLIDER} | {
@@ -85,7 +62,7 @@ def page() -> pn.template.FastListTemplate:
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",
         sidebar=controls(session),
-        main=[main(session)],
+        main=[status_line(session), tabs(session)],
         sidebar_width=310,
         main_layout=None,
         font="Helvetica, Arial, sans-serif",
@@ -111,11 +88,6 @@ def _restore(state: ExplorerState) -> None:
             with contextlib.suppress(ValueError, TypeError):
                 setattr(state, name, query[name])
     pn.state.location.sync(state, URL_FIELDS)
-
-
-def html(text, **options) -> pn.pane.HTML:
-    """A text with the page's style."""
-    return pn.pane.HTML(text, stylesheets=[CSS], **options)
 
 
 def about(network: str) -> str:
@@ -165,6 +137,7 @@ def controls(session: Session) -> list:
         subset,
         pn.widgets.Select.from_param(p.layer, label="Layer", **wide),
         channel,
+        pn.widgets.MultiChoice.from_param(p.float_layers, label="Keep float", **wide),
         pn.Column(
             html("<label>Bit-widths compared</label>", margin=(3, 8, 0, 8)),
             pn.widgets.CheckButtonGroup.from_param(p.compared_bits, **TOGGLE, **wide),
@@ -174,10 +147,24 @@ def controls(session: Session) -> list:
     ]
 
 
-def main(session: Session) -> pn.Column:
-    """Status line and the three views."""
-    status, state = session.status, session.state
-    p = state.param
+def tabs(session: Session) -> pn.Tabs:
+    """The parts of the dashboard; only the open one is drawn."""
+    state = session.state
+    shown = pn.Tabs(
+        ("Explore", explore(session)),
+        ("Deployment", deployment(session)),
+        active=state.tab,
+        dynamic=True,
+        sizing_mode="stretch_width",
+        margin=0,
+    )
+    shown.param.watch(lambda event: state.param.update(tab=event.new), "active")
+    return shown
+
+
+def status_line(session: Session) -> pn.Column:
+    """Progress and errors."""
+    status = session.status
 
     def progress(busy: dict) -> str:
         if not busy:
@@ -193,9 +180,20 @@ def main(session: Session) -> pn.Column:
             f"<div class='error'>{escape(sentence)}</div>" for sentence in dict.fromkeys(found.values())
         )
 
-    images = session.images
+    return pn.Column(
+        html(pn.bind(progress, status.param.busy), sizing_mode="stretch_width", margin=0, height=22),
+        html(pn.bind(errors, status.param.errors), sizing_mode="stretch_width", margin=0),
+        sizing_mode="stretch_width",
+        stylesheets=[STICKY],
+    )
+
+
+def explore(session: Session) -> pn.Column:
+    """Distributions, points and images of one network."""
+    state, images = session.state, session.images
+    p = state.param
     reset = pn.widgets.Button(label="Reset zoom", margin=(18, 8, 0, 8))
-    reset.on_click(lambda _: images.reset_zoom())
+    reset.on_click(lambda _: images.window.reset())
     side = dict(options=PICTURE_NAMES, width=118, margin=(0, 8))
     compare = columns(
         "minmax(0, 1fr) minmax(0, 1fr)",
@@ -225,26 +223,20 @@ def main(session: Session) -> pn.Column:
     )
     note = pn.bind(lambda *_: f"<p class='note'>{protocol(state)}</p>", p.network, p.method)
     return pn.Column(
-        pn.Column(
-            html(pn.bind(progress, status.param.busy), sizing_mode="stretch_width", margin=0, height=22),
-            html(pn.bind(errors, status.param.errors), sizing_mode="stretch_width", margin=0),
-            sizing_mode="stretch_width",
-            stylesheets=[STICKY],
-        ),
-        _section(
+        section(
             "Distributions",
             "What the layer receives in the float network. The more its channels and images differ in "
             "spread, the harder it is to quantize. Tap a channel.",
             session.distributions.panel,
             session.mismatch.panel,
         ),
-        _section(
+        section(
             "Points",
             "Where the quantization points lie among the channel's activations, and what each selector's "
             "choice costs.",
             session.points.panel,
         ),
-        _section(
+        section(
             "Images",
             "The same picture from the float and the quantized networks. Drag and scroll: all zoom at once.",
             images.grid,
@@ -253,14 +245,4 @@ def main(session: Session) -> pn.Column:
         ),
         sizing_mode="stretch_width",
         margin=0,
-    )
-
-
-def _section(title: str, lead: str, *content) -> pn.Column:
-    head = f"<h2>{title}</h2><p class='note'>{lead}</p>"
-    return pn.Column(
-        html(head, sizing_mode="stretch_width", margin=0),
-        *content,
-        stylesheets=[SECTION],
-        sizing_mode="stretch_width",
     )

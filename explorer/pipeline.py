@@ -248,10 +248,16 @@ def points(name: str, layer: str, channel: int, config: core.QuantConfig, token:
 
 
 @shared(1e9, lambda model: 1 + sum(b.nbytes for b in model.buffers()))
-def quantized(name: str, config: core.QuantConfig, token: Token) -> torch.nn.Module:
+def quantized(
+    name: str, config: core.QuantConfig, float_layers: tuple[str, ...], token: Token
+) -> torch.nn.Module:
+    """`float_layers` are left as they are."""
     observers = {}
     words, terms = config.universal_set.words, config.universal_set.terms
-    layers, pin_zero = list(layer_channels(name)), core.METHODS[config.method].pin_zero
+    layers = [layer for layer in layer_channels(name) if layer not in float_layers]
+    if not layers:
+        return network(name, token=token)
+    pin_zero = core.METHODS[config.method].pin_zero
     choice = (words, terms, pin_zero, config.selector, config.activation_bits)
     for done, layer in enumerate(layers):
         if config.from_subset:
@@ -262,7 +268,7 @@ def quantized(name: str, config: core.QuantConfig, token: Token) -> torch.nn.Mod
             observers[layer] = observer(name, layer, config.method, words, terms, token=token)
     images = calibration_images(NETWORKS[name][1], token=token)
     made = core.Calibration(config, observers, {}, images)
-    return core.quantize_model(network(name, token=token), made, config, progress=token.progress)
+    return core.quantize_model(network(name, token=token), made, config, layers, token.progress)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,7 +281,15 @@ class Picture(_ReadOnly):
 
 
 @shared(2.5e8, lambda picture: picture.rgb.nbytes)
-def picture(name: str, image: str, region: str, what: str | core.QuantConfig, token: Token) -> Picture:
+def picture(
+    name: str,
+    image: str,
+    region: str,
+    what: str | core.QuantConfig,
+    float_layers: tuple[str, ...] = (),
+    *,
+    token: Token,
+) -> Picture:
     """`what`: "hr", "bicubic", "float", or the configuration of a quantized network."""
     scale = NETWORKS[name][1]
     _, lr, hr = pair(image, scale, region, token=token)
@@ -285,9 +299,14 @@ def picture(name: str, image: str, region: str, what: str | core.QuantConfig, to
         sr = core.bicubic(lr, scale)
     else:
         float_model = network(name, token=token)
-        model = float_model if what == "float" else quantized(name, what, token=token)
+        model = float_model if what == "float" else quantized(name, what, float_layers, token=token)
         token.check()
         sr = core.super_resolve(model, lr)
+    return shown_picture(sr, hr, scale)
+
+
+def shown_picture(sr: torch.Tensor, hr: torch.Tensor, scale: int) -> Picture:
+    """What a network made of one image, (1, 3, H, W), and its scores."""
     psnr, ssim = core.psnr_y(sr, hr, border=scale), core.ssim_y(sr, hr, border=scale)
     return Picture(to_uint8(sr)[0], psnr, ssim)
 

@@ -12,16 +12,17 @@ import param
 
 from core import METHODS
 from core.models import new_model
-from explorer import pipeline
+from explorer import int8, pipeline
 from explorer.jobs import QUICK, SLOW, LatestWins, Token
-from explorer.state import BITS, NETWORKS, ExplorerState
+from explorer.state import BITS, DEPLOYMENT, NETWORKS, ExplorerState
+from explorer.views.deployment import DeploymentView
 from explorer.views.distributions import DistributionsView
 from explorer.views.images import ImagesView
 from explorer.views.mismatch import MismatchView
 from explorer.views.points import PointsView
 
 QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
-POOLS = {"distributions": QUICK, "points": QUICK, "images": SLOW, "mismatch": SLOW}
+POOLS = {"distributions": QUICK, "points": QUICK, "images": SLOW, "mismatch": SLOW, "int8": SLOW}
 PATIENCE = 0.25  # seconds that pictures give way to points, which take less
 PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
 WEIGHT_RULES = {"minmax": "min–max", "mse": "range of least squared error", "2dquant": "bound search"}
@@ -54,6 +55,7 @@ class Session:
         self.mismatch = MismatchView(lambda layer: self.state.param.update(layer=layer))
         self.points = PointsView()
         self.images = ImagesView([*REFERENCES, *BITS])
+        self.deployment = DeploymentView()
         self._document = pn.state.curdoc
         self._points_done = threading.Event()
         self._runners = {output: LatestWins(self._on_document, pool) for output, pool in POOLS.items()}
@@ -62,8 +64,18 @@ class Session:
         watch(lambda *_: self.update_distributions(), ["network", "layer", "channel"])
         watch(lambda *_: self.update_mismatch(), ["network", "layer"])
         watch(lambda *_: self.update_points(), ["network", "layer", "channel", *QUANTIZATION])
-        choices = ["network", "image", "region", *QUANTIZATION, "weight_bits", "compared_bits"]
+        choices = [
+            "network",
+            "image",
+            "region",
+            *QUANTIZATION,
+            "weight_bits",
+            "compared_bits",
+            "float_layers",
+        ]
         watch(lambda *_: self.update_images(), [*choices, "left", "right"])
+        deployed = ["tab", "network", "image", "region", "strategy", "representatives", "float_layers"]
+        watch(lambda *_: self.update_int8(), deployed)
         if self._document is not None:
             pn.state.on_session_destroyed(self._leave)
 
@@ -73,6 +85,7 @@ class Session:
         self.update_points()
         self.update_images()
         self.update_mismatch()
+        self.update_int8()
 
     def _leave(self, context) -> None:
         for runner in self._runners.values():
@@ -149,7 +162,7 @@ class Session:
         bits = state.shown_bits()
         weights = {b: b if not state.weight_bits else state.weight_bits for b in bits}
         names = REFERENCES | {b: _name(weights[b], b) for b in bits}
-        configs = state.configs()
+        configs, kept = state.configs(), tuple(state.float_layers)
 
         # What the sliders ask for comes first, then the comparison, then the rest.
         order = sorted(names, key=lambda key: key not in REFERENCES and key not in (current, *sides))
@@ -163,8 +176,8 @@ class Session:
             for done, key in enumerate(order):
                 token.progress("Super-resolving", done / len(order))
                 try:
-                    what = key if key in REFERENCES else configs(key)
-                    shown[key] = pipeline.picture(*where, what, token=token)
+                    what = (key,) if key in REFERENCES else (configs(key), kept)
+                    shown[key] = pipeline.picture(*where, *what, token=token)
                     emit((key, shown[key]))
                 except ValueError as error:
                     emit((key, str(error)))
@@ -177,6 +190,32 @@ class Session:
 
         self._submit("images", work, lambda result: self._show_image(*result))
 
+    def plan(self) -> int8.Plan:
+        """The INT8 file that is asked for now."""
+        state = self.state
+        return int8.Plan(state.network, state.strategy, state.representatives, tuple(state.float_layers))
+
+    def update_int8(self) -> None:
+        if self.state.tab != DEPLOYMENT:
+            self._runners["int8"].cancel()
+            self.status.set_done("int8")
+            return
+        plan, where = self.plan(), (self.state.image, self.state.region)
+        view = self.deployment
+
+        def work(token: Token, emit: Callable) -> None:
+            names = int8.variants(plan.network)
+            emit((view.arrange, names))
+            found = {}
+            for name in names:
+                found[name] = int8.outcome(plan, name, *where, token=token)
+                emit((view.show_variant, name, found[name]))
+                emit((view.show_table, dict(found), {}))
+            emit((view.show_outputs, int8.outputs(plan, token=token)))
+            emit((view.show_table, found, int8.times(plan, token=token)))
+
+        self._submit("int8", work, lambda result: result[0](*result[1:]))
+
     def _show_image(self, key, result) -> None:
         if key == "arrange":
             self.images.arrange(*result)
@@ -187,7 +226,7 @@ class Session:
         elif isinstance(result, str):
             self.images.tiles[key].say(result)
         else:
-            self.images.fit(*result.rgb.shape[:2])
+            self.images.window.fit(*result.rgb.shape[:2])
             self.images.tiles[key].show(result)
 
 
@@ -201,8 +240,8 @@ def warm_up() -> None:
         pipeline.distribution(state.network, state.layer, token=token)
         pipeline.points(state.network, state.layer, state.channel, config(state.activation_bits), token=token)
         where = (state.network, state.image, state.region)
-        for what in (*REFERENCES, *map(config, state.shown_bits())):
-            pipeline.picture(*where, what, token=token)
+        for what in (*((name,) for name in REFERENCES), *((config(bits), ()) for bits in state.shown_bits())):
+            pipeline.picture(*where, *what, token=token)
         pipeline.mismatch(state.network, token=token)
 
     SLOW.submit(work)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import param
 
 from core import METHODS, SELECTORS, QuantConfig, UniversalSet, demo_names
+from core.cfqp import STRATEGIES
 from core.config import FLOAT
 from core.models import bundled, create_model
 from core.scope import choose_layers, input_channels
@@ -15,6 +16,7 @@ from core.scope import choose_layers, input_channels
 BITS = [2, 3, 4, 5, 6, 7, 8]
 REGIONS = ["centre", "whole"]
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in bundled()}
+EXPLORE, DEPLOYMENT = TABS = range(2)
 SAME = 0  # weight_bits: as many as the activations
 SLIDER = "slider"  # the picture at the bits of the slider
 PICTURES = ["hr", "bicubic", "float", SLIDER, *map(str, BITS)]
@@ -44,8 +46,14 @@ class ExplorerState(param.Parameterized):
     )
     layer = param.Selector(objects=[None], doc="Layer whose activations are shown")
     channel = param.Integer(0, bounds=(0, 0), doc="Input channel of the layer")
+    float_layers = param.ListSelector(default=[], objects=[], doc="Layers that are not quantized")
     compared_bits = param.ListSelector(default=[2, 4, 8], objects=BITS, doc="Bit-widths shown as images")
     left = param.Selector(default="float", objects=PICTURES, doc="Left of the comparison")
+    tab = param.Selector(objects=list(TABS), doc="Which tab is open")
+    strategy = param.Selector(
+        default="crop+contrast", objects=list(STRATEGIES), doc="How representative images are chosen"
+    )
+    representatives = param.Integer(64, bounds=(8, 200), doc="How many images INT8 is calibrated on")
     right = param.Selector(default=SLIDER, objects=PICTURES, doc="Right of the comparison")
 
     def __init__(self, **choices):
@@ -56,6 +64,8 @@ class ExplorerState(param.Parameterized):
     def _offer_layers(self) -> None:
         names = list(layer_channels(self.network))
         self.param.layer.objects = names
+        self.float_layers = [name for name in self.float_layers if name in names]
+        self.param.float_layers.objects = names
         if self.layer not in names:
             self.layer = names[0]
         self._offer_channels()

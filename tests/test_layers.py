@@ -103,3 +103,13 @@ def test_public_names():
     create_model load_checkpoint EDSR psnr_y ssim_y paired_folder evaluate super_resolve"""
     assert set(stable.split()) <= set(core.__all__)
     assert all(hasattr(core, name) for name in core.__all__)
+
+
+VIEWS = Path(core.__file__).resolve().parents[1] / "explorer" / "views"
+
+
+@pytest.mark.parametrize("path", sorted(VIEWS.glob("*.py")), ids=lambda path: path.stem)
+def test_views_do_not_import_each_other(path):
+    shared = {"explorer.views.style", "explorer.views.canvas"}
+    own = {".".join(name.split(".")[:3]) for name in imports(path) if name.startswith("explorer.views")}
+    assert own <= shared

@@ -30,7 +30,7 @@ class DistributionsView:
         self.panel = columns("minmax(0, 1.5fr) minmax(0, 1fr) minmax(0, 1fr)", *map(pane, self.figures))
 
     def _heat_map(self):
-        fig = plot("All channels", "activation", "channel", HEIGHT, name="heat map")
+        fig = plot("All channels", "activation", "channel", HEIGHT, "y", name="heat map")
         fig.image(image="image", x="x", y="y", dw="dw", dh="dh", source=self._heat, color_mapper=self._mapper)
         bar = ColorBar(color_mapper=self._mapper, width=8, padding=2, title="count", border_line_color=None)
         bar.background_fill_alpha = 0
@@ -42,7 +42,9 @@ class DistributionsView:
         return fig
 
     def _spread_plot(self):
-        fig = plot("Channels by spread", "rank of the channel", "max |x| per image", HEIGHT, name="spread")
+        fig = plot(
+            "Channels by spread", "rank of the channel", "max |x| per image", HEIGHT, "x", name="spread"
+        )
         fig.segment("rank", "low", "rank", "high", source=self._spread, color=NEUTRAL, line_width=2)
         dots = fig.scatter("rank", "middle", source=self._spread, size=7, color="color")
         fig.add_tools(
@@ -56,7 +58,7 @@ class DistributionsView:
         return fig
 
     def _image_plot(self):
-        fig = plot("", "calibration image", "min, mean, max", HEIGHT, name="by image")
+        fig = plot("", "calibration image", "min, mean, max", HEIGHT, "x", name="by image")
         fig.segment("image", "low", "image", "high", source=self._images, color=NEUTRAL, line_width=3)
         fig.scatter("image", "mean", source=self._images, size=5, color=ACCENT)
         return fig

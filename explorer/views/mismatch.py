@@ -45,7 +45,7 @@ class MismatchView:
         )
 
     def _plot(self, kind: str, title: str, here: Span):
-        fig = plot(title, "quantized layer", "spread / deviation", HEIGHT, name=f"mismatch of {kind}s")
+        fig = plot(title, "quantized layer", "spread / deviation", HEIGHT, "x", name=f"mismatch of {kind}s")
         for across, (color, marker) in ACROSS.items():
             field = f"{kind}_{across}"
             fig.line("rank", field, source=self._source, color=color, line_width=1.5)

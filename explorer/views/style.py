@@ -38,8 +38,11 @@ def columns(widths: str, *content) -> pn.Column:
     return pn.Column(*content, stylesheets=[css], sizing_mode="stretch_width", margin=0)
 
 
-def plot(title: str, x: str, y: str, height: int, **options) -> figure:
-    """A figure of full width with labelled axes and no toolbar; ranges are set by the view."""
+def plot(title: str, x: str, y: str, height: int, whole: str = "", **options) -> figure:
+    """A figure of full width with labelled axes and no toolbar; ranges are set by the view.
+
+    whole: the axes, of "xy", that count things and so have ticks at whole numbers only.
+    """
     options.setdefault("x_range", Range1d(0, 1))
     options.setdefault("y_range", Range1d(0, 1))
     fig = figure(
@@ -54,6 +57,8 @@ def plot(title: str, x: str, y: str, height: int, **options) -> figure:
     )
     fig.title.text_font_size = "13px"
     fig.title.text_font_style = "bold"
+    for name in whole:
+        getattr(fig, f"{name}axis").ticker.min_interval = 1
     for axis in fig.axis:
         axis.axis_label_text_font_size = "12px"
         axis.axis_label_text_font_style = "normal"

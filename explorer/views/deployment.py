@@ -1,0 +1,120 @@
+"""The INT8 file: the range of its output, its variants in numbers, and their pictures."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+import panel as pn
+from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d, Span
+
+from explorer.int8 import CLIP, FLOAT, FREE, PLAIN, Outcome, Outputs
+from explorer.views.canvas import GRID, Tile, Window
+from explorer.views.style import ACCENT, NEUTRAL, columns, decibel, pane, plot
+
+COLORS = {FLOAT: "#8A9199", CLIP: "#C0392B", FREE: "#2471A3", PLAIN: "#2471A3"}
+LEVELS = 256
+TABLE = """
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { padding: 4px 10px 4px 0; text-align: right; border-bottom: 1px solid rgba(128, 128, 128, 0.3); }
+th:first-child, td:first-child { text-align: left; }
+div.wide { overflow-x: auto; }
+"""
+HEAD = (
+    "variant", "PSNR / dB", "SSIM", "colour shift / levels", "time / ms", "file / KiB", "layers in INT8",
+)  # fmt: skip
+
+
+class DeploymentView:
+    """`panel` holds all of it but the controls."""
+
+    def __init__(self):
+        self.window = Window()
+        self.tiles = {name: Tile(f"deployed {name}", self.window) for name in COLORS}
+        self._bins = ColumnDataSource(dict(left=[], right=[], top=[]))
+        self._levels = ColumnDataSource(dict(x=[], y=[]))
+        self._ends = [
+            Span(dimension="height", line_color=ACCENT, line_width=2, location=-99) for _ in range(2)
+        ]
+        self.figure = self._histogram()
+        self.advice = pn.pane.HTML("", sizing_mode="stretch_width", margin=(4, 8))
+        self.table = pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[TABLE], margin=(8, 0))
+        self.grid = pn.Column(sizing_mode="stretch_width", stylesheets=[GRID])
+        self.panel = pn.Column(
+            columns("minmax(0, 1.5fr) minmax(0, 1fr)", pane(self.figure), self.advice),
+            self.table,
+            self.grid,
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+
+    def _histogram(self):
+        title = "Outputs on the representative images"
+        fig = plot(
+            title,
+            "output of the float network, not clipped",
+            "values (log)",
+            260,
+            y_axis_type="log",
+            name="outputs",
+        )
+        fig.y_range = Range1d(0.5, 10)
+        fig.add_layout(BoxAnnotation(left=0, right=1, fill_color="#009E73", fill_alpha=0.12, line_color=None))
+        fig.quad("left", "right", "top", 0.5, source=self._bins, color=NEUTRAL, alpha=0.6, line_width=0)
+        ticks = fig.scatter("x", "y", source=self._levels, marker="dash", angle=np.pi / 2, size=9)
+        ticks.glyph.line_color = ACCENT
+        ticks.glyph.line_alpha = 0.5
+        for line in self._ends:
+            fig.add_layout(line)
+        return fig
+
+    def arrange(self, names: list[str]) -> None:
+        """Show exactly these variants, dimmed until they come."""
+        shown = [self.tiles[name].panel for name in names]
+        if list(self.grid) != shown:
+            self.grid.objects = shown
+        for name in names:
+            self.tiles[name].label(name, False)
+            self.tiles[name].wait()
+
+    def show_outputs(self, data: Outputs) -> None:
+        low, high = min(data.range.low, 0.0), max(data.range.high, 0.0)  # an engine's range holds 0
+        shown = data.counts > 0
+        self._bins.data = dict(
+            left=data.edges[:-1][shown], right=data.edges[1:][shown], top=data.counts[shown]
+        )
+        levels = np.linspace(low, high, LEVELS)
+        self._levels.data = dict(x=levels, y=np.full(LEVELS, 0.7))
+        for line, end in zip(self._ends, (low, high), strict=True):
+            line.location = float(end)
+        margin = 0.05 * (data.edges[-1] - data.edges[0])
+        self.figure.x_range.update(start=data.edges[0] - margin, end=data.edges[-1] + margin)
+        self.figure.y_range.end = 2 * float(data.counts.max())
+        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in data.range.advice.values())
+        self.advice.object = (
+            "<div style='font-size:13px'><b>The doctor</b> (green: what a picture can show; red: the INT8 "
+            f"range and its {LEVELS} levels)<ul style='margin:6px 0;padding-left:18px'>{items}</ul></div>"
+        )
+
+    def show_variant(self, name: str, outcome: Outcome) -> None:
+        self.window.fit(*outcome.picture.rgb.shape[:2])
+        self.tiles[name].show(outcome.picture)
+
+    def show_table(self, found: dict[str, Outcome], times: dict[str, float]) -> None:
+        rows = "".join(_line(name, outcome, times.get(name)) for name, outcome in found.items())
+        head = "".join(f"<th>{title}</th>" for title in HEAD)
+        self.table.object = f"<div class='wide'><table><tr>{head}</tr>{rows}</table></div>"
+
+
+def _line(name: str, outcome: Outcome, ms: float | None) -> str:
+    mark = f"<span style='color:{COLORS[name]}'>■</span> {escape(name)}"
+    cells = (
+        mark,
+        decibel(outcome.picture.psnr).removesuffix(" dB"),
+        f"{outcome.picture.ssim:.4f}",
+        f"{outcome.colour_shift:.2f}",
+        "…" if ms is None else f"{ms:.1f}",
+        f"{outcome.kib:.0f}",
+        f"{outcome.integer_layers} of {outcome.layers}",
+    )
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
