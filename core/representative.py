@@ -26,6 +26,7 @@ TILE = 32  # side in LR pixels of the regions that are judged on their own
 # How far an output may overshoot [0, 1]. Chosen on Kodak: with less, the images that are left show the inner
 # layers too little of what they will meet.
 OVERSHOOT = 0.02
+WILD = 0.05  # beyond it a region is dropped rather than tamed, where both are asked for; chosen on Kodak
 TAMING_STEPS = 8
 
 Images = list[torch.Tensor]  # each (N, 3, H, W), LR, in [0, 1]
@@ -43,10 +44,11 @@ def representative_images(
 
     strategy: steps joined by "+". First, at most, one that chooses: "first" in the order given, "random"
     (without it), or "coverage", those whose outputs end closest to 0 and 1. Then any of those that tame:
-    "crop" cuts regions of 32 pixels and drops those that overshoot by more than 0.02; "contrast" cuts them
-    too and reduces their contrast, only where they overshoot by that and only as much as it takes. The
-    network's clip, if it has one, is left out while it is asked. Returns a list of (N, 3, H, W). ValueError
-    for no images, an unknown step, or if no region is left. `progress(what, share)` may raise to cancel.
+    "crop" cuts regions of 32 pixels and drops those that overshoot by more than 0.02, or 0.05 if contrast
+    comes after it; "contrast" cuts them too and reduces their contrast, only where they overshoot by more than
+    0.02 and only as much as it takes. The network's clip, if it has one, is left out while it is asked. Returns a
+    list of (N, 3, H, W). ValueError for no images, an unknown step, or if no region is left. `progress(what,
+    share)` may raise to cancel.
     """
     choose, tame = _steps(strategy)
     images = [check_images(image) for image in images]
@@ -55,8 +57,9 @@ def representative_images(
     if has_clip(model):
         model = without_clip(model)
     chosen = CHOICES[choose](model, images, number, seed, progress)
-    for step in tame:
-        chosen = TAMINGS[step](model, chosen, progress)
+    for done, step in enumerate(tame, 1):
+        limit = WILD if step == "crop" and "contrast" in tame[done:] else OVERSHOOT
+        chosen = TAMINGS[step](model, chosen, limit, progress)
     return chosen
 
 
@@ -107,18 +110,18 @@ def _coverage(model, images: Images, number: int, seed: int, progress: Progress)
     return [images[i] for i in sorted(away.argsort(stable=True)[:number].tolist())]
 
 
-def _crop(model, images: Images, progress: Progress) -> Images:
+def _crop(model, images: Images, limit: float, progress: Progress) -> Images:
     regions = tiles(images)
     overshoot = _overshoot(*output_ends(model, regions, progress, "Dropping regions that overshoot"))
-    if not (overshoot <= OVERSHOOT).any():
+    if not (overshoot <= limit).any():
         raise ValueError(
-            f"every region's output overshoots [0, 1] by more than {OVERSHOOT}, the calmest one by "
+            f"every region's output overshoots [0, 1] by more than {limit}, the calmest one by "
             f"{overshoot.min():.2g}; give calmer images, or reduce their contrast instead"
         )
-    return [regions[overshoot <= OVERSHOOT]]
+    return [regions[overshoot <= limit]]
 
 
-def _contrast(model, images: Images, progress: Progress) -> Images:
+def _contrast(model, images: Images, limit: float, progress: Progress) -> Images:
     """SR networks almost commute with a change of contrast, so a few corrections by the output suffice.
 
     A region that overshoots after all of them is dropped.
@@ -131,19 +134,19 @@ def _contrast(model, images: Images, progress: Progress) -> Images:
             progress(what, (step + share) / (TAMING_STEPS + 1))
 
         low, high = output_ends(model, regions[wild], tell, "Reducing contrast")
-        left = _overshoot(low, high) > OVERSHOOT
+        left = _overshoot(low, high) > limit
         wild, low, high = wild[left], low[left], high[left]
         if not len(wild) or step == TAMING_STEPS:
             break
         # The map that takes [low, high] to what of it may stay, applied to the input.
-        inner_low, inner_high = low.clamp(min=-OVERSHOOT), high.clamp(max=1 + OVERSHOOT)
+        inner_low, inner_high = low.clamp(min=-limit), high.clamp(max=1 + limit)
         gain = (inner_high - inner_low) / (high - low)
         offset = inner_low - gain * low
         regions[wild] = (gain.view(-1, 1, 1, 1) * regions[wild] + offset.view(-1, 1, 1, 1)).clamp(0, 1)
     tame = torch.ones(len(regions), dtype=torch.bool)
     tame[wild] = False
     if not tame.any():
-        raise ValueError(f"every region's output overshoots [0, 1] by more than {OVERSHOOT} at any contrast")
+        raise ValueError(f"every region's output overshoots [0, 1] by more than {limit} at any contrast")
     return [regions[tame]]
 
 

@@ -74,10 +74,17 @@ def test_only_the_end_that_overshoots_moves():
 
 
 def test_steps_follow_each_other():
-    """Crop leaves nothing for contrast to do; the other way about, contrast leaves nothing to crop."""
-    (one,) = representative_images(Stretch(), POOL, "first+crop+contrast")
-    assert len(one) == 3
-    (other,) = representative_images(Stretch(), POOL, "coverage+contrast+crop")
+    """Overshoots of 0, 0.125, 0.0375 and 0.025: before contrast, crop drops only the one beyond 0.05."""
+    pool = [flat(0.1, 0.9), flat(0, 1), flat(0.07, 0.5), flat(0.2, 0.92)]
+    (one,) = representative_images(Stretch(), pool, "first+crop")
+    assert torch.equal(one, pool[0])
+    (both,) = representative_images(Stretch(), pool, "first+crop+contrast")
+    assert len(both) == 3
+    assert torch.equal(both[0], pool[0][0])
+    output = 1.25 * both - 0.125
+    assert -OVERSHOOT - 1e-6 <= output.min() < 0
+    assert 1 < output.max() <= 1 + OVERSHOOT + 1e-6
+    (other,) = representative_images(Stretch(), pool, "coverage+contrast+crop")
     assert len(other) == 4
 
 
