@@ -45,10 +45,10 @@ def representative_images(
     strategy: steps joined by "+". First, at most, one that chooses: "first" in the order given, "random"
     (without it), or "coverage", those whose outputs end closest to 0 and 1. Then any of those that tame:
     "crop" cuts regions of 32 pixels and drops those that overshoot by more than 0.02, or 0.05 if contrast
-    comes after it; "contrast" cuts them too and reduces their contrast, only where they overshoot by more than
-    0.02 and only as much as it takes. The network's clip, if it has one, is left out while it is asked. Returns a
-    list of (N, 3, H, W). ValueError for no images, an unknown step, or if no region is left. `progress(what,
-    share)` may raise to cancel.
+    comes after it; "contrast" cuts them too and reduces their contrast, only where they overshoot by more
+    than 0.02 and only as much as it takes. The network's clip, if it has one, is left out while it is asked.
+    Returns a list of (N, 3, H, W). ValueError for no images, an unknown step, or if no region is left.
+    `progress(what, share)` may raise to cancel.
     """
     choose, tame = _steps(strategy)
     images = [check_images(image) for image in images]
