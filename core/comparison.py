@@ -23,12 +23,14 @@ VARIANTS = {
 } | {name: {"method": name} for name in METHODS if name != "dfsq"}
 # dfsq+ built up from dfsq, each step on top of those before.
 ABLATION = {
-    "dfsq+ ablation: zero pinned": {"weights": "minmax", "refine": ()},
+    "dfsq+ ablation: zero pinned": {"weights": "minmax", "refine": (), "block": 0},
+    "dfsq+ ablation: and normalized by blocks": {"weights": "minmax", "refine": ()},
     "dfsq+ ablation: and mse weight ranges": {"refine": ()},
     "dfsq+ ablation: and bias correction": {"refine": ("bias",)},
     "dfsq+ ablation: and compensated rounding": {"refine": ("rounding", "bias")},
     "dfsq+ ablation: and reconstruction (= dfsq+)": {"refine": REFINEMENTS},
     "dfsq+ without bias correction": {"refine": ("reconstruction", "rounding")},
+    "dfsq+ normalized by the whole image": {"block": 0},
     "dfsq+ with subset weights": {"weights": "subset"},
 }
 VARIANTS_AND_ABLATION = VARIANTS | {name: {"method": "dfsq+"} | own for name, own in ABLATION.items()}

@@ -19,8 +19,9 @@ class QuantConfig:
 
     bits: 2 to 8, or 32 for float. `universal_set` and `selector` matter to methods that choose points from
     it; "dfsq" with selector="kmeans" is DFSQ as published. `weights` names one of `core.weights.WEIGHTS` and
-    `refine` some of `core.methods.REFINEMENTS`; None leaves both to the method. ValueError for anything
-    outside.
+    `refine` some of `core.methods.REFINEMENTS`; `block` is the side in pixels of the regions that are
+    normalized apart (0: the whole image), where points come from the set. None leaves each to the method.
+    ValueError for anything outside.
     """
 
     method: str = "dfsq"
@@ -31,6 +32,7 @@ class QuantConfig:
     seed: int = 0
     weights: str | None = None
     refine: tuple[str, ...] | None = None
+    block: int | None = None
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -51,6 +53,8 @@ class QuantConfig:
             isinstance(self.refine, tuple) and set(self.refine) <= set(REFINEMENTS)
         ):
             raise ValueError(f"refine must be a tuple out of {', '.join(REFINEMENTS)}, got {self.refine!r}")
+        if self.block is not None and (type(self.block) is not int or not 0 <= self.block <= 4096):
+            raise ValueError(f"block must be a side of 0 to 4,096 pixels, got {self.block!r}")
         needed = 2**self.activation_bits if self.activation_bits != FLOAT else 0
         if self.from_subset and needed > len(self.universal_set):
             words, terms, size = self.universal_set.words, self.universal_set.terms, len(self.universal_set)
@@ -74,8 +78,14 @@ class QuantConfig:
         """Out of `core.methods.REFINEMENTS`, the method's own unless chosen."""
         return METHODS[self.method].refine if self.refine is None else self.refine
 
+    @property
+    def block_side(self) -> int:
+        """Of the regions normalized apart, 0 for the whole image; the method's own unless chosen."""
+        return METHODS[self.method].block if self.block is None else self.block
+
     def __str__(self) -> str:
         selector = f"-{self.selector}" if self.from_subset else ""
         weights = f", {self.weights} weights" if self.weights else ""
         refine = "" if self.refine is None else f", refine {'+'.join(self.refine) or 'nothing'}"
-        return f"{self.method}{selector} W{self.weight_bits}A{self.activation_bits}{weights}{refine}"
+        block = "" if self.block is None else f", blocks of {self.block}"
+        return f"{self.method}{selector} W{self.weight_bits}A{self.activation_bits}{weights}{refine}{block}"

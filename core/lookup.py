@@ -8,19 +8,20 @@ import numpy as np
 import torch
 from numba import njit
 
+from core.normalization import spread
 from core.parallel import over_rows
 
 
 class _NearestPoints(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, mean, scale, codes, levels, channel_dim):
+    def forward(ctx, x, mean, scale, codes, levels, channel_dim, size):
         if x.device.type == "cpu" and x.dtype == torch.float32:
-            return _compiled(x, mean, scale, codes, levels, channel_dim)
-        return reference(x, mean, scale, codes, levels, channel_dim)
+            return _compiled(x, mean, scale, codes, levels, channel_dim, size)
+        return reference(x, mean, scale, codes, levels, channel_dim, size)
 
     @staticmethod
     def backward(ctx, grad):
-        return grad, None, None, None, None, None
+        return grad, None, None, None, None, None, None
 
 
 def nearest_points(
@@ -30,10 +31,12 @@ def nearest_points(
     codes: torch.Tensor,
     levels: torch.Tensor,
     channel_dim: int,
+    size: tuple[int, int] | None = None,
 ) -> torch.Tensor:
     """Q((x - mean) / scale) * scale + mean, the gradient passing straight through.
 
-    mean, scale: of x's rank, broadcast over all dims but the first and the channels. levels (C or 1, k):
+    mean, scale: of x's rank, broadcast over all dims but the first and the channels; or one number a block
+    of `size` pixels, (..., rows, columns), of an image (..., C, H, W). levels (C or 1, k):
     the points. codes (C or 1, cells) uint8: which of them is nearest to each half-grid cell (low, high] of
     [-1, 1]. ValueError if x has another number of channels.
     """
@@ -42,11 +45,13 @@ def nearest_points(
         raise ValueError(
             f"the points are for {len(codes)} channels, the input {tuple(x.shape)} has {n_channels}"
         )
-    return _NearestPoints.apply(x, mean, scale, codes, levels, channel_dim)
+    return _NearestPoints.apply(x, mean, scale, codes, levels, channel_dim, size)
 
 
-def reference(x, mean, scale, codes, levels, channel_dim):
+def reference(x, mean, scale, codes, levels, channel_dim, size=None):
     """The same by tensor operations, on any device and dtype."""
+    if size is not None:
+        mean, scale = spread(mean, size, x), spread(scale, size, x)
     cells = codes.shape[1]
     normalized = ((x - mean) / scale).double()
     cell = (torch.ceil(normalized * (cells // 2)).long() + (cells // 2 - 1)).clamp_(0, cells - 1)
@@ -55,18 +60,26 @@ def reference(x, mean, scale, codes, levels, channel_dim):
     return levels[channel, codes[channel, cell].long()] * scale + mean
 
 
-def _compiled(x, mean, scale, codes, levels, channel_dim):
+def _compiled(x, mean, scale, codes, levels, channel_dim, size):
     dim = channel_dim % x.ndim
     n_images, n_channels = (x.shape[0] if dim else 1), x.shape[dim]
     outer, inner = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
-    out = torch.empty(outer * n_channels, inner)
+    if size is None:  # one block a channel
+        plane = size = (1, inner)
+        blocks = (n_images, n_channels, 1, 1)
+        mean, scale = (part.expand(x.shape[0], *part.shape[1:]) for part in (mean, scale))
+    else:
+        plane, blocks = x.shape[-2:], (n_images, n_channels, *mean.shape[-2:])
+    out = torch.empty(outer * n_channels, *plane)
     if x.numel():
         over_rows(
             _look_up,
             outer * n_channels,
-            x.detach().contiguous().view(outer * n_channels, inner).numpy(),
-            mean.expand(x.shape[0], *mean.shape[1:]).reshape(n_images, n_channels).numpy(),
-            scale.expand(x.shape[0], *scale.shape[1:]).reshape(n_images, n_channels).numpy(),
+            x.detach().contiguous().view(out.shape).numpy(),
+            mean.reshape(blocks).numpy(),
+            scale.reshape(blocks).numpy(),
+            size[0],
+            size[1],
             codes.numpy(),
             levels.numpy(),
             outer // n_images,
@@ -76,15 +89,17 @@ def _compiled(x, mean, scale, codes, levels, channel_dim):
 
 
 @njit(nogil=True, cache=True)
-def _look_up(start, stop, x, mean, scale, codes, levels, rows_per_image, out):
+def _look_up(start, stop, x, mean, scale, height, width, codes, levels, rows_per_image, out):
     n_channels, cells = mean.shape[1], codes.shape[1]
     for row in range(start, stop):
         image, channel = row // n_channels // rows_per_image, row % n_channels
-        m, s = mean[image, channel], scale[image, channel]
         own = channel if codes.shape[0] > 1 else 0
-        values = levels[own] * s + m
-        for i in range(x.shape[1]):
-            normalized = (x[row, i] - m) / s
-            # In float64 the product is exact, so a value at a midpoint is recognised.
-            cell = int(np.ceil(np.float64(normalized) * (cells // 2))) + cells // 2 - 1
-            out[row, i] = values[codes[own, min(max(cell, 0), cells - 1)]]
+        for y in range(x.shape[1]):
+            for column in range(mean.shape[3]):
+                m, s = mean[image, channel, y // height, column], scale[image, channel, y // height, column]
+                for i in range(column * width, min((column + 1) * width, x.shape[2])):
+                    normalized = (x[row, y, i] - m) / s
+                    # In float64 the product is exact, so a value at a midpoint is recognised.
+                    cell = int(np.ceil(np.float64(normalized) * (cells // 2))) + cells // 2 - 1
+                    level = levels[own, codes[own, min(max(cell, 0), cells - 1)]]
+                    out[row, y, i] = level * s + m

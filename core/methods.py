@@ -18,6 +18,7 @@ from core.observers import (
 if TYPE_CHECKING:
     from core.config import QuantConfig
 
+BLOCK = 16  # pixels; chosen on Kodak
 REFINEMENTS = ("reconstruction", "rounding", "bias")  # what each is: `core.compensation.compensate`
 
 
@@ -27,7 +28,8 @@ class Method(NamedTuple):
     refine: what of REFINEMENTS is done to the weights beyond rounding each to its nearest level.
     from_subset: the activations' points come from the universal set; pin_zero: with selector "exact" one of
     them is 0, as with DFSQ's k-means. dynamic: they are normalized by
-    statistics of each input, so that the picture of a crop is not a part of the picture of the whole.
+    statistics of each input, so that the picture of a crop is not a part of the picture of the whole; of
+    blocks of so many pixels each way, or (0) of the whole.
     """
 
     activation: Callable[[QuantConfig, int], Observer]
@@ -36,15 +38,17 @@ class Method(NamedTuple):
     from_subset: bool = False
     pin_zero: bool = False
     dynamic: bool = False
+    block: int = 0
 
 
 def _subset(config: QuantConfig, channel_dim: int) -> SubsetObserver:
-    return SubsetObserver(config.universal_set, channel_dim, METHODS[config.method].pin_zero)
+    pin_zero = METHODS[config.method].pin_zero
+    return SubsetObserver(config.universal_set, channel_dim, pin_zero, config.block_side)
 
 
 METHODS: dict[str, Method] = {
     "dfsq": Method(_subset, from_subset=True, dynamic=True),
-    "dfsq+": Method(_subset, "mse", REFINEMENTS, from_subset=True, pin_zero=True, dynamic=True),
+    "dfsq+": Method(_subset, "mse", REFINEMENTS, from_subset=True, pin_zero=True, dynamic=True, block=BLOCK),
     "minmax": Method(lambda config, dim: RangeObserver("minmax", dim)),
     "percentile": Method(lambda config, dim: RangeObserver("percentile", dim)),
     "mse": Method(lambda config, dim: HistogramObserver(dim), "mse"),

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from core.moments import Moments
+from core.normalization import moments_of
 from core.point_selection import ExactSelection, prepare, select_points
 from core.quantizers import (
     GaussianQuantizer,
     LevelQuantizer,
     SubsetQuantizer,
     UniformQuantizer,
-    moments_of,
 )
 from core.ranges import RANGES, Histogram, search_ranges
 from core.universal_set import UniversalSet
@@ -138,11 +138,13 @@ class SubsetObserver(Observer):
     """Moments of a layer's normalized input, and the points chosen from them.
 
     Whether the layer is post-ReLU shows only when all data are seen: until a negative value comes, the
-    moments of both normalizations are kept. pin_zero: as for `ExactSelection`.
+    moments of both normalizations are kept. pin_zero: as for `ExactSelection`. block: as for
+    `SubsetQuantizer`.
     """
 
-    def __init__(self, universal_set: UniversalSet, channel_dim: int, pin_zero: bool = False):
-        self.universal_set, self.channel_dim, self._pin_zero = universal_set, channel_dim, pin_zero
+    def __init__(self, universal_set: UniversalSet, channel_dim: int, pin_zero: bool = False, block: int = 0):
+        self.universal_set, self.channel_dim, self.block = universal_set, channel_dim, block
+        self._pin_zero = pin_zero
         self.post_relu = True
         self._one_sided: Moments | None = None
         self._two_sided: Moments | None = None
@@ -153,11 +155,11 @@ class SubsetObserver(Observer):
         if self._one_sided is None and self.post_relu:
             self._two_sided = Moments(n_channels, step)
             self._one_sided = Moments(n_channels, step)
-        moments_of(x, self._two_sided, self.channel_dim, post_relu=False)
+        moments_of(x, self._two_sided, self.channel_dim, False, self.block)
         if self.post_relu and float(x.min()) < 0:
             self.post_relu, self._one_sided = False, None
         if self.post_relu:
-            moments_of(x, self._one_sided, self.channel_dim, post_relu=True)
+            moments_of(x, self._one_sided, self.channel_dim, True, self.block)
 
     def finish(self) -> None:
         """No more data will come: drop the statistics of the normalization that does not fit."""
@@ -183,16 +185,25 @@ class SubsetObserver(Observer):
     def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
         bits = config.activation_bits
         points = self.points(bits, config.selector, config.seed)
-        return SubsetQuantizer(points, self.universal_set.step, self.post_relu, bits, self.channel_dim)
+        step, dim = self.universal_set.step, self.channel_dim
+        return SubsetQuantizer(points, step, self.post_relu, bits, dim, self.block)
 
 
 class ChosenPoints(Observer):
     """Stands for an observer whose points are known: `points` (C, 2**bits) of `universal_set`."""
 
-    def __init__(self, points: np.ndarray, universal_set: UniversalSet, post_relu: bool, channel_dim: int):
-        self._points, self._step = points, universal_set.step
+    def __init__(
+        self,
+        points: np.ndarray,
+        universal_set: UniversalSet,
+        post_relu: bool,
+        channel_dim: int,
+        block: int = 0,
+    ):
+        self._points, self._step, self._block = points, universal_set.step, block
         self.post_relu, self._channel_dim = post_relu, channel_dim
 
     def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
         bits = config.activation_bits
-        return SubsetQuantizer(self._points, self._step, self.post_relu, bits, self._channel_dim)
+        dim = self._channel_dim
+        return SubsetQuantizer(self._points, self._step, self.post_relu, bits, dim, self._block)

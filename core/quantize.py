@@ -151,7 +151,8 @@ def _observer(module: nn.Module, config: QuantConfig) -> Observer:
 def _restricted(model, calibration: Calibration, config: QuantConfig, layers: Layers) -> Calibration:
     """`calibration` with only the chosen layers."""
     made_for = calibration.config
-    differ = [f for f in ("method", "universal_set") if getattr(made_for, f) != getattr(config, f)]
+    decisive = ("method", "universal_set", "block_side")
+    differ = [f for f in decisive if getattr(made_for, f) != getattr(config, f)]
     if differ:
         raise ValueError(f"the calibration was made for another {' and '.join(differ)}; calibrate again")
     if made_for.activation_bits == FLOAT != config.activation_bits:

@@ -12,9 +12,7 @@ from torch import nn
 
 from core.levels import gaussian_step
 from core.lookup import nearest_points
-from core.moments import Moments
-
-EPS = 1e-8  # DFSQ's, in the denominator of the normalization
+from core.normalization import EPS, block_normalization, block_size, has_blocks, normalization, within_channel
 
 
 class Round(torch.autograd.Function):
@@ -136,7 +134,7 @@ class GaussianQuantizer(nn.Module):
 
     def normalization(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation per image and channel; both broadcast against x."""
-        dims = _within_channel(x, self.channel_dim) or [self.channel_dim % x.ndim]
+        dims = within_channel(x, self.channel_dim) or [self.channel_dim % x.ndim]
         deviation, mean = torch.std_mean(x, dims, correction=0, keepdim=True)
         return mean, deviation + EPS
 
@@ -155,43 +153,27 @@ class GaussianQuantizer(nn.Module):
         return f"bits={self.bits}"
 
 
-def _within_channel(x: torch.Tensor, channel_dim: int) -> list[int]:
-    """The dimensions over which the values of one image and channel extend."""
-    return [d for d in range(1, x.ndim) if d != channel_dim % x.ndim]
-
-
-def normalization(x: torch.Tensor, channel_dim: int, post_relu: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """DFSQ's mean and max per image (dim 0) and channel: the normalized value is (x - mean) / max.
-
-    Post-ReLU: mean 0, max|x|. Otherwise max|x - mean| (arXiv 2305.05888, eq. 4 and 5). Both broadcast
-    against x; EPS is added to the max.
-    """
-    x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x  # where EPS would be 0
-    dims = _within_channel(x, channel_dim)
-    if not dims:  # (N, C): a single value has no spread, so the image's channels share theirs
-        mean, scale = normalization(x[..., None], 0, post_relu)
-        return mean[..., 0].expand_as(x), scale[..., 0].expand_as(x)
-    high, low = x.amax(dims, keepdim=True), x.amin(dims, keepdim=True)
-    if post_relu:
-        return torch.zeros_like(high), torch.maximum(high, -low) + EPS
-    mean = x.mean(dims, keepdim=True)
-    return mean, torch.maximum(high - mean, mean - low) + EPS
-
-
 class SubsetQuantizer(nn.Module):
     """DFSQ's quantizer of activations: normalize per image and channel, map to the nearest chosen point.
 
     points: (C, 2**bits) of a universal set, one row per channel; a single row serves every channel. The
     normalization is recomputed for every input, so a crop is quantized otherwise than the whole image.
+    block: side in pixels of the regions that are normalized apart, 0 for the whole image.
     """
 
     dynamic = True
 
     def __init__(
-        self, points: np.ndarray | torch.Tensor, step: float, post_relu: bool, bits: int, channel_dim: int
+        self,
+        points: np.ndarray | torch.Tensor,
+        step: float,
+        post_relu: bool,
+        bits: int,
+        channel_dim: int,
+        block: int = 0,
     ):
         super().__init__()
-        self.bits, self.post_relu, self.channel_dim = bits, post_relu, channel_dim
+        self.bits, self.post_relu, self.channel_dim, self.block = bits, post_relu, channel_dim, block
         self.steps_per_unit = round(1 / step)
         points = torch.from_numpy(np.sort(np.asarray(points, dtype=np.float64), axis=1))
         self.register_buffer("points", points)
@@ -200,21 +182,26 @@ class SubsetQuantizer(nn.Module):
 
     def settings(self) -> dict:
         """The arguments of the constructor that are not tensors."""
-        step = 1 / self.steps_per_unit
-        return {"step": step, "post_relu": self.post_relu, "bits": self.bits, "channel_dim": self.channel_dim}
+        names = ("post_relu", "bits", "channel_dim", "block")
+        return {"step": 1 / self.steps_per_unit} | {name: getattr(self, name) for name in names}
 
     def normalization(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and max per image and channel; both broadcast against x."""
-        return normalization(x, self.channel_dim, self.post_relu)
+        """Mean and max per image, or block, and channel; both broadcast against x."""
+        return normalization(x, self.channel_dim, self.post_relu, self.block)
 
     def levels(self, channel: int) -> np.ndarray:
         """Sorted points of the channel, normalized."""
         return self.points[channel % len(self.points)].numpy()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        mean, scale = self.normalization(x.detach())
+        size = None
+        if has_blocks(x, self.channel_dim, self.block) and x.dtype in (torch.float32, torch.float64):
+            size = block_size(x, self.block)
+            mean, scale = block_normalization(x.detach(), size, self.post_relu)
+        else:
+            mean, scale = self.normalization(x.detach())
         levels = self.points.to(mean.dtype)
-        return nearest_points(x, mean, scale, self.codes, levels, self.channel_dim).to(x.dtype)
+        return nearest_points(x, mean, scale, self.codes, levels, self.channel_dim, size).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, channels={len(self.points)}, post_relu={self.post_relu}"
@@ -235,13 +222,6 @@ def nearest_codes(points: torch.Tensor, steps_per_unit: int) -> torch.Tensor:
     edges = torch.round((middles + 1) * 2 * steps_per_unit)
     cells = torch.arange(1, 4 * steps_per_unit + 1, dtype=torch.float64, device=points.device)
     return torch.searchsorted(edges, cells.expand(len(points), -1).contiguous()).to(torch.uint8)
-
-
-def moments_of(x: torch.Tensor, moments: Moments, channel_dim: int, post_relu: bool) -> None:
-    """Add the normalized activations of a batch to `moments`."""
-    mean, scale = normalization(x, channel_dim, post_relu)
-    # Rounding may push the extreme value a last digit beyond 1.
-    moments.update(((x - mean) / scale).clamp_(-1, 1), channel_dim)
 
 
 QUANTIZERS = {q.__name__: q for q in (UniformQuantizer, LevelQuantizer, SubsetQuantizer, GaussianQuantizer)}

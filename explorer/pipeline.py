@@ -17,10 +17,11 @@ import core
 from core.calibration import PATCH_SIZE, PATCHES, layer_inputs
 from core.images import to_uint8
 from core.mismatch import Mismatch
+from core.normalization import normalization
 from core.observers import ChosenPoints
 from core.point_selection import prepare
 from core.quantize import layer_groups
-from core.quantizers import GaussianQuantizer, SubsetQuantizer, normalization
+from core.quantizers import GaussianQuantizer, SubsetQuantizer
 from explorer.jobs import Token, shared
 from explorer.state import BITS, NETWORKS, layer_channels
 
@@ -161,33 +162,32 @@ class Selection(_ReadOnly):
 
 @shared(128)
 def exact_points(
-    name: str, layer: str, words: int, terms: int, most_bits: int, pin_zero: bool, token: Token
+    name: str, layer: str, method: str, words: int, terms: int, most_bits: int, token: Token
 ) -> dict[int, np.ndarray]:
     """The optimum for every number of bits up to `most_bits`, from one run."""
-    seen = observer(name, layer, "dfsq", words, terms, token=token)
+    seen = observer(name, layer, method, words, terms, token=token)
     data = prepare(seen.moments, seen.universal_set.points, 2**most_bits)
-    found = core.ExactSelection(data, 2**most_bits, pin_zero)
+    found = core.ExactSelection(data, 2**most_bits, core.METHODS[method].pin_zero)
     return {bits: found.points(2**bits) for bits in range(2, most_bits + 1)}
 
 
 @shared(2048)
 def selection(
-    name: str, layer: str, words: int, terms: int, pin_zero: bool, selector: str, bits: int, token: Token
+    name: str, layer: str, method: str, words: int, terms: int, selector: str, bits: int, token: Token
 ) -> Selection:
-    """`pin_zero`: as for `core.ExactSelection`."""
-    seen = observer(name, layer, "dfsq", words, terms, token=token)
+    seen = observer(name, layer, method, words, terms, token=token)
     token.check()
     if selector == "exact":
         size = len(seen.universal_set)
         most = min(BITS[-1], size.bit_length() - 1) if size <= EAGER_SET else bits
-        points = exact_points(name, layer, words, terms, max(most, bits), pin_zero, token=token)[bits]
+        points = exact_points(name, layer, method, words, terms, max(most, bits), token=token)[bits]
     else:
         points = seen.points(bits, selector)
     return Selection(points, seen.moments.sse(points) / seen.moments.count.sum(1), seen.post_relu)
 
 
 def _chosen(selected: Selection, config: core.QuantConfig) -> ChosenPoints:
-    return ChosenPoints(selected.points, config.universal_set, selected.post_relu, -3)
+    return ChosenPoints(selected.points, config.universal_set, selected.post_relu, -3, config.block_side)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,7 +215,7 @@ def points(name: str, layer: str, channel: int, config: core.QuantConfig, token:
     words, terms, bits = config.universal_set.words, config.universal_set.terms, config.activation_bits
     selectors = {}
     if config.from_subset:
-        key = (name, layer, words, terms, core.METHODS[config.method].pin_zero)
+        key = (name, layer, config.method, words, terms)
         chosen = selection(*key, config.selector, bits, token=token)
         quantizer = _chosen(chosen, config).quantizer(config)
         for selector in COMPARED_SELECTORS:
@@ -257,8 +257,7 @@ def quantized(
     layers = [layer for layer in layer_channels(name) if layer not in float_layers]
     if not layers:
         return network(name, token=token)
-    pin_zero = core.METHODS[config.method].pin_zero
-    choice = (words, terms, pin_zero, config.selector, config.activation_bits)
+    choice = (config.method, words, terms, config.selector, config.activation_bits)
     for done, layer in enumerate(layers):
         if config.from_subset:
             token.progress("Choosing points", done / len(layers))

@@ -260,9 +260,10 @@ def protocol(state: ExplorerState) -> str:
     weights = f"{WEIGHT_RULES[method.weights]} per output channel"
     if method.refine:
         weights += ", rounded so that errors make up for each other, biases corrected"
+    of = f"each block of about {method.block}×{method.block} pixels" if method.block else "the image it sees"
     dynamic = (
-        f" {state.method} normalizes by the statistics of the image it sees, so a region quantized alone is "
-        "not a crop of the whole image quantized."
+        f" {state.method} normalizes by the statistics of {of}, so a region quantized alone is not a crop of "
+        "the whole image quantized."
         if method.dynamic
         else ""
     )

@@ -30,6 +30,7 @@ ORDER = [
     "models.folding",
     "models.official",
     "models",
+    "normalization",
     "lookup",
     "quantizers",
     "weights",

@@ -6,14 +6,8 @@ import pytest
 import torch
 
 from core import Moments, UniversalSet
-from core.quantizers import (
-    EPS,
-    SubsetQuantizer,
-    UniformQuantizer,
-    moments_of,
-    normalization,
-    uniform,
-)
+from core.normalization import EPS, moments_of, normalization
+from core.quantizers import SubsetQuantizer, UniformQuantizer, uniform
 
 
 def subset(points, post_relu, step=1 / 8, channel_dim=1):
