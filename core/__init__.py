@@ -20,7 +20,7 @@ from core.images import (
 from core.methods import METHODS
 from core.metrics import colour_shift, psnr_y, ssim_y
 from core.mismatch import mismatch
-from core.models import EDSR, MODELS, create_model, load_checkpoint
+from core.models import EDSR, MODELS, create_model, load_checkpoint, without_clip
 from core.moments import Moments
 from core.output_range import OutputRange, output_range
 from core.point_selection import SELECTORS, ExactSelection, select_points
@@ -75,4 +75,5 @@ __all__ = [
     "ssim_y",
     "super_resolve",
     "time_onnx",
+    "without_clip",
 ]
