@@ -103,6 +103,7 @@ def rows(
         for images, pairs in sets.items():
             row = {"model": name, "variant": variant, "strategy": strategy, "set": images, "ms": ""}
             found.append(row | score(network, model, pairs, scale))
+        found.sort(key=lambda row: VARIANTS.index((row["variant"], row["strategy"])))
         yield found
     if any(row["ms"] == "" for row in found):
         lr = torch.rand(1, 3, *TIMED, generator=torch.Generator().manual_seed(0))
