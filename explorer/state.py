@@ -51,7 +51,7 @@ class ExplorerState(param.Parameterized):
     left = param.Selector(default="float", objects=PICTURES, doc="Left of the comparison")
     tab = param.Selector(objects=list(TABS), doc="Which tab is open")
     strategy = param.Selector(
-        default="crop+contrast", objects=list(STRATEGIES), doc="How representative images are chosen"
+        default="coverage+crop", objects=list(STRATEGIES), doc="How representative images are chosen"
     )
     representatives = param.Integer(64, bounds=(8, 200), doc="How many images INT8 is calibrated on")
     right = param.Selector(default=SLIDER, objects=PICTURES, doc="Right of the comparison")
