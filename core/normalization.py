@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -32,10 +34,6 @@ def normalization(
     if not dims:  # (N, C): a single value has no spread, so the image's channels share theirs
         mean, scale = normalization(x[..., None], 0, post_relu)
         return mean[..., 0].expand_as(x), scale[..., 0].expand_as(x)
-    return _mean_and_max(x, dims, post_relu)
-
-
-def _mean_and_max(x: torch.Tensor, dims, post_relu: bool) -> tuple[torch.Tensor, torch.Tensor]:
     high, low = x.amax(dims, keepdim=True), x.amin(dims, keepdim=True)
     if post_relu:
         return torch.zeros_like(high), torch.maximum(high, -low) + EPS
@@ -64,14 +62,24 @@ def block_normalization(
     down, right = -h % height, -w % width
     if down or right:
         x = F.pad(x, (0, right, 0, down), "replicate")
-    blocks = x.unflatten(-1, (-1, width)).unflatten(-3, (-1, height))
-    return tuple(part.squeeze(-1).squeeze(-2) for part in _mean_and_max(blocks, (-3, -1), post_relu))
+    high, low = _reduced(x, size, torch.amax), _reduced(x, size, torch.amin)
+    if post_relu:
+        return torch.zeros_like(high), torch.maximum(high, -low) + EPS
+    mean = _reduced(x, size, torch.mean)
+    return mean, torch.maximum(high - mean, mean - low) + EPS
+
+
+def _reduced(x: torch.Tensor, size: tuple[int, int], reduce: Callable) -> torch.Tensor:
+    """`reduce` over every block: rows first, then columns turned to rows, which is fast on the CPU."""
+    rows = reduce(x.unflatten(-2, (-1, size[0])), -2)
+    return reduce(rows.mT.contiguous().unflatten(-2, (-1, size[1])), -2).mT
 
 
 def spread(part: torch.Tensor, size: tuple[int, int], x: torch.Tensor) -> torch.Tensor:
     """One number a block, (..., rows, columns), at every pixel of x (..., H, W)."""
-    h, w = x.shape[-2:]
-    return part.repeat_interleave(size[0], -2)[..., :h, :].repeat_interleave(size[1], -1)[..., :w]
+    (height, width), (rows, columns), (h, w) = size, part.shape[-2:], x.shape[-2:]
+    pixels = part[..., None, :, None].expand(*part.shape[:-1], height, columns, width)
+    return pixels.reshape(*part.shape[:-2], rows * height, columns * width)[..., :h, :w]
 
 
 def moments_of(x: torch.Tensor, moments: Moments, channel_dim: int, post_relu: bool, block: int = 0) -> None:

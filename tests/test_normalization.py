@@ -41,10 +41,11 @@ def test_every_block_is_normalized_as_an_image_of_its_own(shape, post_relu):
 
 def test_one_block_is_the_whole_image():
     x = torch.randn(2, 3, 9, 8)
-    for whole, block in zip(normalization(x, 1, False), normalization(x, 1, False, 64), strict=True):
-        assert torch.equal(whole.expand_as(x), block)
-    whole, block = (SubsetQuantizer(POINTS, 1 / 4, False, 2, 1, side) for side in (0, 64))
-    assert torch.equal(whole(x), block(x))
+    for post_relu in (True, False):
+        whole, block = normalization(x, 1, post_relu), normalization(x, 1, post_relu, 64)
+        assert all(torch.allclose(a.expand_as(x), b, atol=1e-7) for a, b in zip(whole, block, strict=True))
+    whole, block = (SubsetQuantizer(POINTS, 1 / 4, True, 2, 1, side) for side in (0, 64))
+    assert torch.equal(whole(x.abs()), block(x.abs()))
 
 
 def test_what_is_no_image_has_no_blocks():
