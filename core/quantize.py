@@ -17,7 +17,7 @@ from core.compensation import compensate, gather
 from core.config import FLOAT, QuantConfig
 from core.methods import METHODS
 from core.observers import Observer, RangeObserver
-from core.scope import Layers, channel_dim_of, choose_layers, scope_of
+from core.scope import Layers, channel_dim_of, choose_layers, input_channels, scope_of
 from core.weights import WEIGHTS, from_rows, nearest, weight_rows
 
 Progress = Callable[[str, float], None]  # what is being done, and the share of it that is
@@ -184,8 +184,7 @@ def layer_groups(model: nn.Module, names: list[str], config: QuantConfig) -> lis
     groups: list[list[str]] = [[]]
     held = 0.0
     for name in names:
-        module = model.get_submodule(name)
-        channels = getattr(module, "in_channels", None) or module.in_features
+        channels = input_channels(model.get_submodule(name))
         if groups[-1] and held + channels * per_channel > MAX_MOMENTS_BYTES:
             groups.append([])
             held = 0.0

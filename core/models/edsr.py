@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from core.models.state import numbered, require, scale_of
+from core.models.state import SavedRange, numbered, require, scale_of
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as the authors subtract it
 
@@ -87,11 +87,10 @@ class EDSR(nn.Module):
     def from_state(cls, state: dict[str, torch.Tensor]) -> EDSR:
         """The untrained network that the tensors fit; KeyError names what is missing."""
         n_feats = require(state, "head.0.weight").shape[0]
-        shift = state.get("sub_mean.bias")
         return cls(
             scale_of(state, "tail.0.0.weight", n_feats, twice="tail.0.2.weight"),
             numbered(state, r"body\.(\d+)\.body\.0\.weight"),
             n_feats,
             res_scale=0.1 if n_feats >= 256 else 1.0,  # the authors' large network; not stored in the file
-            rgb_range=255.0 if shift is None or bool((shift.abs() > 1).any()) else 1.0,
+            rgb_range=SavedRange.of(state),
         )

@@ -4,7 +4,6 @@ Time of one layer (64 channels) against the size of the universal set, the bits 
 """
 
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from bokeh.embed import file_html
 from bokeh.layouts import row
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
+from measure import activations, seconds
 from playwright.sync_api import sync_playwright
 
 import core
@@ -24,24 +24,6 @@ from browser import FLAGS, find_browser  # noqa: E402 (tests/ is no package)
 CHANNELS, PIXELS = 64, 73_728
 SETS = ((2, 4), (3, 3), (3, 4), (4, 3), (4, 4), (5, 4), (5, 5))
 COLORS = dict(zip((2, 4, 6, 8), ("#56B4E9", "#0072B2", "#6A51A3", "#000000"), strict=True))
-
-
-def values(pixels: int) -> np.ndarray:
-    """Normalized activations: Laplacian channels of different widths, in [-1, 1]."""
-    rng = np.random.default_rng(0)
-    x = rng.laplace(size=(CHANNELS, pixels)) * rng.uniform(0.5, 2, (CHANNELS, 1))
-    return (x / np.abs(x).max(1, keepdims=True)).astype(np.float32)
-
-
-def seconds(call, repeats=5) -> float:
-    """Shortest time of a call, the first one apart."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def selection(size: tuple[int, int], bits: int, data: np.ndarray) -> tuple[int, float]:
@@ -69,7 +51,7 @@ def panel(title: str, x: str, **options) -> figure:
 
 
 def plots():
-    data = values(PIXELS)
+    data = activations(CHANNELS, PIXELS)
     by_set = panel("Selection alone", "candidates in the universal set", x_axis_type="log")
     for bits, color in COLORS.items():
         found = [selection(s, bits, data) for s in SETS if len(core.UniversalSet(*s)) >= 2**bits]
@@ -89,7 +71,7 @@ def plots():
     universal = core.UniversalSet()
     whole = []
     for number in pixels:
-        x = values(number)
+        x = activations(CHANNELS, number)
         points = lambda x=x: core.select_points(  # noqa: E731
             core.Moments(CHANNELS, universal.step).update(x, 0), universal.points, 16
         )

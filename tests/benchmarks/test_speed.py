@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from measure import activations, seconds
 from sklearn.cluster import KMeans
 
 import core
@@ -18,17 +19,6 @@ pytestmark = pytest.mark.benchmark
 CHANNELS, VALUES, BITS = 64, 73_728, 4
 
 
-def seconds(call, repeats=5):
-    """Shortest time of a call, the first one apart: what other programs take is not counted."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def tell(capsys, *lines):
     with capsys.disabled():
         print("", *lines, sep="\n")
@@ -36,10 +26,7 @@ def tell(capsys, *lines):
 
 @pytest.fixture(scope="module")
 def layer():
-    """Normalized activations of one layer: Laplacian channels of different widths, in [-1, 1]."""
-    rng = np.random.default_rng(0)
-    x = rng.laplace(size=(CHANNELS, VALUES)) * rng.uniform(0.5, 2, (CHANNELS, 1))
-    return (x / np.abs(x).max(1, keepdims=True)).astype(np.float32)
+    return activations(CHANNELS, VALUES)
 
 
 def snapped_kmeans(values, candidates):
