@@ -51,7 +51,10 @@ def with_share(
 def recorded(
     model: nn.Module, names: Sequence[str], record: Callable[[str, torch.Tensor], None]
 ) -> Iterator[None]:
-    """While the context is open, `record(name, input)` is called whenever a named layer runs."""
+    """While the context is open, `record(name, input)` is called whenever a named layer runs.
+
+    Of a quantized layer, its input before it is quantized.
+    """
     modules = dict(model.named_modules())
 
     def hook(name: str):
@@ -60,7 +63,9 @@ def recorded(
 
         return call
 
-    handles = [modules[name].register_forward_pre_hook(hook(name), with_kwargs=True) for name in names]
+    handles = [
+        modules[name].register_forward_pre_hook(hook(name), with_kwargs=True, prepend=True) for name in names
+    ]
     try:
         yield
     finally:

@@ -102,7 +102,7 @@ def _row(variant, bits, images, result, drop, spent, simulated, seconds) -> dict
 def _simulated(config: QuantConfig) -> str:
     """What of it ordinary integer kernels do not run."""
     parts = []
-    if METHODS[config.method].dynamic:
+    if EVERY_METHOD[config.method].dynamic:
         parts.append("normalization of each input")
     if config.from_subset or config.method in ("log2", "apot"):
         parts.append("activation levels off the uniform grid")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from core.methods import METHODS, REFINEMENTS
+from core.methods import EVERY_METHOD, METHODS, REFINEMENTS
 from core.point_selection import SELECTORS
 from core.universal_set import UniversalSet
 from core.weights import WEIGHTS
@@ -35,7 +35,7 @@ class QuantConfig:
     block: int | None = None
 
     def __post_init__(self):
-        if self.method not in METHODS:
+        if self.method not in EVERY_METHOD:
             raise ValueError(f"no method {self.method!r}; there are {', '.join(METHODS)}")
         if self.selector not in SELECTORS:
             raise ValueError(f"no selector {self.selector!r}; there are {', '.join(SELECTORS)}")
@@ -66,22 +66,22 @@ class QuantConfig:
     @property
     def from_subset(self) -> bool:
         """The activations' points come from the universal set."""
-        return METHODS[self.method].from_subset
+        return EVERY_METHOD[self.method].from_subset
 
     @property
     def weight_levels(self) -> str:
         """Name in `core.weights.WEIGHTS`, the method's own unless chosen."""
-        return self.weights or METHODS[self.method].weights
+        return self.weights or EVERY_METHOD[self.method].weights
 
     @property
     def refinements(self) -> tuple[str, ...]:
         """Out of `core.methods.REFINEMENTS`, the method's own unless chosen."""
-        return METHODS[self.method].refine if self.refine is None else self.refine
+        return EVERY_METHOD[self.method].refine if self.refine is None else self.refine
 
     @property
     def block_side(self) -> int:
         """Of the regions normalized apart, 0 for the whole image; the method's own unless chosen."""
-        return METHODS[self.method].block if self.block is None else self.block
+        return EVERY_METHOD[self.method].block if self.block is None else self.block
 
     def __str__(self) -> str:
         selector = f"-{self.selector}" if self.from_subset else ""

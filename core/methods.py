@@ -46,6 +46,10 @@ def _subset(config: QuantConfig, channel_dim: int) -> SubsetObserver:
     return SubsetObserver(config.universal_set, channel_dim, pin_zero, config.block_side)
 
 
+def _learned(config: QuantConfig, channel_dim: int) -> Observer:
+    raise ValueError(f"{config.method} is learned in training, not calibrated: use core.odm")
+
+
 METHODS: dict[str, Method] = {
     "dfsq": Method(_subset, from_subset=True, dynamic=True),
     "dfsq+": Method(_subset, "mse", REFINEMENTS, from_subset=True, pin_zero=True, dynamic=True, block=BLOCK),
@@ -58,3 +62,7 @@ METHODS: dict[str, Method] = {
     "apot": Method(lambda config, dim: ScaledLevelsObserver(apot_levels, dim)),
     "daq": Method(lambda config, dim: GaussianObserver(dim), dynamic=True),
 }
+
+# What `core.odm` trains: a network can have been quantized so, but `quantize_model` cannot do it.
+TRAINED: dict[str, Method] = {name: Method(_learned) for name in ("odm", "odm-v1", "pams")}
+EVERY_METHOD = METHODS | TRAINED

@@ -15,7 +15,7 @@ from core.audit import LayerQuantization
 from core.calibration import batches, observe
 from core.compensation import compensate, gather
 from core.config import FLOAT, QuantConfig
-from core.methods import METHODS
+from core.methods import EVERY_METHOD
 from core.observers import Observer, RangeObserver
 from core.scope import Layers, channel_dim_of, choose_layers, input_channels, scope_of
 from core.weights import WEIGHTS, from_rows, nearest, weight_rows
@@ -145,7 +145,7 @@ def _observer(module: nn.Module, config: QuantConfig) -> Observer:
     channel_dim = channel_dim_of(module)
     if config.activation_bits == FLOAT:  # the sign alone is of interest, for the audit
         return RangeObserver("minmax", channel_dim)
-    return METHODS[config.method].activation(config, channel_dim)
+    return EVERY_METHOD[config.method].activation(config, channel_dim)
 
 
 def _restricted(model, calibration: Calibration, config: QuantConfig, layers: Layers) -> Calibration:

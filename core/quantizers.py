@@ -52,7 +52,7 @@ class UniformQuantizer(nn.Module):
         self.register_buffer("high", torch.as_tensor(high, dtype=torch.float32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        low, high = (_by_channel(end.to(x.dtype), x, self.channel_dim) for end in (self.low, self.high))
+        low, high = (by_channel(end.to(x.dtype), x, self.channel_dim) for end in (self.low, self.high))
         return uniform(x, low, high, self.bits)
 
     def settings(self) -> dict:
@@ -69,11 +69,30 @@ class UniformQuantizer(nn.Module):
         return f"bits={self.bits}, {ranges}" + (f", {len(self.low)} channels" if self.low.ndim else "")
 
 
-def _by_channel(values: torch.Tensor, x: torch.Tensor, channel_dim: int) -> torch.Tensor:
+def by_channel(values: torch.Tensor, x: torch.Tensor, channel_dim: int) -> torch.Tensor:
     """(C,) or () shaped so that it broadcasts against x."""
     if values.ndim == 0:
         return values
     return values.view([-1 if d == channel_dim % x.ndim else 1 for d in range(x.ndim)])
+
+
+class OffsetQuantizer(UniformQuantizer):
+    """Static uniform quantizer whose codes begin at another value in every channel, but mean the same.
+
+    low, high: (C,), what the first and last code stand for at the input; level_low, level_high: what they
+    become, one number for all channels, so that the convolution still needs one scale.
+    """
+
+    def __init__(self, low, high, level_low, level_high, bits: int, channel_dim: int = 1):
+        super().__init__(low, high, bits, channel_dim)
+        self.register_buffer("level_low", torch.as_tensor(level_low, dtype=torch.float32))
+        self.register_buffer("level_high", torch.as_tensor(level_high, dtype=torch.float32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        low, high = (by_channel(end.to(x.dtype), x, self.channel_dim) for end in (self.low, self.high))
+        scale = (self.level_high - self.level_low) / (high - low)
+        moved = (x - low) * scale + self.level_low
+        return uniform(moved, self.level_low.to(x.dtype), self.level_high.to(x.dtype), self.bits)
 
 
 class LevelQuantizer(nn.Module):
@@ -224,4 +243,7 @@ def nearest_codes(points: torch.Tensor, steps_per_unit: int) -> torch.Tensor:
     return torch.searchsorted(edges, cells.expand(len(points), -1).contiguous()).to(torch.uint8)
 
 
-QUANTIZERS = {q.__name__: q for q in (UniformQuantizer, LevelQuantizer, SubsetQuantizer, GaussianQuantizer)}
+QUANTIZERS = {
+    q.__name__: q
+    for q in (UniformQuantizer, OffsetQuantizer, LevelQuantizer, SubsetQuantizer, GaussianQuantizer)
+}

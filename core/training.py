@@ -92,7 +92,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.lr_peak * (0.001 + 0.999 * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def _save_atomically(state: dict, path: Path) -> None:
+def save_atomically(state: dict, path: Path) -> None:
+    """torch.save so that a kill at any moment leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
@@ -148,7 +149,7 @@ def train(
         if (step + 1) % save_every == 0 or step + 1 == config.steps:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
             state |= {"step": step + 1, "config": dataclasses.asdict(config), "data": sampler.checksum}
-            _save_atomically(state, checkpoint)
+            save_atomically(state, checkpoint)
     if not all(torch.isfinite(mean).all() for mean in average):
         raise FloatingPointError("the last step made weights that are not finite; lower lr_peak")
     with torch.no_grad():
@@ -218,21 +219,24 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _scores(model: nn.Module, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+def scores(
+    model: nn.Module, scale: int, validation: Path | None, benchmark: Path | None
+) -> dict[str, dict[str, float]]:
+    """Mean PSNR and SSIM on the validation folder's images, and on Set5/ and Set14/ in the benchmark's."""
     sets = {}
-    if args.validation:
-        sets[args.validation.name] = reduced_pairs(args.validation, args.scale)
-    if args.benchmark:
+    if validation:
+        sets[validation.name] = reduced_pairs(validation, scale)
+    if benchmark:
         for name in ("Set5", "Set14"):
-            sets[name] = list(paired_folder(args.benchmark / name / f"x{args.scale}", args.scale))
-    scores = {}
+            sets[name] = list(paired_folder(benchmark / name / f"x{scale}", scale))
+    found = {}
     for name, pairs in sets.items():
-        result = evaluate(model, pairs, args.scale)
-        scores[name] = {"psnr_y": round(result.psnr, 3), "ssim_y": round(result.ssim, 4)}
-    return scores
+        result = evaluate(model, pairs, scale)
+        found[name] = {"psnr_y": round(result.psnr, 3), "ssim_y": round(result.ssim, 4)}
+    return found
 
 
-def _card_of(checkpoint: Path | None) -> dict | str | None:
+def card_of(checkpoint: Path | None) -> dict | str | None:
     """The model card beside the checkpoint, else its name."""
     if checkpoint is None:
         return None
@@ -268,12 +272,12 @@ def main() -> None:
         "data": f"{len(sampler.pairs)} images of {args.data.name}",
         "loss": "L1",
         "optimizer": "Adam, one cycle",
-        "started_from": _card_of(args.start_from),
+        "started_from": card_of(args.start_from),
         **dataclasses.asdict(config),
     }
     save_bundle(model, args.out, card)
     rounded = load_checkpoint(args.out.with_suffix(".safetensors"))  # score what is stored: float16
-    card["scores"] = _scores(rounded, args)
+    card["scores"] = scores(rounded, args.scale, args.validation, args.benchmark)
     save_bundle(model, args.out, card)
     print(json.dumps(card, indent=2))
 

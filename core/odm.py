@@ -1,0 +1,215 @@
+"""Quantization-aware training with ODM (arXiv 2307.13337, v1 and v2) or PAMS: the whole run, and its command.
+
+    python -m core.odm --model edsr --scale 2 --bits 2 --data PHOTOS --validation KODAK --out runs/odm_w2a2
+
+writes `--out`.safetensors, the quantized network (`core.load_quantized`), and `--out`.json, its card with all
+constants and the recorded curves, renewed while it runs. The state is a function of the step alone: killed at
+any moment and started again, the run goes on from `--out`.ckpt and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from core.checkpoint import save_quantized
+from core.cost import cost
+from core.evaluation import evaluate
+from core.images import Pair
+from core.models import MODELS, create_model, load_checkpoint
+from core.odm_config import REGULARIZERS, VERSIONS, OdmConfig
+from core.odm_record import add_psnr, add_snapshot, add_step, empty_record
+from core.odm_training import RANGE_BATCHES, QuantizedTraining
+from core.scope import Layers
+from core.training import PatchSampler, load_folder, reduced_pairs, scores
+
+CURVE_POINTS, PSNR_POINTS, SNAPSHOTS = 100, 20, 8  # a run
+VALIDATION_SIDE = 96  # LR pixels of the middle of every validation image, scored while training
+SAVE_EVERY = 50  # steps
+
+
+def train(
+    training: QuantizedTraining,
+    checkpoint: Path,
+    validation: Sequence[Pair] = (),
+    report: Callable[[int, float, dict], None] = lambda step, loss, record: None,
+) -> dict:
+    """Train to the end, resuming from `checkpoint` if it exists; the record (`core.odm_record`).
+
+    validation: pairs to score on along the way. `report(steps done, loss, record)` is called after every
+    step; what it raises, or a KeyboardInterrupt, ends the run with its state saved. FloatingPointError when
+    the loss is not finite.
+    """
+    steps = training.config.steps
+    record = empty_record(training.layers)
+    if checkpoint.exists():
+        record = training.resume(checkpoint)
+    try:
+        while training.step < steps:
+            wanted = _due(training.step, steps, CURVE_POINTS)
+            if wanted:
+                _look(record, training, validation)
+            gradients = training.gradients(wanted or training.config.regularization != "none")
+            if wanted:
+                add_step(record, training, gradients)
+            training.advance(gradients)
+            if training.step == steps:
+                _look(record, training, validation)
+            if training.step % SAVE_EVERY == 0 or training.step == steps:
+                training.save(checkpoint, record)
+            report(training.step, float(gradients.loss), record)
+    except FloatingPointError:
+        raise  # a broken state is not kept: the last sound one is
+    except BaseException:
+        training.save(checkpoint, record)
+        raise
+    return record
+
+
+def _due(step: int, steps: int, points: int) -> bool:
+    """Whether `step` is one of `points` spread over the run, its end among them."""
+    return step == steps or step % max(1, steps // points) == 0
+
+
+def _look(record: dict, training: QuantizedTraining, validation: Sequence[Pair]) -> None:
+    """Score and take histograms where they are due and not there yet."""
+    step, steps = training.step, training.config.steps
+    if not record["snapshots"]:
+        add_snapshot(record, None, training.reference, _probe(training))
+    if _due(step, steps, SNAPSHOTS) and record["snapshots"][-1]["step"] != step:
+        add_snapshot(record, step, training.quantized(), _probe(training))
+    if validation and _due(step, steps, PSNR_POINTS) and step not in record["psnr"]["step"]:
+        result = evaluate(training.quantized(), validation, training.sampler.scale)
+        add_psnr(record, step, result.psnr)
+
+
+def _probe(training: QuantizedTraining) -> torch.Tensor:
+    """Patches for the histograms that the run does not train on."""
+    return training.batch(training.config.steps + RANGE_BATCHES)[0]
+
+
+def middles(pairs: Sequence[Pair], scale: int, side: int = VALIDATION_SIDE) -> list[Pair]:
+    """The middle `side` LR pixels of each pair, or what there is of them."""
+    cut = []
+    for name, lr, hr in pairs:
+        height, width = (min(side, size) for size in lr.shape[-2:])
+        y, x = (lr.shape[-2] - height) // 2, (lr.shape[-1] - width) // 2
+        ends = [
+            image[..., y * f : (y + height) * f, x * f : (x + width) * f]
+            for image, f in ((lr, 1), (hr, scale))
+        ]
+        cut.append(Pair(name, *ends))
+    return cut
+
+
+def run(
+    model: nn.Module,
+    images: Sequence[torch.Tensor],
+    scale: int,
+    config: OdmConfig,
+    out: Path,
+    card: dict,
+    validation: Sequence[Pair] = (),
+    layers: Layers = None,
+    report: Callable[[int, float, dict], None] = lambda step, loss, record: None,
+) -> nn.Module:
+    """Train on HR images (1, 3, H, W) and write `out`.safetensors and .json; the quantized network.
+
+    card: what is known of network and data. The file .json holds it, the constants, and the record so far.
+    """
+    sampler = PatchSampler(images, scale, config.patch)
+    training = QuantizedTraining(model, sampler, config, layers)
+    card = card | config.constants() | {"label": str(config), "images": len(sampler.pairs)}
+
+    def tell(step: int, loss: float, record: dict) -> None:
+        if _due(step, config.steps, CURVE_POINTS):
+            write_json(card | {"done": step, "record": record}, out.with_suffix(".json"))
+        report(step, loss, record)
+
+    record = train(training, out.with_suffix(".ckpt"), validation, tell)
+    done = training.quantized()
+    save_quantized(done, out.with_suffix(".safetensors"))
+    card |= {"done": config.steps, "cost_of_256x256": cost(done, 256, 256)._asdict()}
+    write_json(card | {"record": record}, out.with_suffix(".json"))
+    return done
+
+
+def write_json(card: dict, path: Path) -> None:
+    """So that a reader finds the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(card) + "\n")
+    os.replace(partial, path)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m core.odm", description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=sorted(MODELS), default="edsr", help="a bundled network")
+    parser.add_argument("--checkpoint", type=Path, help="float weights of your own instead")
+    parser.add_argument("--scale", type=int, default=2)
+    parser.add_argument("--data", type=Path, required=True, help="folder of HR training images")
+    parser.add_argument("--validation", type=Path, help="folder of HR images to score on")
+    parser.add_argument("--benchmark", type=Path, help="folder with Set5/ and Set14/ to score on at the end")
+    parser.add_argument("--out", type=Path, required=True, help="name of the result, without suffix")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    choices = {"version": VERSIONS, "regularizer": REGULARIZERS}
+    for field in dataclasses.fields(OdmConfig):
+        flag = f"--{field.name.replace('_', '-')}"
+        if field.name in ("correction", "offsets"):
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction)
+        else:
+            kind = str if field.name in choices else type(field.default)
+            parser.add_argument(flag, type=kind, default=field.default, choices=choices.get(field.name))
+    return parser.parse_args()
+
+
+def main() -> None:
+    from tqdm import tqdm
+
+    args = _arguments()
+    try:
+        config = OdmConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(OdmConfig)})
+        model = load_checkpoint(args.checkpoint) if args.checkpoint else create_model(args.model, args.scale)
+        images = load_folder(args.data)
+        pairs = reduced_pairs(args.validation, args.scale) if args.validation else []
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from error
+    card = {"model": args.model, "scale": args.scale, "data": args.data.name}
+    if args.checkpoint:
+        card["model"] = args.checkpoint.name
+    if args.validation:
+        card["validation"] = (
+            f"{args.validation.name}, the middle {VALIDATION_SIDE}x{VALIDATION_SIDE} LR pixels"
+        )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with tqdm(total=config.steps, mininterval=5) as bar:
+
+            def report(step: int, loss: float, record: dict) -> None:
+                bar.update(step - bar.n)
+                psnr = record["psnr"]["psnr_y"][-1:]
+                bar.set_postfix(loss=f"{loss:.4f}", **{"PSNR": f"{p:.2f} dB" for p in psnr}, refresh=False)
+
+            model = model.to(args.device)
+            middle = middles(pairs, args.scale)
+            done = run(model, images, args.scale, config, args.out, card, middle, None, report)
+    except KeyboardInterrupt:
+        raise SystemExit(f"stopped; the same command goes on from {args.out}.ckpt") from None
+    except (ValueError, FloatingPointError) as error:
+        raise SystemExit(str(error)) from error
+    result = json.loads(args.out.with_suffix(".json").read_text())
+    result = {"scores": scores(done, args.scale, args.validation, args.benchmark)} | result
+    write_json(result, args.out.with_suffix(".json"))
+    print(f"{config}: {json.dumps(result['scores'])}")
+
+
+if __name__ == "__main__":
+    main()

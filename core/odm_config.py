@@ -1,0 +1,110 @@
+"""What a run of quantization-aware training is made of: versions of the method, and its constants."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from core.config import BITS, FLOAT, QuantConfig
+
+
+class Version(NamedTuple):
+    """What sets a version of the method apart; `regularizer`, `correction` and `offsets` are its defaults."""
+
+    method: str
+    penalty: str
+    cooperation: str
+    regularizer: str
+    correction: bool = False
+    offsets: bool = False
+    symmetric: bool = False
+
+
+VERSIONS = {
+    "v2": Version("odm", "mismatch", "angle", "cooperative", correction=True),
+    "v1": Version("odm-v1", "variance", "sign", "cooperative", offsets=True),
+    "pams": Version("pams", "mismatch", "angle", "none", symmetric=True),
+}
+REGULARIZERS = ("none", "naive", "cooperative")
+
+
+@dataclasses.dataclass(frozen=True)
+class OdmConfig:
+    """All that decides a training run besides network and data.
+
+    bits: of weights and activations. regularizer: "none", "naive" or "cooperative"; correction: of the
+    weight clipping; offsets: v1's; None leaves each to the version. lambda_m weighs the regularizer. patch is
+    the side of an LR patch in pixels, lr the rate of the weights, halved every quarter; ranges learn
+    `range_rate` times as fast. offset_share of the layers get a shift, as many a scale. The constants are v2's
+    but for steps (60,000 there); v1's own weight and share are not known here. ValueError for anything outside.
+    """
+
+    bits: int = 2
+    version: str = "v2"
+    regularizer: str | None = None
+    correction: bool | None = None
+    offsets: bool | None = None
+    steps: int = 2000
+    batch: int = 8
+    patch: int = 32
+    lr: float = 1e-4
+    range_rate: float = 10.0
+    lambda_m: float = 1e-5
+    percentile: float = 99.0
+    offset_share: float = 0.3
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.version not in VERSIONS:
+            raise ValueError(f"no version {self.version!r}; there are {', '.join(VERSIONS)}")
+        if self.bits not in BITS or self.bits == FLOAT:
+            raise ValueError(f"bits must be 2 to 8, got {self.bits!r}")
+        if self.regularization not in REGULARIZERS:
+            raise ValueError(f"no regularizer {self.regularizer!r}; there are {', '.join(REGULARIZERS)}")
+        for name in ("steps", "batch", "patch"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a whole number above 0, got {getattr(self, name)!r}")
+        for name in ("lr", "range_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)!r}")
+        if not self.lambda_m >= 0:
+            raise ValueError(f"lambda_m must not be below 0, got {self.lambda_m!r}")
+        if not 50 < self.percentile <= 100:
+            raise ValueError(f"percentile must be above 50 and at most 100, got {self.percentile!r}")
+        if not 0 <= self.offset_share <= 1:
+            raise ValueError(f"offset_share must be from 0 to 1, got {self.offset_share!r}")
+
+    @property
+    def regularization(self) -> str:
+        """Out of REGULARIZERS, the version's own unless chosen."""
+        return self.regularizer or VERSIONS[self.version].regularizer
+
+    @property
+    def corrects(self) -> bool:
+        """Whether the weight clipping is corrected, as the version does unless chosen."""
+        return VERSIONS[self.version].correction if self.correction is None else self.correction
+
+    @property
+    def has_offsets(self) -> bool:
+        """Whether layers get distribution offsets, as the version does unless chosen."""
+        return VERSIONS[self.version].offsets if self.offsets is None else self.offsets
+
+    def constants(self) -> dict:
+        """Every field, with what was left to the version said."""
+        own = {
+            "regularizer": self.regularization,
+            "correction": self.corrects,
+            "offsets": self.has_offsets,
+        }
+        return dataclasses.asdict(self) | own
+
+    @property
+    def quant_config(self) -> QuantConfig:
+        """Of the network that comes out."""
+        method = VERSIONS[self.version].method
+        return QuantConfig(method, activation_bits=self.bits, weight_bits=self.bits, seed=self.seed)
+
+    def __str__(self) -> str:
+        terms = [f"{self.regularization} regularizer".replace("none", "no")]
+        terms += ["correction"] * self.corrects + ["offsets"] * self.has_offsets
+        return f"{VERSIONS[self.version].method} W{self.bits}A{self.bits}, {', '.join(terms)}"

@@ -1,0 +1,230 @@
+"""Quantization-aware training, step by step: ODM v1 and v2 (arXiv 2307.13337), and PAMS (arXiv 2011.04212).
+
+A float network gets fake quantization with learned ranges; each step takes the gradients of reconstruction
+and of the regularizer apart, and adds what cooperates. Out comes a network as `core.quantize_model` makes.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from core.audit import LayerQuantization
+from core.calibration import recorded
+from core.cooperation import COOPERATION, PENALTIES
+from core.fake_quantization import ClippedWeight, LearnedRange
+from core.mismatch import mismatch
+from core.odm_config import VERSIONS, OdmConfig
+from core.quantize import attach_quantizer
+from core.scope import Layers, channel_dim_of, choose_layers, input_channels, scope_of
+from core.training import PatchSampler, save_atomically
+
+RANGE_BATCHES = 4  # of training patches, for the first ranges and the choice of the offsets' layers
+
+
+class Gradients(NamedTuple):
+    """Of one step: the loss in the network's own range, and by parameter name."""
+
+    loss: torch.Tensor
+    penalties: dict[
+        str, torch.Tensor
+    ]  # layer -> its term of the regularizer; empty where it was not asked for
+    reconstruction: dict[str, torch.Tensor]
+    regularizer: dict[str, torch.Tensor]
+
+
+class QuantizedTraining:
+    """A copy of a float network with fake quantization in it, its optimizer, and the step it has come to.
+
+    layers: as in `core.quantize_model`. ValueError for a network without a layer to quantize.
+    """
+
+    def __init__(self, model: nn.Module, sampler: PatchSampler, config: OdmConfig, layers: Layers = None):
+        self.config, self.sampler, self.step = config, sampler, 0
+        self.reference = copy.deepcopy(model).eval()
+        self.model = copy.deepcopy(model).to(memory_format=torch.channels_last)
+        self.scope_in_words = scope_of(model, layers)
+        self.device = next(model.parameters()).device
+        batches = [self.batch(config.steps + i)[0] for i in range(RANGE_BATCHES)]
+        self.layers, self.reasons = choose_layers(self.model, layers, batches[0][:1])
+        ranges = _first_ranges(self.model, batches, self.layers, config.percentile)
+        self.layers = [name for name in self.layers if name in ranges]
+        if not self.layers:
+            raise ValueError("the network has no layer to quantize that it calls; choose others")
+        self._prepare(ranges, _offset_layers(self.reference, batches, self.layers, config))
+        self.model.train()
+        slow, fast = [], []
+        for name, parameter in self.trained():
+            (fast if _is_range(name) else slow).append(parameter)
+        rates = [{"params": slow, "rate": 1.0}, {"params": fast, "rate": config.range_rate}]
+        self.optimizer = torch.optim.Adam(rates, lr=config.lr)
+
+    def _prepare(self, ranges: dict[str, tuple[float, float]], offsets: dict[str, set[str]]) -> None:
+        config, version = self.config, VERSIONS[self.config.version]
+        for name in self.layers:
+            module = self.model.get_submodule(name)
+            shape = (input_channels(module),)
+            learned = LearnedRange(
+                *ranges[name],
+                config.bits,
+                channel_dim_of(module),
+                symmetric=version.symmetric,
+                shift=torch.zeros(shape) if "shift" in offsets[name] else None,
+                scale=torch.ones(shape) if "scale" in offsets[name] else None,
+            )
+            attach_quantizer(module, learned)
+            clipped = ClippedWeight(config.bits, config.corrects, config.percentile).to(self.device)
+            parametrize.register_parametrization(module, "weight", clipped)
+
+    def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Name and parameter of all that learns."""
+        return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+
+    def quantizers(self) -> dict[str, LearnedRange]:
+        """Layer -> quantizer of its activations."""
+        return {name: self.model.get_submodule(name).activation_quantizer for name in self.layers}
+
+    def weight_clipping(self) -> dict[str, ClippedWeight]:
+        """Layer -> quantizer of its weights."""
+        return {name: self.model.get_submodule(name).parametrizations.weight[0] for name in self.layers}
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """LR and HR patches of a step."""
+        pair = self.sampler.batch(self.config.batch, self.config.seed, step)
+        return tuple(t.to(self.device, memory_format=torch.channels_last) for t in pair)
+
+    def gradients(self, regularizer: bool) -> Gradients:
+        """Of the present step, the regularizer's only if asked for."""
+        lr, hr = self.batch(self.step)
+        penalty = PENALTIES[VERSIONS[self.config.version].penalty] if regularizer else None
+        for quantizer in self.quantizers().values():
+            quantizer.penalty, quantizer.penalties = penalty, []
+        # The authors' loss is in the range that the features have too: 0 to 255 for EDSR's own weights.
+        loss = (self.model(lr) - hr).abs().mean() * getattr(self.model, "rgb_range", 1.0)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}; lower lr")
+        names, parameters = zip(*self.trained(), strict=True)
+        penalties = {}
+        found: tuple = ()
+        if regularizer:
+            penalties = {name: sum(q.penalties) for name, q in self.quantizers().items()}
+            found = torch.autograd.grad(
+                sum(penalties.values()), parameters, retain_graph=True, allow_unused=True
+            )
+        main = torch.autograd.grad(loss, parameters, allow_unused=True)
+        by_name = [
+            {name: grad for name, grad in zip(names, grads, strict=False) if grad is not None}
+            for grads in (main, found)
+        ]
+        penalties = {name: value.detach() for name, value in penalties.items()}
+        return Gradients(loss.detach(), penalties, *by_name)
+
+    def advance(self, gradients: Gradients) -> None:
+        """One step of Adam on lambda_R = 1 times reconstruction and the regularizer's cooperating part.
+
+        What the quantizers learn (ranges, gamma, offsets) follows reconstruction alone.
+        """
+        config = self.config
+        mode = "naive" if config.regularization == "naive" else VERSIONS[config.version].cooperation
+        for name, parameter in self.trained():
+            parameter.grad = gradients.reconstruction.get(name)
+            if config.regularization == "none" or parameter.grad is None or _is_quantizers(name):
+                continue
+            if name in gradients.regularizer:
+                part = COOPERATION[mode](parameter.grad, gradients.regularizer[name])
+                parameter.grad = parameter.grad + config.lambda_m * part
+        halvings = 4 * self.step // config.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * group["rate"] * 0.5**halvings
+        self.optimizer.step()
+        self.step += 1
+
+    def save(self, path: Path, extra: dict) -> None:
+        """Write all that `resume` needs; `extra` (plain values and tensors) comes back from it."""
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "extra": extra}
+        state |= {"step": self.step, "config": dataclasses.asdict(self.config), "layers": self.layers}
+        save_atomically(state | {"data": self.sampler.checksum}, path)
+
+    def resume(self, path: Path) -> dict:
+        """Go on where `save` was; ValueError if the file belongs to another run."""
+        saved = torch.load(path, weights_only=True, map_location=self.device)
+        for key, own in (("config", dataclasses.asdict(self.config)), ("layers", self.layers)):
+            if saved[key] != own:
+                raise ValueError(f"{path} was made with {key} {saved[key]}; choose another --out")
+        if saved["data"] != self.sampler.checksum:
+            raise ValueError(f"{path} was made with other images; choose another --out")
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step = saved["step"]
+        return saved["extra"]
+
+    @torch.no_grad()
+    def quantized(self) -> nn.Module:
+        """The network as it is now, quantized for good, as `core.quantize_model` returns one.
+
+        gamma and the percentile fold into the weights, offsets into the activations' quantizer.
+        """
+        done = copy.deepcopy(self.reference)
+        state = {k: v for k, v in self.model.state_dict().items() if k in done.state_dict()}
+        done.load_state_dict(done.state_dict() | state)
+        config = self.config.quant_config
+        for name, learned in self.quantizers().items():
+            module = done.get_submodule(name)
+            weight = self.model.get_submodule(name).weight.detach().clone().contiguous()
+            module.weight = nn.Parameter(weight, requires_grad=module.weight.requires_grad)
+            attach_quantizer(module, learned.frozen())
+            module.quantization = LayerQuantization(
+                config.method, config.weight_bits, config.activation_bits, learned.post_relu
+            )
+        done.float_reasons, done.quant_config = self.reasons, config
+        done.scope_in_words = self.scope_in_words
+        return done.eval()
+
+
+def _is_quantizers(name: str) -> bool:
+    """The parameter belongs to a quantizer, not to the network."""
+    return ".activation_quantizer." in name or name.endswith(".gamma")
+
+
+def _is_range(name: str) -> bool:
+    return name.endswith((".activation_quantizer.low", ".activation_quantizer.high"))
+
+
+@torch.no_grad()
+def _first_ranges(
+    model: nn.Module, batches: Sequence[torch.Tensor], layers: Sequence[str], percentile: float
+) -> dict[str, tuple[float, float]]:
+    """Layer -> l and u: the lower and upper percentile of its input, the mean over the images."""
+    ends: dict[str, list[torch.Tensor]] = {}
+    shares = torch.tensor([100 - percentile, percentile]) / 100
+
+    def record(name: str, x: torch.Tensor) -> None:
+        for image in x:
+            ends.setdefault(name, []).append(torch.quantile(image.flatten().float(), shares.to(x.device)))
+
+    with recorded(model, layers, record):
+        for batch in batches:
+            model.eval()(batch)
+    return {name: tuple(torch.stack(parts).mean(0).tolist()) for name, parts in ends.items()}
+
+
+def _offset_layers(
+    model: nn.Module, batches: Sequence[torch.Tensor], layers: Sequence[str], config: OdmConfig
+) -> dict[str, set[str]]:
+    """Layer -> its offsets: shifts where channel means differ most, scales where deviations do (v1)."""
+    chosen: dict[str, set[str]] = {name: set() for name in layers}
+    number = round(config.offset_share * len(layers))
+    if not config.has_offsets or not number:
+        return chosen
+    found = mismatch(model, batches, layers)
+    for offset, field in (("shift", "mean_channels"), ("scale", "deviation_channels")):
+        for name in sorted(layers, key=lambda name: -getattr(found[name], field))[:number]:
+            chosen[name].add(offset)
+    return chosen
