@@ -13,7 +13,7 @@ from core.config import FLOAT, QuantConfig
 from core.cost import cost
 from core.evaluation import evaluate
 from core.images import Pair
-from core.methods import METHODS, REFINEMENTS
+from core.methods import EVERY_METHOD, METHODS, REFINEMENTS
 from core.quantize import Calibration, calibrate, quantize_model
 
 # The published method and its exact optimum apart, then every other method.

@@ -195,8 +195,9 @@ def main() -> None:
 
             def report(step: int, loss: float, record: dict) -> None:
                 bar.update(step - bar.n)
-                psnr = record["psnr"]["psnr_y"][-1:]
-                bar.set_postfix(loss=f"{loss:.4f}", **{"PSNR": f"{p:.2f} dB" for p in psnr}, refresh=False)
+                psnr = record["psnr"]["psnr_y"]
+                scored = {"PSNR": f"{psnr[-1]:.2f} dB"} if psnr else {}
+                bar.set_postfix(loss=f"{loss:.4f}", **scored, refresh=False)
 
             model = model.to(args.device)
             middle = middles(pairs, args.scale)

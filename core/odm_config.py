@@ -35,8 +35,9 @@ class OdmConfig:
     bits: of weights and activations. regularizer: "none", "naive" or "cooperative"; correction: of the
     weight clipping; offsets: v1's; None leaves each to the version. lambda_m weighs the regularizer. patch is
     the side of an LR patch in pixels, lr the rate of the weights, halved every quarter; ranges learn
-    `range_rate` times as fast. offset_share of the layers get a shift, as many a scale. The constants are v2's
-    but for steps (60,000 there); v1's own weight and share are not known here. ValueError for anything outside.
+    `range_rate` times as fast. offset_share of the layers get a shift, as many a scale. The constants are
+    v2's but for steps (60,000 there); v1's own weight and share are not known here. ValueError for anything
+    outside.
     """
 
     bits: int = 2
