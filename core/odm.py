@@ -24,12 +24,13 @@ from core.checkpoint import save_quantized
 from core.cost import cost
 from core.evaluation import evaluate
 from core.images import Pair
-from core.models import MODELS, create_model, load_checkpoint
+from core.models import MODELS, load_checkpoint
 from core.odm_config import REGULARIZERS, VERSIONS, OdmConfig
 from core.odm_record import add_psnr, add_snapshot, add_step, empty_record
 from core.odm_training import RANGE_BATCHES, QuantizedTraining
 from core.scope import Layers
 from core.training import PatchSampler, load_folder, reduced_pairs, scores
+from core.zoo import create_model
 
 CURVE_POINTS, PSNR_POINTS, SNAPSHOTS = 100, 20, 8  # a run
 VALIDATION_SIDE = 96  # LR pixels of the middle of every validation image, scored while training

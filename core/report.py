@@ -26,10 +26,11 @@ from core.comparison import COLUMNS, VARIANTS, VARIANTS_AND_ABLATION, digest, ro
 from core.config import QuantConfig
 from core.images import Pair, demo_image, demo_names, make_lr, paired_folder
 from core.methods import METHODS
-from core.models import bundled, create_model, load_checkpoint, model_card
+from core.models import load_checkpoint
 from core.report_html import page
 from core.scope import scope_of
 from core.training import load_folder
+from core.zoo import bundled, create_model, model_card
 
 BITS = (8, 6, 4, 3, 2)
 

@@ -11,7 +11,7 @@ from panel.theme.fast import Fast
 
 from core import METHODS, UniversalSet
 from core.config import FLOAT
-from core.models import model_card
+from core.zoo import model_card
 from explorer.deployment import deployment
 from explorer.elements import TOGGLE, html, section
 from explorer.session import Session, protocol

@@ -10,8 +10,8 @@ import param
 from core import METHODS, SELECTORS, QuantConfig, UniversalSet, demo_names
 from core.cfqp import STRATEGIES
 from core.config import FLOAT
-from core.models import bundled, create_model
 from core.scope import choose_layers, input_channels
+from core.zoo import bundled, create_model
 
 BITS = [2, 3, 4, 5, 6, 7, 8]
 REGIONS = ["centre", "whole"]

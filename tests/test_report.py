@@ -6,8 +6,8 @@ import torch
 
 from core import Pair, comparison, evaluate, make_lr, quantize_model, report
 from core.config import QuantConfig
-from core.models import bundled
 from core.report_html import page
+from core.zoo import bundled
 
 TEXTS = {"network": "<n>", "question": "q", "scope": "residual <blocks>", "calibration": "three patches"}
 SOME = {name: report.VARIANTS[name] for name in ("dfsq (exact points)", "minmax")}
