@@ -36,9 +36,7 @@ def test_a_step_of_odm_against_a_plain_quantized_step(edsr_x2, capsys):
     plain = steps(OdmConfig(regularizer="none"))
     taken = {name: steps(OdmConfig(version=name)) for name in ("v2", "v1")}
     with capsys.disabled():
-        print(
-            f"\nA training step, EDSR x2, W2A2, 8 patches of 32x32, to a plain quantized step ({plain:.2f} s):"
-        )
+        print(f"\nA training step at W2A2 to a plain quantized one of {plain:.2f} s (8 patches of 32x32):")
         for name, time in taken.items():
             print(f"  ODM {name} {time / plain:.2f}")
         print(f"  float {float_steps() / plain:.2f}")
