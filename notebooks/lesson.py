@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import panel as pn
@@ -13,12 +15,13 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from IPython.display import display
 
-from explorer.pipeline import Picture
+from explorer.pictures import Picture
 from explorer.views.images import ImagesView
 from explorer.views.style import METHOD_COLORS, SELECTOR_COLORS, plot
 
 # Set while the pictures are made that the saved notebooks hold: a page for each instead of a live widget.
 SAVING = "NOTEBOOK_PICTURES" in os.environ
+RECORDED = Path(__file__).parent / "recorded"
 WIDTH, WIDGET_WIDTH = 860, 250  # pixels
 TEXT = "#767C82"  # contrast above 4 to white and to black
 # Okabe and Ito's palette, but for black and yellow: what has no colour of its own in the dashboard.
@@ -110,7 +113,7 @@ def _place_legend(fig: figure, place: str) -> None:
     fig.legend.padding, fig.legend.spacing = 4, 0
 
 
-def pictures(shown: Mapping[str, Picture]) -> pn.Column:
+def side_by_side(shown: Mapping[str, Picture]) -> pn.Column:
     """Pictures side by side, with their scores; they zoom together."""
     view = ImagesView(list(shown))
     view.arrange({name: name for name in shown}, None)
@@ -129,6 +132,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence]) -> None:
     lines = [[_cell(value) for value in line] for line in lines]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     display({"text/markdown": text, "text/plain": text}, raw=True)
+
+
+def recorded(name: str, compute: Callable[[], object], live: bool) -> object:
+    """What `compute` returned when it was last run `live`, plain values from a file beside the notebooks."""
+    path = RECORDED / f"{name}.json"
+    if live:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(compute(), indent=1) + "\n")
+    return json.loads(path.read_text())
 
 
 def _cell(value) -> str:
