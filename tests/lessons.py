@@ -27,6 +27,7 @@ from PIL import Image
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 TIMEOUT = 150  # seconds a cell
+TIMEOUT_LIVE = 3600  # where LIVE = True may compute anew what is recorded
 WIDTH, SHARPNESS = 860, 1.5  # of a picture: CSS pixels, and device pixels for each
 COLORS = 256
 CHECK = re.compile(r"<!-- check: (.+?)(?: ± (\S+))? -->(\**[-−+]?[\d,]+(?:\.\d+)?)?", re.DOTALL)
@@ -88,7 +89,10 @@ def run(path: Path, then: str = "", pictures: bool = False) -> tuple[nbformat.No
     if pictures:
         environment["NOTEBOOK_PICTURES"] = "1"
     client = NotebookClient(
-        notebook, timeout=TIMEOUT, resources={"metadata": {"path": str(FOLDER)}}, record_timing=False
+        notebook,
+        timeout=TIMEOUT_LIVE if pictures else TIMEOUT,
+        resources={"metadata": {"path": str(FOLDER)}},
+        record_timing=False,
     )
     client.execute(env=environment)
     notebook.cells = cells

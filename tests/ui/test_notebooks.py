@@ -20,7 +20,7 @@ def lab(tmp_path):
     """Address of a JupyterLab on a copy of the notebooks, with settings of its own."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    for path in (ROOT / "notebooks").glob("*.*"):
+    for path in (ROOT / "notebooks").glob("[!.]*.*"):
         (folder / path.name).write_bytes(path.read_bytes())
     port = free_port()
     environment = os.environ | {
@@ -57,7 +57,10 @@ def test_a_widget_moves_its_figure(lab, chromium):
     context = chromium.new_context(viewport={"width": 1300, "height": 1000})
     page = context.new_page()
     strangers = []
-    page.on("request", lambda r: None if r.url.startswith((lab, "data:", "blob:", "ws:")) else strangers.append(r.url))
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith((lab, "data:", "blob:", "ws:")) else strangers.append(r.url),
+    )
     page.goto(f"{lab}/lab/tree/{NOTEBOOK}")
     page.locator(".jp-Notebook").wait_for(timeout=SECONDS * 1000)
     page.get_by_text("Run", exact=True).first.click()
