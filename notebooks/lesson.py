@@ -37,8 +37,11 @@ td { opacity: 1 !important; }
 .noUi-target { background-color: rgba(128, 128, 128, 0.4); }
 """
 
-if not SAVING:
-    pn.extension(inline=True)  # nothing is fetched from the net
+
+def start() -> None:
+    """Load what widgets need into the page: to be called again when the page was opened anew."""
+    if not SAVING:
+        pn.extension(inline=True)  # nothing is fetched from the net
 
 
 def show(*shown: Plot | pn.viewable.Viewable) -> None:

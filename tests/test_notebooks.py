@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from urllib.parse import parse_qsl
 
 import nbformat
@@ -44,6 +45,7 @@ def test_form(path):
     assert len(solutions(notebook)) == text.count("<details>") == 3, "three exercises, each with its solution"
     assert len(statements(notebook)) >= 8
     assert links(notebook)
+    assert not re.search(r"^ *<!--", text, re.MULTILINE), "a comment that begins a line ends the paragraph"
 
 
 @by_name

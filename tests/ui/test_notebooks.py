@@ -12,6 +12,7 @@ from browser import ROOT, free_port
 pytestmark = pytest.mark.browser
 
 NOTEBOOK = "2_universal_sets.ipynb"
+CELLS = 6  # up to the first widget
 SECONDS = 120
 
 
@@ -54,7 +55,7 @@ def lab(tmp_path):
 
 
 def test_a_widget_moves_its_figure(lab, chromium):
-    context = chromium.new_context(viewport={"width": 1300, "height": 1000})
+    context = chromium.new_context(viewport={"width": 1300, "height": 1600})
     page = context.new_page()
     strangers = []
     page.on(
@@ -63,10 +64,10 @@ def test_a_widget_moves_its_figure(lab, chromium):
     )
     page.goto(f"{lab}/lab/tree/{NOTEBOOK}")
     page.locator(".jp-Notebook").wait_for(timeout=SECONDS * 1000)
-    page.get_by_text("Run", exact=True).first.click()
-    page.get_by_text("Run Selected Cell and All Below", exact=True).or_(
-        page.get_by_text("Run All Cells", exact=True)
-    ).last.click()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=SECONDS * 1000)
+    page.locator(".jp-Cell").first.click()
+    for _ in range(CELLS):
+        page.keyboard.press("Shift+Enter")
     slider = page.locator(".bk-input-group:has(.bk-slider-title:has-text('Words')) .noUi-handle")
     slider.wait_for(timeout=SECONDS * 1000)
     title = """() => Bokeh.documents.flatMap((d) => [...d._all_models.values()])
