@@ -18,7 +18,7 @@ from core.zoo import bundled, create_model, trained
 BITS = [2, 3, 4, 5, 6, 7, 8]
 REGIONS = ["centre", "whole"]
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in bundled()}
-EXPLORE, DEPLOYMENT, TRAINING = TABS = range(3)
+EXPLORE, DEPLOYMENT, TRAINING, LAYERS = TABS = range(4)
 OWN = "own"  # run: the visitor's
 SAME = 0  # weight_bits: as many as the activations
 SLIDER = "slider"  # the picture at the bits of the slider
