@@ -30,7 +30,7 @@ TIMEOUT = 150  # seconds a cell
 TIMEOUT_LIVE = 3600  # where LIVE = True may compute anew what is recorded
 WIDTH, SHARPNESS = 860, 1.5  # of a picture: CSS pixels, and device pixels for each
 COLORS = 256
-CHECK = re.compile(r"<!-- check: (.+?)(?: ± (\S+))? -->(\**[-−+]?[\d,]+(?:\.\d+)?)?", re.DOTALL)
+CHECK = re.compile(r"<!-- check: (.+?)(?: ± (\S+))? -->(\**[-−+]?\d+(?:,\d{3})*(?:\.\d+)?)?", re.DOTALL)
 SOLUTION = re.compile(r"<details>.*?```python\n(.*?)```.*?</details>", re.DOTALL)
 LINK = re.compile(r"\]\(http://localhost:5006/app\?([^)]*)\)")
 # Warnings are errors, as in every test; and nothing but the kernel's own machine can be reached.
