@@ -48,7 +48,8 @@ def test_pictures_that_are_compared_are_also_computed():
 
 
 def test_a_trained_method_and_its_runs_are_offered_where_they_are_bundled():
-    state = ExplorerState(network="edsr_x2", method="odm")
+    state = ExplorerState(network="edsr_x2")
+    state.method = "odm"
     assert state.run == "odm-w2a2"
     state.network = "xlsr_x3"
     assert (state.method, state.run) == ("dfsq", "own")
