@@ -46,21 +46,30 @@ def start() -> None:
 
 def show(*shown: Plot | pn.viewable.Viewable) -> None:
     """Display figures, views and widgets, one below the other."""
-    panel = pn.Column(*shown, sizing_mode="stretch_width", max_width=WIDTH, margin=0)
-    for part in panel.select():
-        if isinstance(part, pn.viewable.Viewable):
-            part.stylesheets = [*part.stylesheets, CSS]
-        if isinstance(part, pn.widgets.Widget):
-            part.width = WIDGET_WIDTH
-        if isinstance(part, pn.pane.Bokeh):
-            for fig in part.object.select({"type": Plot}):
-                _adapt(fig)
+    panel = _styled(pn.Column(*shown, sizing_mode="stretch_width", max_width=WIDTH, margin=0))
     if SAVING:
         page = io.StringIO()
         panel.save(page, resources=INLINE)
         display({"text/html": page.getvalue()}, raw=True)
     else:
         display(panel)
+
+
+def follow(function: Callable, *widgets: object) -> Callable:
+    """What `function` draws from the widgets' values, drawn anew when one of them is moved."""
+    return pn.bind(lambda *values: _styled(pn.panel(function(*values))), *widgets)
+
+
+def _styled(panel: pn.viewable.Viewable) -> pn.viewable.Viewable:
+    for part in panel.select():
+        if isinstance(part, pn.viewable.Viewable) and CSS not in part.stylesheets:
+            part.stylesheets = [*part.stylesheets, CSS]
+        if isinstance(part, pn.widgets.Widget):
+            part.width = WIDGET_WIDTH
+        if isinstance(part, pn.pane.Bokeh):
+            for fig in part.object.select({"type": Plot}):
+                _adapt(fig)
+    return panel
 
 
 def chart(

@@ -70,7 +70,7 @@ def test_saved_outputs_read_without_running(path):
             if "image/png" in output.get("data", {}):
                 pictures += 1
                 image = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
-                assert len(image.convert("RGB").getcolors(2**24)) > 8
+                assert len(image.convert("RGBA").getcolors(2**24)) > 8
     assert pictures >= 4
 
 
