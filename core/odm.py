@@ -166,7 +166,7 @@ def _arguments() -> argparse.Namespace:
         if field.name in ("correction", "offsets"):
             parser.add_argument(flag, action=argparse.BooleanOptionalAction)
         else:
-            kind = str if field.name in choices else type(field.default)
+            kind = {"lambda_m": float}.get(field.name, str if field.name in choices else type(field.default))
             parser.add_argument(flag, type=kind, default=field.default, choices=choices.get(field.name))
     return parser.parse_args()
 

@@ -139,7 +139,7 @@ class QuantizedTraining:
                 continue
             if name in gradients.regularizer:
                 part = COOPERATION[mode](parameter.grad, gradients.regularizer[name])
-                parameter.grad = parameter.grad + config.lambda_m * part
+                parameter.grad = parameter.grad + config.weight * part
         halvings = 4 * self.step // config.steps
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * group["rate"] * 0.5**halvings
