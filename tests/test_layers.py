@@ -60,6 +60,12 @@ ORDER = [
     "comparison",
     "report_html",
     "report",
+    "cluster",
+    "sweep_grid",
+    "sweep_store",
+    "sweep_tasks",
+    "sweep_run",
+    "sweep",
     "cfqp_plot",
     "cfqp",
 ]
