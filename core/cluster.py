@@ -28,7 +28,7 @@ def local_client(workers: int | None = None) -> Iterator[Client]:
 
     They listen on loopback alone. Should this process be killed, they notice and end.
     """
-    environment = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     with (
         LocalCluster(
             n_workers=workers or CORES,
@@ -57,6 +57,8 @@ def connected(scheduler: str | None = None, workers: int | None = None) -> Itera
     try:
         client = Client(scheduler, timeout="10s")
     except (OSError, ValueError) as error:
-        raise ValueError(f"no Dask scheduler answers at {scheduler}; start one with `dask scheduler`") from error
+        raise ValueError(
+            f"no Dask scheduler answers at {scheduler}; start one with `dask scheduler`"
+        ) from error
     with client:
         yield client

@@ -26,7 +26,7 @@ from core.cluster import connected
 from core.images import Pair, demo_image, demo_names, make_lr, modcrop
 from core.sweep_grid import Grid, Networks, expand
 from core.sweep_run import Inputs, Wanted, computed, wanted_rows
-from core.sweep_store import SCHEMA, Store, read_sweep
+from core.sweep_store import Store, read_sweep
 from core.training import image_files, load_folder
 
 FLUSH = 1.0  # seconds that finished rows may stay unwritten
@@ -78,10 +78,10 @@ def prepared(
     grid: Grid, images: Mapping[str, torch.Tensor], calibration: Sequence[torch.Tensor] | None = None
 ) -> tuple[Inputs, list[Wanted]]:
     """All that the grid asks for, with nothing computed; arguments as for `sweep`."""
-    if not images:
-        raise ValueError("a sweep needs at least one image, got none")
     networks = Networks()
     choices = expand(grid, networks)
+    if not images:
+        raise ValueError("a sweep needs at least one image, got none")
     source = "the packaged photographs" if calibration is None else "the images given"
     if calibration is None:
         calibration = [demo_image(name) for name in demo_names()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import hashlib
@@ -51,7 +52,7 @@ class Wanted(NamedTuple):
 
 
 def wanted_rows(choices: Mapping[Choice, Sequence[str] | None], inputs: Inputs) -> list[Wanted]:
-    """Every row, ordered so that what shares calibration follows each other; ValueError for an unknown image."""
+    """Every row, those that share calibration one after the other; ValueError for an unknown image."""
     calibration = {scale: fingerprint([images]) for scale, images in inputs.patches.items()}
     images = {
         (scale, name): fingerprint([pair.lr, pair.hr])
@@ -74,7 +75,9 @@ def wanted_rows(choices: Mapping[Choice, Sequence[str] | None], inputs: Inputs) 
             key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:20]
             found.append(Wanted(choice, name, key))
     place = {question: i for i, question in enumerate(dict.fromkeys(map(_calibration_of, found)))}
-    networks = {key: i for i, key in enumerate(dict.fromkeys((w.choice.network, w.choice.scale) for w in found))}
+    networks = {
+        key: i for i, key in enumerate(dict.fromkeys((w.choice.network, w.choice.scale) for w in found))
+    }
     return sorted(
         found, key=lambda w: (networks[w.choice.network, w.choice.scale], place[_calibration_of(w)])
     )
@@ -93,7 +96,7 @@ def _calibration_of(wanted: Wanted) -> tuple:
 
 
 class Submitter:
-    """Hands tasks to Dask; what rows share is a task of its own, so a lost worker's part is computed again."""
+    """Hands tasks to Dask. What rows share is a task too: what a lost worker held is computed again."""
 
     def __init__(self, client: Client, inputs: Inputs):
         self._client, self._inputs = client, inputs
@@ -159,7 +162,9 @@ class Submitter:
     def _pair(self, scale: int, name: str) -> Future:
         if (scale, name) not in self._pairs:
             pair = self._inputs.pairs[scale][name]
-            self._pairs[scale, name] = self._submit(tasks.pair, name, tasks.pack(pair.lr), tasks.pack(pair.hr))
+            self._pairs[scale, name] = self._submit(
+                tasks.pair, name, tasks.pack(pair.lr), tasks.pack(pair.hr)
+            )
         return self._pairs[scale, name]
 
 
@@ -192,14 +197,14 @@ def computed(
                 _wait(pending)
             look()
     finally:
-        client.cancel(list(pending), force=True)
+        if pending:
+            client.cancel(list(pending), force=True)
 
 
 def _wait(pending: dict[Future, Wanted]) -> None:
-    try:
+    # When nothing comes, the caller looks whether it is cancelled.
+    with contextlib.suppress(TimeoutError):
         wait(list(pending), timeout=POLL, return_when="FIRST_COMPLETED")
-    except TimeoutError:
-        pass  # nothing came; the caller looks whether it is cancelled
 
 
 def _result(future: Future) -> dict | Failure:

@@ -72,7 +72,9 @@ class Store:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise ValueError(f"another sweep is writing to {folder}; wait for it or give another --out") from None
+            raise ValueError(
+                f"another sweep is writing to {folder}; wait for it or give another folder"
+            ) from None
         try:
             self._open()
         except BaseException:
@@ -95,8 +97,10 @@ class Store:
         return self
 
     def __exit__(self, *_) -> None:
-        self.flush()
-        self._lock.release()
+        try:
+            self.flush()
+        finally:
+            self._lock.release()
 
     def describe(self, about: dict) -> None:
         """Keep what was asked beside the rows."""
@@ -121,7 +125,7 @@ class Store:
 
 
 def read_sweep(path: str | Path) -> pd.DataFrame:
-    """The rows of a sweep's folder, or of one Parquet file, in the order they came; FileNotFoundError for none."""
+    """The rows of a sweep's folder, or of one Parquet file, as they came; FileNotFoundError for none."""
     path = Path(path)
     if path.is_file():
         return read_part(path).to_pandas()

@@ -1,4 +1,4 @@
-"""What the workers of a sweep compute. An error is handed on as a value, so that it ends as rows, not the sweep."""
+"""What the workers of a sweep compute. An error is handed on as a value: it ends as rows, not the sweep."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Failure(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network on its way: Dask would take a bare module apart, and lose its hooks, instead of pickling it."""
+    """A network on its way: Dask would take a bare module apart, and its hooks would be lost."""
 
     model: nn.Module
 
