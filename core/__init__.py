@@ -20,7 +20,7 @@ from core.images import (
 from core.methods import METHODS
 from core.metrics import colour_shift, psnr_y, ssim_y
 from core.mismatch import mismatch
-from core.models import EDSR, MODELS, create_model, load_checkpoint, without_clip
+from core.models import EDSR, MODELS, load_checkpoint, without_clip
 from core.moments import Moments
 from core.output_range import OutputRange, output_range
 from core.point_selection import SELECTORS, ExactSelection, select_points
@@ -28,6 +28,7 @@ from core.quantize import Calibration, calibrate, quantize_model
 from core.ranges import RANGES
 from core.representative import representative_images
 from core.universal_set import UniversalSet
+from core.zoo import create_model
 
 __all__ = [
     "EDSR",

@@ -26,10 +26,11 @@ from core.deploy import OnnxNetwork, export_onnx, quantize_int8, time_onnx
 from core.evaluation import evaluate, super_resolve
 from core.images import Pair, make_lr, paired_folder
 from core.metrics import colour_shift
-from core.models import create_model, load_checkpoint, without_clip
+from core.models import load_checkpoint, without_clip
 from core.report import read_rows, write_rows
 from core.representative import NUMBER, representative_images
 from core.training import load_folder, reduced_pairs
+from core.zoo import create_model
 
 FLOAT, CLIP, UNFOLDED, FREE = "float", "INT8 with clip", "INT8 with clip, not folded", "INT8 clip-free"
 STRATEGIES = (

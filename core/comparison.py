@@ -50,17 +50,27 @@ def rows(
     bits: Sequence[int],
     texts: dict[str, str],
     done: Sequence[dict] = (),
+    trained: Sequence[nn.Module] = (),
 ) -> Iterator[dict]:
     """One row per variant, bits and set, and the float network first; what `done` has is passed over.
 
-    texts: what stands in "network", "question", "calibration" and "scope" of every row. done: rows of the
-    same question, for all sets.
+    trained: networks that training quantized, scored as they are. texts: what stands in "network",
+    "question", "calibration" and "scope" of every row. done: rows of the same question, for all sets.
     """
     metric = f"luma (BT.601), 8-bit rounding, {scale} pixels of border cropped"
     height, width = (n // scale for n in HR_PIXELS)
     common = texts | {"metric": metric}
     known = {(row["variant"], row["bits"]) for row in done}
     float_psnr = {row["set"]: float(row["psnr"]) for row in done if row["variant"] == "float"}
+
+    def score(variant: str, quantized: nn.Module, seconds: float | str) -> Iterator[dict]:
+        config, spent = quantized.quant_config, cost(quantized, height, width)
+        label = f"W{config.weight_bits}A{config.activation_bits}"
+        for name, pairs in sets.items():
+            result = evaluate(quantized, pairs, scale)
+            drop = float_psnr[name] - result.psnr
+            yield common | _row(variant, label, name, result, drop, spent, _simulated(config), seconds)
+
     if not float_psnr:
         for name, pairs in sets.items():
             result = evaluate(model, pairs, scale)
@@ -76,12 +86,11 @@ def rows(
             observed = observed or calibrate(model, calibration, config)
             quantized = quantize_model(model, observed, config)
             seconds = time.perf_counter() - start
-            spent = cost(quantized, height, width)
-            for name, pairs in sets.items():
-                result = evaluate(quantized, pairs, scale)
-                drop = float_psnr[name] - result.psnr
-                simulated = _simulated(config)
-                yield common | _row(variant, f"W{b}A{b}", name, result, drop, spent, simulated, seconds)
+            yield from score(variant, quantized, seconds)
+    for quantized in trained:
+        config = quantized.quant_config
+        if (config.method, f"W{config.weight_bits}A{config.activation_bits}") not in known:
+            yield from score(config.method, quantized, "")
 
 
 def _row(variant, bits, images, result, drop, spent, simulated, seconds) -> dict:
@@ -95,7 +104,7 @@ def _row(variant, bits, images, result, drop, spent, simulated, seconds) -> dict
         "kib": round(spent.bytes / 1024, 1),
         "gbitops": round(spent.bitops / 1e9, 1),
         "simulated": simulated,
-        "seconds": round(seconds, 2),
+        "seconds": round(seconds, 2) if seconds != "" else "",
     }
 
 

@@ -2,6 +2,7 @@
 
     python -m core.odm --model edsr --scale 2 --bits 2 --data PHOTOS --validation KODAK --out runs/odm_w2a2
 
+Without --data and --validation, on packaged photographs: four to train on and two to score on. It
 writes `--out`.safetensors, the quantized network (`core.load_quantized`), and `--out`.json, its card with all
 constants and the recorded curves, renewed while it runs. The state is a function of the step alone: killed at
 any moment and started again, the run goes on from `--out`.ckpt and ends with the same weights.
@@ -23,17 +24,19 @@ from torch import nn
 from core.checkpoint import save_quantized
 from core.cost import cost
 from core.evaluation import evaluate
-from core.images import Pair
-from core.models import MODELS, create_model, load_checkpoint
+from core.images import Pair, demo_image, demo_names, make_lr
+from core.models import MODELS, load_checkpoint
 from core.odm_config import REGULARIZERS, VERSIONS, OdmConfig
 from core.odm_record import add_psnr, add_snapshot, add_step, empty_record
 from core.odm_training import RANGE_BATCHES, QuantizedTraining
 from core.scope import Layers
 from core.training import PatchSampler, load_folder, reduced_pairs, scores
+from core.zoo import create_model
 
 CURVE_POINTS, PSNR_POINTS, SNAPSHOTS = 100, 20, 8  # a run
 VALIDATION_SIDE = 96  # LR pixels of the middle of every validation image, scored while training
 SAVE_EVERY = 50  # steps
+TRAINING_PHOTOGRAPHS = 4  # of the packaged ones; the rest are to score on
 
 
 def train(
@@ -155,7 +158,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", choices=sorted(MODELS), default="edsr", help="a bundled network")
     parser.add_argument("--checkpoint", type=Path, help="float weights of your own instead")
     parser.add_argument("--scale", type=int, default=2)
-    parser.add_argument("--data", type=Path, required=True, help="folder of HR training images")
+    parser.add_argument("--data", type=Path, help="folder of HR training images")
     parser.add_argument("--validation", type=Path, help="folder of HR images to score on")
     parser.add_argument("--benchmark", type=Path, help="folder with Set5/ and Set14/ to score on at the end")
     parser.add_argument("--out", type=Path, required=True, help="name of the result, without suffix")
@@ -171,6 +174,24 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _images(args: argparse.Namespace) -> tuple[list[torch.Tensor], list[Pair], dict[str, str]]:
+    """What to train on, the pairs to score on, and both in words."""
+    names = demo_names()
+    mine, others = names[:TRAINING_PHOTOGRAPHS], names[TRAINING_PHOTOGRAPHS:]
+    images, what = [demo_image(name) for name in mine], ", ".join(mine)
+    pairs, scored = [], ""
+    if args.data:
+        images, what = load_folder(args.data), args.data.name
+    if args.validation:
+        pairs, scored = reduced_pairs(args.validation, args.scale), args.validation.name
+    elif not args.data:
+        photographs = [(name, demo_image(name)) for name in others]
+        pairs = [Pair(name, make_lr(hr, args.scale), hr) for name, hr in photographs]
+        scored = ", ".join(others)
+    middle = f", the middle {VALIDATION_SIDE}x{VALIDATION_SIDE} LR pixels"
+    return images, pairs, {"data": what, "validation": scored and scored + middle}
+
+
 def main() -> None:
     from tqdm import tqdm
 
@@ -178,17 +199,11 @@ def main() -> None:
     try:
         config = OdmConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(OdmConfig)})
         model = load_checkpoint(args.checkpoint) if args.checkpoint else create_model(args.model, args.scale)
-        images = load_folder(args.data)
-        pairs = reduced_pairs(args.validation, args.scale) if args.validation else []
+        images, pairs, described = _images(args)
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
-    card = {"model": args.model, "scale": args.scale, "data": args.data.name}
-    if args.checkpoint:
-        card["model"] = args.checkpoint.name
-    if args.validation:
-        card["validation"] = (
-            f"{args.validation.name}, the middle {VALIDATION_SIDE}x{VALIDATION_SIDE} LR pixels"
-        )
+    name = args.checkpoint.name if args.checkpoint else args.model
+    card = {"model": name, "scale": args.scale} | described
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tqdm(total=config.steps, mininterval=5) as bar:

@@ -9,7 +9,7 @@ from core.config import BITS, FLOAT, QuantConfig
 
 
 class Version(NamedTuple):
-    """What sets a version of the method apart; lambda_m, regularizer, correction and offsets are its defaults.
+    """What sets a version of the method apart; lambda_m, regularizer, correction, offsets are its defaults.
 
     v1's weight of the variance is not known here: with 1e-3 its gradient is as large as v2's.
     """

@@ -174,18 +174,41 @@ class QuantizedTraining:
         done = copy.deepcopy(self.reference)
         state = {k: v for k, v in self.model.state_dict().items() if k in done.state_dict()}
         done.load_state_dict(done.state_dict() | state)
-        config = self.config.quant_config
         for name, learned in self.quantizers().items():
-            module = done.get_submodule(name)
-            weight = self.model.get_submodule(name).weight.detach().clone().contiguous()
-            module.weight = nn.Parameter(weight, requires_grad=module.weight.requires_grad)
-            attach_quantizer(module, learned.frozen())
-            module.quantization = LayerQuantization(
-                config.method, config.weight_bits, config.activation_bits, learned.post_relu
-            )
-        done.float_reasons, done.quant_config = self.reasons, config
+            _freeze(done.get_submodule(name), self.model.get_submodule(name).weight, learned, self.config)
+        done.float_reasons, done.quant_config = self.reasons, self.config.quant_config
         done.scope_in_words = self.scope_in_words
         return done.eval()
+
+
+@torch.no_grad()
+def quantized_before(model: nn.Module, card: dict) -> nn.Module:
+    """What the run of a card (`core.odm.run`) started from, made anew from the float network.
+
+    The ranges are those of the record, to four digits; gamma and offsets begin by doing nothing.
+    """
+    fields = {field.name for field in dataclasses.fields(OdmConfig)}
+    config = OdmConfig(**{name: value for name, value in card.items() if name in fields})
+    record = card["record"]
+    done = copy.deepcopy(model).eval()
+    for i, name in enumerate(record["layers"]):
+        module = done.get_submodule(name)
+        ends = record["low"][0][i], record["high"][0][i]
+        learned = LearnedRange(*ends, config.bits, channel_dim_of(module))
+        clipped = ClippedWeight(config.bits, config.corrects, config.percentile)
+        _freeze(module, clipped(module.weight), learned, config)
+    done.float_reasons, done.quant_config = {}, config.quant_config
+    done.scope_in_words = scope_of(model, record["layers"])
+    return done
+
+
+def _freeze(module: nn.Module, weight: torch.Tensor, learned: LearnedRange, config: OdmConfig) -> None:
+    """Quantize one layer for good, in place."""
+    own = weight.detach().clone().contiguous()
+    module.weight = nn.Parameter(own, requires_grad=module.weight.requires_grad)
+    attach_quantizer(module, learned.frozen())
+    method = config.quant_config.method
+    module.quantization = LayerQuantization(method, config.bits, config.bits, learned.post_relu)
 
 
 def _is_quantizers(name: str) -> bool:

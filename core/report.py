@@ -22,14 +22,16 @@ from torch import nn
 from tqdm import tqdm
 
 from core.calibration import PATCH_SIZE, PATCHES, calibration_patches
+from core.checkpoint import load_quantized
 from core.comparison import COLUMNS, VARIANTS, VARIANTS_AND_ABLATION, digest, rows
 from core.config import QuantConfig
 from core.images import Pair, demo_image, demo_names, make_lr, paired_folder
-from core.methods import METHODS
-from core.models import bundled, create_model, load_checkpoint, model_card
+from core.methods import EVERY_METHOD
+from core.models import load_checkpoint
 from core.report_html import page
 from core.scope import scope_of
 from core.training import load_folder
+from core.zoo import bundled, create_model, model_card, trained
 
 BITS = (8, 6, 4, 3, 2)
 
@@ -83,6 +85,7 @@ class Network(NamedTuple):
     model: nn.Module
     scale: int
     about: str
+    trained: Sequence[nn.Module] = ()
 
 
 def networks(names: Sequence[str], scale: int) -> list[Network]:
@@ -95,7 +98,8 @@ def networks(names: Sequence[str], scale: int) -> list[Network]:
 def _bundled(name: str, scale: int) -> Network:
     model, card = create_model(name, scale), model_card(name, scale)
     about = f"{card['parameters']:,} parameters. {card['about']}"
-    return Network(f"{name} x{scale}", model, scale, about)
+    known = [create_model(name, scale, weights) for weights in trained(name, scale)]
+    return Network(f"{name} x{scale}", model, scale, about, known)
 
 
 def _from_file(path: Path) -> Network:
@@ -126,7 +130,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--images", nargs="*", help="folders with HR/ and LR/; {scale} stands for the scale")
     parser.add_argument("--calibration", type=Path, help="folder of HR images to calibrate on")
     parser.add_argument("--bits", type=int, nargs="+", default=list(BITS))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, help="only these methods")
+    parser.add_argument("--methods", nargs="+", choices=EVERY_METHOD, help="only these methods")
+    parser.add_argument("--trained", type=Path, nargs="*", default=[], help="files of core.odm, to add")
     parser.add_argument("--ablation", action="store_true", help="also dfsq+ step by step")
     parser.add_argument("--out", type=Path, help="where the CSV and HTML go, without suffix")
     return parser
@@ -144,6 +149,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         chosen = networks(args.model, args.scale)
+        more = [load_quantized(path) for path in args.trained]
         inputs = {network.scale: _inputs(args, network.scale) for network in chosen}
         for b in args.bits:
             QuantConfig(activation_bits=b, weight_bits=b)
@@ -165,10 +171,11 @@ def main() -> None:
         }
         own = _finished(before, texts["question"], len(sets))
         found += own
-        total = (1 + len(variants) * len(args.bits)) * len(sets)
+        known = [m for m in (*network.trained, *more) if _asked(m.quant_config, args)]
+        total = (1 + len(variants) * len(args.bits) + len(known)) * len(sets)
         with tqdm(total=total, initial=len(own), desc=network.title) as bar:
             asked = (network.model, network.scale, sets, calibration, variants, args.bits, texts)
-            for row in rows(*asked, done=list(own)):
+            for row in rows(*asked, done=list(own), trained=known):
                 found.append(row)
                 bar.update()
                 if args.out:
@@ -177,6 +184,10 @@ def main() -> None:
         _print(network.title, [row for row in found if row["question"] == texts["question"]])
     if args.out:
         args.out.with_suffix(".html").write_text(page(found, {n.title: n.about for n in chosen}))
+
+
+def _asked(config: QuantConfig, args: argparse.Namespace) -> bool:
+    return config.weight_bits in args.bits and (not args.methods or config.method in args.methods)
 
 
 def _print(title: str, found: list[dict]) -> None:

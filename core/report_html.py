@@ -58,7 +58,7 @@ def _line(row: dict) -> str:
         f"{float(row['drop']):.2f}",
         f"{float(row['kib']):.0f}",
         f"{float(row['gbitops']):,.0f}",
-        f"{float(row['seconds']):.1f}",
+        f"{float(row['seconds']):.1f}" if row["seconds"] != "" else "training",
     )
     return (
         f"<tr>{''.join(f'<td>{c}</td>' for c in cells)}<td class='text'>{escape(row['simulated'])}</td></tr>"

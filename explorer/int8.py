@@ -19,7 +19,8 @@ from core.models import has_clip, without_clip
 from core.output_range import OutputRange, output_range
 from core.representative import representative_images
 from explorer.jobs import Token, shared
-from explorer.pipeline import Picture, network, pair, shown_picture
+from explorer.pictures import Picture, shown_picture
+from explorer.pipeline import network, pair
 from explorer.state import NETWORKS
 
 POOL = 200  # patches to choose the representative images from

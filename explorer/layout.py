@@ -11,10 +11,11 @@ from panel.theme.fast import Fast
 
 from core import METHODS, UniversalSet
 from core.config import FLOAT
-from core.models import model_card
+from core.zoo import model_card
 from explorer.deployment import deployment
 from explorer.elements import TOGGLE, html, section
-from explorer.session import Session, protocol
+from explorer.protocol import protocol
+from explorer.session import Session
 from explorer.state import BITS, NETWORKS, SAME, SLIDER, ExplorerState
 from explorer.views.images import DIFFERENCE_SCALE
 from explorer.views.style import columns

@@ -15,13 +15,14 @@ import torch
 
 import core
 from core.calibration import PATCH_SIZE, PATCHES, layer_inputs
-from core.images import to_uint8
+from core.methods import TRAINED
 from core.mismatch import Mismatch
 from core.normalization import normalization
 from core.observers import ChosenPoints
 from core.point_selection import prepare
 from core.quantize import layer_groups
 from core.quantizers import GaussianQuantizer, SubsetQuantizer
+from core.zoo import trained
 from explorer.jobs import Token, shared
 from explorer.state import BITS, NETWORKS, layer_channels
 
@@ -37,7 +38,7 @@ def _bytes(calibration: core.Calibration) -> int:
     return sum(3 * m.count.nbytes for m in kept) + 1
 
 
-class _ReadOnly:
+class ReadOnly:
     """Its arrays cannot be written to: they are shared between sessions."""
 
     def __post_init__(self):
@@ -93,6 +94,17 @@ def calibration(name: str, method: str, words: int, terms: int, group: int, toke
     return core.calibrate(network(name, token=token), images, config, parts[group], progress)
 
 
+@shared(4)
+def trained_network(name: str, config: core.QuantConfig, token: Token) -> torch.nn.Module:
+    """The bundled network that training quantized so; ValueError says at which bits there is one."""
+    weights = f"{config.method}-w{config.weight_bits}a{config.activation_bits}"
+    there = [known for known in trained(*NETWORKS[name]) if known.startswith(f"{config.method}-w")]
+    if weights not in there:
+        known = " and ".join(w.removeprefix(f"{config.method}-").upper() for w in there)
+        raise ValueError(f"{config.method} was trained at {known or 'no bits'} here; the tab Training trains")
+    return core.create_model(*NETWORKS[name], weights)
+
+
 def observer(name: str, layer: str, method: str, words: int, terms: int, token: Token):
     parts = groups(name, method, words, terms)
     group = next(i for i, part in enumerate(parts) if layer in part)
@@ -107,7 +119,7 @@ def activations(name: str, layer: str, token: Token) -> torch.Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Distribution(_ReadOnly):
+class Distribution(ReadOnly):
     """A layer's float input over the calibration images, by channel."""
 
     layer: str
@@ -152,7 +164,7 @@ def mismatch(name: str, token: Token) -> dict[str, Mismatch]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Selection(_ReadOnly):
+class Selection(ReadOnly):
     """What a selector chose for a layer."""
 
     points: np.ndarray  # (C, 2**bits), sorted
@@ -186,12 +198,12 @@ def selection(
     return Selection(points, seen.moments.sse(points) / seen.moments.count.sum(1), seen.post_relu)
 
 
-def _chosen(selected: Selection, config: core.QuantConfig) -> ChosenPoints:
+def chosen_points(selected: Selection, config: core.QuantConfig) -> ChosenPoints:
     return ChosenPoints(selected.points, config.universal_set, selected.post_relu, -3, config.block_side)
 
 
 @dataclasses.dataclass(frozen=True)
-class Points(_ReadOnly):
+class Points(ReadOnly):
     """One channel of a layer and how it is quantized."""
 
     method: str
@@ -217,10 +229,13 @@ def points(name: str, layer: str, channel: int, config: core.QuantConfig, token:
     if config.from_subset:
         key = (name, layer, config.method, words, terms)
         chosen = selection(*key, config.selector, bits, token=token)
-        quantizer = _chosen(chosen, config).quantizer(config)
+        quantizer = chosen_points(chosen, config).quantizer(config)
         for selector in COMPARED_SELECTORS:
             mse = selection(*key, selector, bits, token=token).error
             selectors[selector] = (float(mse[channel]), float(mse.mean()))
+    elif config.method in TRAINED:
+        model = trained_network(name, config, token=token)
+        quantizer = model.get_submodule(layer).activation_quantizer
     else:
         quantizer = observer(name, layer, config.method, words, terms, token=token).quantizer(config)
     levels = quantizer.levels(channel)
@@ -245,71 +260,3 @@ def points(name: str, layer: str, channel: int, config: core.QuantConfig, token:
         10 * math.log10(float(x.double().square().sum()) / noise) if noise else math.inf,
         selectors,
     )
-
-
-@shared(1e9, lambda model: 1 + sum(b.nbytes for b in model.buffers()))
-def quantized(
-    name: str, config: core.QuantConfig, float_layers: tuple[str, ...], token: Token
-) -> torch.nn.Module:
-    """`float_layers` are left as they are."""
-    observers = {}
-    words, terms = config.universal_set.words, config.universal_set.terms
-    layers = [layer for layer in layer_channels(name) if layer not in float_layers]
-    if not layers:
-        return network(name, token=token)
-    choice = (config.method, words, terms, config.selector, config.activation_bits)
-    for done, layer in enumerate(layers):
-        if config.from_subset:
-            token.progress("Choosing points", done / len(layers))
-            chosen = selection(name, layer, *choice, token=token)
-            observers[layer] = _chosen(chosen, config)
-        else:
-            observers[layer] = observer(name, layer, config.method, words, terms, token=token)
-    images = calibration_images(NETWORKS[name][1], token=token)
-    made = core.Calibration(config, observers, {}, images)
-    return core.quantize_model(network(name, token=token), made, config, layers, token.progress)
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture(_ReadOnly):
-    """A picture and how near it is to the ground truth; PSNR and SSIM are None for the ground truth."""
-
-    rgb: np.ndarray  # (H, W, 3) uint8
-    psnr: float | None
-    ssim: float | None
-
-
-@shared(2.5e8, lambda picture: picture.rgb.nbytes)
-def picture(
-    name: str,
-    image: str,
-    region: str,
-    what: str | core.QuantConfig,
-    float_layers: tuple[str, ...] = (),
-    *,
-    token: Token,
-) -> Picture:
-    """`what`: "hr", "bicubic", "float", or the configuration of a quantized network."""
-    scale = NETWORKS[name][1]
-    _, lr, hr = pair(image, scale, region, token=token)
-    if what == "hr":
-        return Picture(to_uint8(hr)[0], None, None)
-    if what == "bicubic":
-        sr = core.bicubic(lr, scale)
-    else:
-        float_model = network(name, token=token)
-        model = float_model if what == "float" else quantized(name, what, float_layers, token=token)
-        token.check()
-        sr = core.super_resolve(model, lr)
-    return shown_picture(sr, hr, scale)
-
-
-def shown_picture(sr: torch.Tensor, hr: torch.Tensor, scale: int) -> Picture:
-    """What a network made of one image, (1, 3, H, W), and its scores."""
-    psnr, ssim = core.psnr_y(sr, hr, border=scale), core.ssim_y(sr, hr, border=scale)
-    return Picture(to_uint8(sr)[0], psnr, ssim)
-
-
-def difference(a: Picture, b: Picture) -> np.ndarray:
-    """Mean absolute difference of two pictures over RGB, (H, W) in 8-bit levels."""
-    return np.abs(a.rgb.astype(np.int16) - b.rgb).mean(2).astype(np.float32)

@@ -10,11 +10,9 @@ from collections.abc import Callable
 import panel as pn
 import param
 
-from core import METHODS
-from core.models import new_model
-from explorer import int8, pipeline
+from explorer import int8, pictures, pipeline
 from explorer.jobs import QUICK, SLOW, LatestWins, Token
-from explorer.state import BITS, DEPLOYMENT, NETWORKS, ExplorerState
+from explorer.state import BITS, DEPLOYMENT, ExplorerState
 from explorer.views.deployment import DeploymentView
 from explorer.views.distributions import DistributionsView
 from explorer.views.images import ImagesView
@@ -25,7 +23,6 @@ QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
 POOLS = {"distributions": QUICK, "points": QUICK, "images": SLOW, "mismatch": SLOW, "int8": SLOW}
 PATIENCE = 0.25  # seconds that pictures give way to points, which take less
 PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
-WEIGHT_RULES = {"minmax": "min–max", "mse": "range of least squared error", "2dquant": "bound search"}
 REFERENCES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
 
 
@@ -177,14 +174,14 @@ class Session:
                 token.progress("Super-resolving", done / len(order))
                 try:
                     what = (key,) if key in REFERENCES else (configs(key), kept)
-                    shown[key] = pipeline.picture(*where, *what, token=token)
+                    shown[key] = pictures.picture(*where, *what, token=token)
                     emit((key, shown[key]))
                 except ValueError as error:
                     emit((key, str(error)))
                 if waiting and all(side in shown for side in sides):
                     waiting = False
-                    pictures = [shown[side] for side in sides]
-                    emit(("compare", (*pictures, pipeline.difference(*pictures))))
+                    both = [shown[side] for side in sides]
+                    emit(("compare", (*both, pictures.difference(*both))))
             if waiting:
                 emit(("compare", None))
 
@@ -241,7 +238,7 @@ def warm_up() -> None:
         pipeline.points(state.network, state.layer, state.channel, config(state.activation_bits), token=token)
         where = (state.network, state.image, state.region)
         for what in (*((name,) for name in REFERENCES), *((config(bits), ()) for bits in state.shown_bits())):
-            pipeline.picture(*where, *what, token=token)
+            pictures.picture(*where, *what, token=token)
         pipeline.mismatch(state.network, token=token)
 
     SLOW.submit(work)
@@ -249,28 +246,3 @@ def warm_up() -> None:
 
 def _name(weight_bits: int, activation_bits: int) -> str:
     return f"W{weight_bits}A{activation_bits}"
-
-
-def protocol(state: ExplorerState) -> str:
-    """What the pictures and numbers on the page stand for, in one paragraph."""
-    name, scale = NETWORKS[state.network]
-    scope = new_model(name, scale).scope_in_words
-    size = pipeline.PATCH_SIZE[scale]
-    method = METHODS[state.method]
-    weights = f"{WEIGHT_RULES[method.weights]} per output channel"
-    if method.refine:
-        weights += ", rounded so that errors make up for each other, biases corrected"
-    of = f"each block of about {method.block}×{method.block} pixels" if method.block else "the image it sees"
-    dynamic = (
-        f" {state.method} normalizes by the statistics of {of}, so a region quantized alone is not a crop of "
-        "the whole image quantized."
-        if method.dynamic
-        else ""
-    )
-    return (
-        f"Quantized: {scope}; everything else stays float. "
-        f"Calibration: {pipeline.PATCHES} random {size}×{size} LR patches of the packaged photographs, the "
-        "one shown among them. "
-        f"Weights: {weights}. PSNR and SSIM: luma, {scale} pixels of border cropped, 8 "
-        f"bits; LR is the bicubic reduction of the photograph.{dynamic}"
-    )

@@ -10,8 +10,9 @@ import param
 from core import METHODS, SELECTORS, QuantConfig, UniversalSet, demo_names
 from core.cfqp import STRATEGIES
 from core.config import FLOAT
-from core.models import bundled, create_model
+from core.methods import EVERY_METHOD
 from core.scope import choose_layers, input_channels
+from core.zoo import bundled, create_model, trained
 
 BITS = [2, 3, 4, 5, 6, 7, 8]
 REGIONS = ["centre", "whole"]
@@ -20,6 +21,11 @@ EXPLORE, DEPLOYMENT = TABS = range(2)
 SAME = 0  # weight_bits: as many as the activations
 SLIDER = "slider"  # the picture at the bits of the slider
 PICTURES = ["hr", "bicubic", "float", SLIDER, *map(str, BITS)]
+
+
+def trained_methods(network: str) -> list[str]:
+    """The methods of training that the network is bundled with, besides float."""
+    return list(dict.fromkeys(weights.rpartition("-")[0] for weights in trained(*NETWORKS[network])))
 
 
 @functools.cache
@@ -58,7 +64,15 @@ class ExplorerState(param.Parameterized):
 
     def __init__(self, **choices):
         super().__init__(**choices)
+        self._offer_methods()
         self._offer_layers()
+
+    @param.depends("network", watch=True)
+    def _offer_methods(self) -> None:
+        offered = [*METHODS, *trained_methods(self.network)]
+        if self.method not in offered:
+            self.method = offered[0]
+        self.param.method.objects = offered
 
     @param.depends("network", watch=True)
     def _offer_layers(self) -> None:
@@ -98,7 +112,7 @@ class ExplorerState(param.Parameterized):
         """
         method, weight_bits = self.method, self.weight_bits
         # For other methods set and selector do not matter: the same question, the same answer.
-        chosen = (self.universal_set(), self.selector) if METHODS[method].from_subset else ()
+        chosen = (self.universal_set(), self.selector) if EVERY_METHOD[method].from_subset else ()
 
         def config(bits: int) -> QuantConfig:
             return QuantConfig(method, bits, bits if weight_bits == SAME else weight_bits, *chosen)

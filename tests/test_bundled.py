@@ -6,7 +6,7 @@ import torch
 from core import METHODS, QuantConfig, audit, create_model, load_quantized, quantize_model, save_quantized
 from core.images import demo_image, make_lr
 from core.metrics import psnr_y
-from core.models import bundled
+from core.zoo import bundled
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,7 @@ ORDER = [
     "output_range",
     "deploy",
     "checkpoint",
+    "zoo",
     "evaluation",
     "training",
     "cost",

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from core import EDSR, MODELS, create_model, evaluate, load_checkpoint, paired_folder
-from core.models import ASSETS, RGB_MEAN, bundled, model_card, new_model
+from core.models import RGB_MEAN, new_model
+from core.zoo import ASSETS, bundled, model_card
 
 
 def authors_state(scale, n_blocks=2, n_feats=4):
@@ -151,7 +152,9 @@ def test_names_and_scales_that_are_not_there():
     for name, scale in (("edsr", 7), ("nonet", 2)):
         with pytest.raises(ValueError, match=f"no bundled weights for {name} x{scale}; there are "):
             create_model(name, scale)
-    with pytest.raises(ValueError, match="weights must be 'bundled' or 'official', got 'random'"):
+    with pytest.raises(
+        ValueError, match=r"weights of edsr x2 must be one of 'bundled', 'official'.*, got 'random'"
+    ):
         create_model("edsr", 2, weights="random")
     with pytest.raises(ValueError, match="no model 'nonet'; there are edsr, edsr_baseline"):
         new_model("nonet", 2)

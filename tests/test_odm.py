@@ -31,7 +31,7 @@ from core.fake_quantization import ClippedWeight, FakeQuantize, LearnedRange
 from core.images import Pair
 from core.odm import main, middles, run, train
 from core.odm_config import VERSIONS, OdmConfig
-from core.odm_training import QuantizedTraining
+from core.odm_training import QuantizedTraining, quantized_before
 from core.quantizers import OffsetQuantizer, uniform
 from core.training import PatchSampler
 
@@ -336,6 +336,19 @@ def test_a_quantized_network_as_any_other(tmp_path):
     assert saved["record"]["step"][-1] == CONFIG.steps - 1
     with pytest.raises(ValueError, match="quantized already"):
         quantize_model(loaded, x, QuantConfig())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_start_of_a_run_from_its_card(version, tmp_path):
+    config = dataclasses.replace(CONFIG, version=version)
+    start = new_training(config).quantized()
+    run(network(), photographs(), 2, config, tmp_path / "out", {})
+    again = quantized_before(network(), json.loads((tmp_path / "out.json").read_text()))
+    x = make_lr(photographs(1)[0], 2)
+    with torch.no_grad():
+        error, off = (start(x) - network()(x)).abs().mean(), (start(x) - again(x)).abs().mean()
+    assert off < error / 10  # the record's four digits move a few ties
+    assert audit(again)[3].method == VERSIONS[version].method
 
 
 def test_offsets_cost_and_the_correction_does_not(tmp_path):

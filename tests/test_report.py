@@ -6,8 +6,8 @@ import torch
 
 from core import Pair, comparison, evaluate, make_lr, quantize_model, report
 from core.config import QuantConfig
-from core.models import bundled
 from core.report_html import page
+from core.zoo import bundled
 
 TEXTS = {"network": "<n>", "question": "q", "scope": "residual <blocks>", "calibration": "three patches"}
 SOME = {name: report.VARIANTS[name] for name in ("dfsq (exact points)", "minmax")}
@@ -41,6 +41,20 @@ def test_finished_rows_are_not_computed_again(tiny_edsr, images, sets, monkeypat
     timeless = [{k: v for k, v in row.items() if k != "seconds"} for row in found]
     assert timeless == [{k: row[k] for k in timeless[0]} for row in whole if row not in done]
     assert tiny_edsr not in scored
+
+
+def test_networks_that_training_quantized(tiny_edsr, images, sets):
+    done = quantize_model(tiny_edsr, images, QuantConfig("minmax", 3, 3))
+    done.quant_config = QuantConfig("odm", 3, 3)
+    found = list(report.rows(tiny_edsr, 2, sets, images, {}, (8,), TEXTS, trained=[done]))
+    assert [(row["variant"], row["bits"], row["set"]) for row in found[2:]] == [
+        ("odm", "W3A3", "a"),
+        ("odm", "W3A3", "b"),
+    ]
+    assert found[2]["psnr"] == pytest.approx(evaluate(done, sets["a"], 2).psnr, abs=1e-4)
+    again = report.rows(tiny_edsr, 2, sets, images, {}, (8,), TEXTS, done=found, trained=[done])
+    assert list(again) == []
+    assert "<td>training</td>" in page(found, {"<n>": "about"})
 
 
 def test_the_digest_tells_questions_apart(tiny_edsr, images, sets):

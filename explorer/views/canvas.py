@@ -7,7 +7,7 @@ import panel as pn
 from bokeh.models import ColumnDataSource, LinearColorMapper, PanTool, Range1d, WheelZoomTool
 from bokeh.plotting import figure
 
-from explorer.pipeline import Picture
+from explorer.pictures import Picture
 from explorer.views.style import decibel
 
 # Panel's columns hold a button for scrolling, which would take a cell of the grid.

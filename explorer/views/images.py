@@ -7,7 +7,7 @@ import panel as pn
 from bokeh.models import LinearColorMapper
 from bokeh.palettes import Inferno11
 
-from explorer.pipeline import Picture
+from explorer.pictures import Picture
 from explorer.views.canvas import GRID, Canvas, Tile, Window, rgba
 
 # The divider of two pictures, visible on light and dark ones.

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from core.models import model_card
+from core.zoo import model_card
 from explorer.state import NETWORKS
 
 pytestmark = pytest.mark.browser

@@ -1,0 +1,96 @@
+"""Choices -> quantized networks and their pictures, cached over all sessions. As `explorer.pipeline`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+import core
+from core.images import to_uint8
+from core.methods import TRAINED
+from explorer.jobs import Token, shared
+from explorer.pipeline import (
+    ReadOnly,
+    calibration_images,
+    chosen_points,
+    network,
+    observer,
+    pair,
+    selection,
+    trained_network,
+)
+from explorer.state import NETWORKS, layer_channels
+
+
+@shared(1e9, lambda model: 1 + sum(b.nbytes for b in model.buffers()))
+def quantized(
+    name: str, config: core.QuantConfig, float_layers: tuple[str, ...], token: Token
+) -> torch.nn.Module:
+    """`float_layers` are left as they are; ValueError where training has quantized them."""
+    if config.method in TRAINED:
+        if float_layers:
+            raise ValueError(f"{config.method} was trained with all its layers quantized; keep none float")
+        return trained_network(name, config, token=token)
+    observers = {}
+    words, terms = config.universal_set.words, config.universal_set.terms
+    layers = [layer for layer in layer_channels(name) if layer not in float_layers]
+    if not layers:
+        return network(name, token=token)
+    choice = (config.method, words, terms, config.selector, config.activation_bits)
+    for done, layer in enumerate(layers):
+        if config.from_subset:
+            token.progress("Choosing points", done / len(layers))
+            chosen = selection(name, layer, *choice, token=token)
+            observers[layer] = chosen_points(chosen, config)
+        else:
+            observers[layer] = observer(name, layer, config.method, words, terms, token=token)
+    images = calibration_images(NETWORKS[name][1], token=token)
+    made = core.Calibration(config, observers, {}, images)
+    return core.quantize_model(network(name, token=token), made, config, layers, token.progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture(ReadOnly):
+    """A picture and how near it is to the ground truth; PSNR and SSIM are None for the ground truth."""
+
+    rgb: np.ndarray  # (H, W, 3) uint8
+    psnr: float | None
+    ssim: float | None
+
+
+@shared(2.5e8, lambda picture: picture.rgb.nbytes)
+def picture(
+    name: str,
+    image: str,
+    region: str,
+    what: str | core.QuantConfig,
+    float_layers: tuple[str, ...] = (),
+    *,
+    token: Token,
+) -> Picture:
+    """`what`: "hr", "bicubic", "float", or the configuration of a quantized network."""
+    scale = NETWORKS[name][1]
+    _, lr, hr = pair(image, scale, region, token=token)
+    if what == "hr":
+        return Picture(to_uint8(hr)[0], None, None)
+    if what == "bicubic":
+        sr = core.bicubic(lr, scale)
+    else:
+        float_model = network(name, token=token)
+        model = float_model if what == "float" else quantized(name, what, float_layers, token=token)
+        token.check()
+        sr = core.super_resolve(model, lr)
+    return shown_picture(sr, hr, scale)
+
+
+def shown_picture(sr: torch.Tensor, hr: torch.Tensor, scale: int) -> Picture:
+    """What a network made of one image, (1, 3, H, W), and its scores."""
+    psnr, ssim = core.psnr_y(sr, hr, border=scale), core.ssim_y(sr, hr, border=scale)
+    return Picture(to_uint8(sr)[0], psnr, ssim)
+
+
+def difference(a: Picture, b: Picture) -> np.ndarray:
+    """Mean absolute difference of two pictures over RGB, (H, W) in 8-bit levels."""
+    return np.abs(a.rgb.astype(np.int16) - b.rgb).mean(2).astype(np.float32)

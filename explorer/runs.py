@@ -1,0 +1,101 @@
+"""A visitor's own training: a process apart, started, paused and cancelled from the page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from core.odm_config import OdmConfig
+from explorer.state import NETWORKS
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST = 2  # trainings at once on this server
+FULL = "{} trainings run on this server already; start yours when one of them is done."
+_lock = threading.Lock()
+_running: set[Run] = set()
+
+
+class Run:
+    """One training of one network; its files live as long as it does.
+
+    `start` raises ValueError when the server has enough to do.
+    """
+
+    def __init__(self, network: str, config: OdmConfig):
+        self.network, self.config = network, config
+        self._folder = tempfile.TemporaryDirectory(prefix="explorer-training-")
+        self._process: subprocess.Popen | None = None
+        self.paused = False
+
+    @property
+    def out(self) -> Path:
+        """Name of the results, without suffix."""
+        return Path(self._folder.name) / "run"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is training."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def finished(self) -> bool:
+        """Whether its network is there."""
+        return not self.alive and self.out.with_suffix(".safetensors").exists()
+
+    def start(self) -> None:
+        """Begin, or go on after a pause."""
+        with _lock:
+            _running.intersection_update([run for run in _running if run.alive])
+            if len(_running) >= MOST:
+                raise ValueError(FULL.format(MOST))
+            _running.add(self)
+            name, scale = NETWORKS[self.network]
+            command = [sys.executable, "-m", "explorer.train", "--model", name, "--scale", str(scale)]
+            command += ["--out", str(self.out)]
+            for field, value in dataclasses.asdict(self.config).items():
+                flag = field.replace("_", "-")
+                if isinstance(value, bool):
+                    command.append(f"--{flag}" if value else f"--no-{flag}")
+                elif value is not None:
+                    command += [f"--{flag}", str(value)]
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self.out.with_suffix(".log").open("w"),
+            )
+        self.paused = False
+
+    def pause(self) -> None:
+        """Save the state and let the processor go; `start` goes on from there."""
+        if self.alive:
+            self._process.stdin.close()
+            self.paused = True
+
+    def cancel(self) -> None:
+        """Stop, and drop all files."""
+        if self.alive:
+            self._process.kill()
+            self._process.wait()
+        self._folder.cleanup()
+
+    def card(self) -> dict | None:
+        """The card so far; None before the first step."""
+        file = self.out.with_suffix(".json")
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def problem(self) -> str:
+        """What ended it before its time, in a sentence; empty if nothing did."""
+        if self.alive or self.paused or self.finished or self._process is None:
+            return ""
+        log = self.out.with_suffix(".log")
+        lines = log.read_text().strip().splitlines() if log.exists() else []
+        return f"The training stopped: {lines[-1]}" if lines else "The training stopped; start it again."
