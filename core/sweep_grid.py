@@ -12,9 +12,10 @@ from torch import nn
 
 from core.config import QuantConfig
 from core.methods import METHODS
-from core.models import bundled, create_model, load_checkpoint
+from core.models import load_checkpoint
 from core.scope import choose_layers
 from core.universal_set import UniversalSet
+from core.zoo import bundled, create_model
 
 ALL, EACH = "all", "each"  # of the layers: all that the network declares; every one of them alone
 QUANTIZATION = [field.name for field in dataclasses.fields(QuantConfig)]

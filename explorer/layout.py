@@ -17,6 +17,7 @@ from explorer.elements import TOGGLE, html, section
 from explorer.protocol import protocol
 from explorer.session import Session
 from explorer.state import BITS, NETWORKS, SAME, SLIDER, ExplorerState
+from explorer.sweep import sweep
 from explorer.views.images import DIFFERENCE_SCALE
 from explorer.views.style import columns
 
@@ -154,12 +155,14 @@ def tabs(session: Session) -> pn.Tabs:
     shown = pn.Tabs(
         ("Explore", explore(session)),
         ("Deployment", deployment(session)),
+        ("Sweep", sweep(session)),
         active=state.tab,
         dynamic=True,
         sizing_mode="stretch_width",
         margin=0,
     )
     shown.param.watch(lambda event: state.param.update(tab=event.new), "active")
+    state.param.watch(lambda event: shown.param.update(active=event.new), "tab")
     return shown
 
 

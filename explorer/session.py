@@ -13,6 +13,7 @@ import param
 from explorer import int8, pictures, pipeline
 from explorer.jobs import QUICK, SLOW, LatestWins, Token
 from explorer.state import BITS, DEPLOYMENT, ExplorerState
+from explorer.sweeper import Sweeper
 from explorer.views.deployment import DeploymentView
 from explorer.views.distributions import DistributionsView
 from explorer.views.images import ImagesView
@@ -20,7 +21,15 @@ from explorer.views.mismatch import MismatchView
 from explorer.views.points import PointsView
 
 QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
-POOLS = {"distributions": QUICK, "points": QUICK, "images": SLOW, "mismatch": SLOW, "int8": SLOW}
+POOLS = {
+    "distributions": QUICK,
+    "points": QUICK,
+    "images": SLOW,
+    "mismatch": SLOW,
+    "int8": SLOW,
+    "sweep": QUICK,
+    "sweep ahead": QUICK,
+}
 PATIENCE = 0.25  # seconds that pictures give way to points, which take less
 PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
 REFERENCES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
@@ -53,6 +62,9 @@ class Session:
         self.points = PointsView()
         self.images = ImagesView([*REFERENCES, *BITS])
         self.deployment = DeploymentView()
+        self.sweeper = Sweeper(
+            self.state, self._submit, self._stop, lambda text: self.status.set_error("sweep note", text)
+        )
         self._document = pn.state.curdoc
         self._points_done = threading.Event()
         self._runners = {output: LatestWins(self._on_document, pool) for output, pool in POOLS.items()}
@@ -83,8 +95,10 @@ class Session:
         self.update_images()
         self.update_mismatch()
         self.update_int8()
+        self.sweeper.update()
 
     def _leave(self, context) -> None:
+        self.sweeper.leave()
         for runner in self._runners.values():
             runner.cancel()
 
@@ -123,6 +137,11 @@ class Session:
             lambda what, share: self.status.set_busy(output, what, share),
             lambda: (self.status.set_done(output), finish()),
         )
+
+    def _stop(self, output: str) -> None:
+        """Nobody looks at it."""
+        self._runners[output].cancel()
+        self.status.set_done(output)
 
     def update_distributions(self) -> None:
         name, layer, channel = self.state.network, self.state.layer, self.state.channel
@@ -194,8 +213,7 @@ class Session:
 
     def update_int8(self) -> None:
         if self.state.tab != DEPLOYMENT:
-            self._runners["int8"].cancel()
-            self.status.set_done("int8")
+            self._stop("int8")
             return
         plan, where = self.plan(), (self.state.image, self.state.region)
         view = self.deployment

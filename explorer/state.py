@@ -17,7 +17,7 @@ from core.zoo import bundled, create_model, trained
 BITS = [2, 3, 4, 5, 6, 7, 8]
 REGIONS = ["centre", "whole"]
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in bundled()}
-EXPLORE, DEPLOYMENT = TABS = range(2)
+EXPLORE, DEPLOYMENT, SWEEP = TABS = range(3)
 SAME = 0  # weight_bits: as many as the activations
 SLIDER = "slider"  # the picture at the bits of the slider
 PICTURES = ["hr", "bicubic", "float", SLIDER, *map(str, BITS)]
@@ -61,6 +61,10 @@ class ExplorerState(param.Parameterized):
     )
     representatives = param.Integer(64, bounds=(8, 200), doc="How many images INT8 is calibrated on")
     right = param.Selector(default=SLIDER, objects=PICTURES, doc="Right of the comparison")
+
+    sweep = param.String(
+        "bundled", regex=r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", doc="Name of the sweep that is shown"
+    )
 
     def __init__(self, **choices):
         super().__init__(**choices)

@@ -112,7 +112,8 @@ def rounds(folder: Path, number: int, seed: int, tell=lambda text: None) -> pd.D
                 time.sleep(rng.uniform(0, 6))
             else:
                 more = len(before) + rng.randint(1, 40)
-                wait_for(lambda m=more, o=out: len(rows(o)) >= min(m, ROWS), "more rows")
+                come = lambda p=process, m=more, o=out: p.poll() is not None or len(rows(o)) >= min(m, ROWS)  # noqa: E731
+                wait_for(come, "more rows")
             if done % 2:
                 kill_worker(process, rng)
                 assert process.wait(LONGEST) == 0, (folder / "log").read_text()

@@ -67,6 +67,7 @@ ORDER = [
     "sweep_tasks",
     "sweep_run",
     "sweep",
+    "sweep_estimate",
     "cfqp_plot",
     "cfqp",
 ]
