@@ -66,6 +66,8 @@ class Run:
 
     def progress(self) -> tuple[int, int]:
         """Rows that are there and rows in all; (0, 0) while it starts."""
+        if not self._log.exists():  # somebody has thrown the folder away
+            return 0, 0
         lines = [line.split() for line in self._log.read_text().splitlines()]
         told = [(int(a), int(b)) for a, b in (line for line in lines if len(line) == 2)]
         if not told:
@@ -84,7 +86,8 @@ class Run:
         """What ended it before its time, in a sentence."""
         if self.alive or self.cancelled or self._process.returncode == 0:
             return ""
-        told = self._log.with_suffix(".err").read_text().strip().splitlines()
+        errors = self._log.with_suffix(".err")
+        told = errors.read_text().strip().splitlines() if errors.exists() else []
         return f"The sweep stopped: {told[-1]}" if told else "The sweep stopped; start it again to go on."
 
 

@@ -23,7 +23,8 @@ class SweepView:
 
     def __init__(self, on_configuration: Callable[[int], None]):
         self._on_configuration = on_configuration
-        self._dots = ColumnDataSource(dict(x=[], psnr=[], set_size=[], cost=[], color=[], label=[]))
+        names = ("activation_bits", "set_size", "cost", "psnr", "color", "label", "kib", "gbitops")
+        self._dots = ColumnDataSource({name: [] for name in names})
         self._bits = ColumnDataSource(dict(xs=[], ys=[], color=[]))
         self._sets = ColumnDataSource(dict(xs=[], ys=[], color=[]))
         self._ends = ColumnDataSource(dict(x=[], y=[], label=[], color=[]))
