@@ -31,6 +31,7 @@ class AuditRow:
     weight_bits: int
     activation_bits: int
     post_relu: bool | None
+    constants: int  # numbers that the quantizer of its input keeps: ends of ranges, levels, points
     reason: str  # empty for a quantized layer
 
 
@@ -40,7 +41,7 @@ class Audit(list):
     scope = ""
 
     def __str__(self) -> str:
-        head = ("layer", "type", "weight", "method", "bits", "input", "")
+        head = ("layer", "type", "weight", "method", "bits", "input", "constants", "")
         body = [
             (
                 row.name,
@@ -49,6 +50,7 @@ class Audit(list):
                 row.method,
                 "float" if row.reason else f"W{row.weight_bits}A{row.activation_bits}",
                 {True: "post-ReLU", False: "signed", None: ""}[row.post_relu],
+                "" if row.reason else str(row.constants),
                 row.reason,
             )
             for row in self
@@ -73,9 +75,11 @@ def audit(model: nn.Module) -> Audit:
         shape = tuple(weight.shape) if weight is not None else ()
         if done is None:
             reason = reasons.get(name, "the model is not quantized")
-            rows.append(AuditRow(name, type(module).__name__, shape, "", FLOAT, FLOAT, None, reason))
+            rows.append(AuditRow(name, type(module).__name__, shape, "", FLOAT, FLOAT, None, 0, reason))
         else:
-            rows.append(AuditRow(name, type(module).__name__, shape, *done, ""))
+            quantizer = getattr(module, "activation_quantizer", None)
+            constants = sum(t.numel() for t in quantizer.state_dict().values()) if quantizer else 0
+            rows.append(AuditRow(name, type(module).__name__, shape, *done, constants, ""))
     return rows
 
 

@@ -253,7 +253,9 @@ def audit_onnx(proto: onnx.ModelProto) -> Audit:
         integer = all(before is not None and before.op_type == "DequantizeLinear" for before in made)
         bits = 8 if integer else FLOAT
         method, reason = ("INT8", "") if integer else ("", "float in the file")
-        rows.append(AuditRow(node.name, node.op_type, shapes[source], method, bits, bits, None, reason))
+        constants = 2 * integer  # scale and zero point
+        shape = shapes[source]
+        rows.append(AuditRow(node.name, node.op_type, shape, method, bits, bits, None, constants, reason))
     return rows
 
 

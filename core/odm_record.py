@@ -39,17 +39,17 @@ def add_step(record: dict, training: QuantizedTraining, gradients: Gradients) ->
     """The state before a step: one number, or one by layer, for every curve.
 
     mismatch is ||X - q(X)||_2 (v2) or the deviation (v1) of the layer; cosine and conflict are of the two
-    gradients of its weights; gamma is 1 where the clipping is not corrected.
+    gradients of its weights, None after which no quantized layer comes; gamma is 1 where the clipping is not
+    corrected.
     """
-    numbers: dict[str, list[float]] = {name: [] for name in BY_LAYER}
+    numbers: dict[str, list[float | None]] = {name: [] for name in BY_LAYER}
     for name, quantizer in training.quantizers().items():
         weight = f"{name}.parametrizations.weight.original"
         pair = gradients.reconstruction[weight], gradients.regularizer.get(weight)
-        if pair[1] is None:  # no quantized layer comes after this one
-            pair = pair[0], torch.zeros_like(pair[0])
         numbers["mismatch"].append(float(gradients.penalties[name]))
-        numbers["cosine"].append(float(cosine(*pair)))
-        numbers["conflict"].append(float(conflict(*pair)))
+        both = pair[1] is not None
+        numbers["cosine"].append(float(cosine(*pair)) if both else None)
+        numbers["conflict"].append(float(conflict(*pair)) if both else None)
         for end, value in zip(("low", "high"), quantizer.ends(), strict=True):
             numbers[end].append(float(value.detach()))
         gamma = training.weight_clipping()[name].gamma
@@ -99,6 +99,6 @@ def inputs(model: nn.Module, images: torch.Tensor, layers: Sequence[str]) -> dic
     return seen
 
 
-def _short(value: float) -> float:
+def _short(value: float | None) -> float | None:
     """Four significant digits."""
-    return float(f"{value:.4g}")
+    return None if value is None else float(f"{value:.4g}")

@@ -30,7 +30,11 @@ from core.models import MODELS, load_checkpoint, new_model
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """One-cycle training. `patch` is the side of an LR patch in pixels; `lr_peak` Adam's highest rate."""
+    """One-cycle training. `patch` is the side of an LR patch in pixels; `lr_peak` Adam's highest rate.
+
+    frozen_batchnorm: BatchNorm normalizes by the statistics it came with, as it will in use; to finish a
+    network that was trained by those of its batches.
+    """
 
     steps: int = 10_000
     batch: int = 16
@@ -40,6 +44,7 @@ class TrainConfig:
     ema: float = 0.999
     seed: int = 0
     bfloat16: bool = False
+    frozen_batchnorm: bool = False
 
 
 class PatchSampler:
@@ -114,6 +119,9 @@ def train(
     finite and ValueError when the checkpoint belongs to another configuration.
     """
     model = model.to(memory_format=torch.channels_last).train()
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train(not config.frozen_batchnorm)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, config.lr_peak, betas=(0.9, 0.99))
     average = [p.detach().clone() for p in parameters]
@@ -155,7 +163,7 @@ def train(
     with torch.no_grad():
         for parameter, mean in zip(parameters, average, strict=True):
             parameter.copy_(mean)
-    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+    if norms and not config.frozen_batchnorm:
         _renew_batchnorm(model, sampler, config)
     return model.eval()
 

@@ -18,6 +18,7 @@ from explorer.protocol import protocol
 from explorer.session import Session
 from explorer.state import BITS, NETWORKS, SAME, SLIDER, ExplorerState
 from explorer.sweep import sweep
+from explorer.training import training
 from explorer.views.images import DIFFERENCE_SCALE
 from explorer.views.style import columns
 
@@ -82,8 +83,8 @@ def page() -> pn.template.FastListTemplate:
 def _restore(state: ExplorerState) -> None:
     """Take the choices from the URL and keep them there; what is not valid leaves the default."""
     query = pn.state.location.query_params
-    # The network decides which layers there are, the layer which channels.
-    first = ["network", "layer"]
+    # The network decides which layers there are, the layer which channels, the version the other constants.
+    first = ["network", "layer", "train_version"]
     for name in first + [name for name in URL_FIELDS if name not in first]:
         if name in query:
             # One by one, so that a bad value takes no other with it.
@@ -155,6 +156,7 @@ def tabs(session: Session) -> pn.Tabs:
     shown = pn.Tabs(
         ("Explore", explore(session)),
         ("Deployment", deployment(session)),
+        ("Training", training(session)),
         ("Sweep", sweep(session)),
         active=state.tab,
         dynamic=True,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +12,8 @@ import torch
 import core
 from core.images import to_uint8
 from core.methods import TRAINED
+from core.odm_training import quantized_before
+from core.zoo import model_card, trained
 from explorer.jobs import Token, shared
 from explorer.pipeline import (
     ReadOnly,
@@ -83,6 +87,28 @@ def picture(
         token.check()
         sr = core.super_resolve(model, lr)
     return shown_picture(sr, hr, scale)
+
+
+@shared(1e8, lambda picture: picture.rgb.nbytes)
+def training_picture(name: str, image: str, region: str, what: str, run: str, token: Token) -> Picture:
+    """`what`: "before" or "after" a training; `run`: the name of a bundled one, or the path of its files."""
+    scale = NETWORKS[name][1]
+    _, lr, hr = pair(image, scale, region, token=token)
+    if what == "before":
+        model = quantized_before(network(name, token=token), training_card(name, run))
+    elif run in trained(*NETWORKS[name]):
+        model = core.create_model(*NETWORKS[name], run)
+    else:
+        model = core.load_quantized(f"{run}.safetensors")
+    token.check()
+    return shown_picture(core.super_resolve(model, lr), hr, scale)
+
+
+def training_card(name: str, run: str) -> dict:
+    """Card and record of a training, as `training_picture` names it."""
+    if run in trained(*NETWORKS[name]):
+        return model_card(*NETWORKS[name], run)
+    return json.loads(Path(f"{run}.json").read_text())
 
 
 def shown_picture(sr: torch.Tensor, hr: torch.Tensor, scale: int) -> Picture:

@@ -44,6 +44,11 @@ class Run:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a card."""
+        return self.out.with_suffix(".json").exists()
+
+    @property
     def finished(self) -> bool:
         """Whether its network is there."""
         return not self.alive and self.out.with_suffix(".safetensors").exists()
@@ -64,14 +69,15 @@ class Run:
                     command.append(f"--{flag}" if value else f"--no-{flag}")
                 elif value is not None:
                     command += [f"--{flag}", str(value)]
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=self.out.with_suffix(".log").open("w"),
-            )
+            with self.out.with_suffix(".log").open("w") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env=os.environ | {"OMP_NUM_THREADS": "1"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                )
         self.paused = False
 
     def pause(self) -> None:
@@ -82,15 +88,30 @@ class Run:
 
     def cancel(self) -> None:
         """Stop, and drop all files."""
-        if self.alive:
+        if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._process.stdin.close()
         self._folder.cleanup()
 
     def card(self) -> dict | None:
         """The card so far; None before the first step."""
         file = self.out.with_suffix(".json")
         return json.loads(file.read_text()) if file.exists() else None
+
+    def result(self) -> Path | None:
+        """The file of its network once it is over."""
+        return self.out.with_suffix(".safetensors") if self.finished else None
+
+    def in_words(self) -> str:
+        """How far it is."""
+        card = self.card()
+        step = f"step {card['done']:,} of {card['steps']:,}" if card else "not begun"
+        if self.alive:
+            return f"Stopping at {step} …" if self.paused else f"Training, {step}" if card else "Starting …"
+        if self.paused:
+            return f"Paused at {step}; Start goes on"
+        return f"Done, {step}" if self.finished else self.problem()
 
     def problem(self) -> str:
         """What ended it before its time, in a sentence; empty if nothing did."""

@@ -14,6 +14,7 @@ from explorer import int8, pictures, pipeline
 from explorer.jobs import QUICK, SLOW, LatestWins, Token
 from explorer.state import BITS, DEPLOYMENT, ExplorerState
 from explorer.sweeper import Sweeper
+from explorer.trainer import Trainer
 from explorer.views.deployment import DeploymentView
 from explorer.views.distributions import DistributionsView
 from explorer.views.images import ImagesView
@@ -27,6 +28,7 @@ POOLS = {
     "images": SLOW,
     "mismatch": SLOW,
     "int8": SLOW,
+    "training": SLOW,
     "sweep": QUICK,
     "sweep ahead": QUICK,
 }
@@ -62,6 +64,7 @@ class Session:
         self.points = PointsView()
         self.images = ImagesView([*REFERENCES, *BITS])
         self.deployment = DeploymentView()
+        self.trainer = Trainer(self.state, self._submit, self._stop)
         self.sweeper = Sweeper(
             self.state, self._submit, self._stop, lambda text: self.status.set_error("sweep note", text)
         )
@@ -95,9 +98,11 @@ class Session:
         self.update_images()
         self.update_mismatch()
         self.update_int8()
+        self.trainer.update()
         self.sweeper.update()
 
     def _leave(self, context) -> None:
+        self.trainer.cancel()
         self.sweeper.leave()
         for runner in self._runners.values():
             runner.cancel()

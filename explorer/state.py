@@ -11,13 +11,15 @@ from core import METHODS, SELECTORS, QuantConfig, UniversalSet, demo_names
 from core.cfqp import STRATEGIES
 from core.config import FLOAT
 from core.methods import EVERY_METHOD
+from core.odm_config import REGULARIZERS, VERSIONS, OdmConfig
 from core.scope import choose_layers, input_channels
 from core.zoo import bundled, create_model, trained
 
 BITS = [2, 3, 4, 5, 6, 7, 8]
 REGIONS = ["centre", "whole"]
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in bundled()}
-EXPLORE, DEPLOYMENT, SWEEP = TABS = range(3)
+EXPLORE, DEPLOYMENT, TRAINING, SWEEP = TABS = range(4)
+OWN = "own"  # run: the visitor's
 SAME = 0  # weight_bits: as many as the activations
 SLIDER = "slider"  # the picture at the bits of the slider
 PICTURES = ["hr", "bicubic", "float", SLIDER, *map(str, BITS)]
@@ -62,21 +64,45 @@ class ExplorerState(param.Parameterized):
     representatives = param.Integer(64, bounds=(8, 200), doc="How many images INT8 is calibrated on")
     right = param.Selector(default=SLIDER, objects=PICTURES, doc="Right of the comparison")
 
+    run = param.Selector(default=OWN, objects=[OWN], doc="Recorded training, or one's own")
+    moment = param.Integer(100, bounds=(0, 100), doc="Share of the steps that is shown, in percent")
+    train_version = param.Selector(objects=list(VERSIONS), doc="Method of the visitor's own training")
+    train_bits = param.Integer(2, bounds=(2, 8), doc="Bits of weights and activations")
+    train_regularizer = param.Selector(default="cooperative", objects=list(REGULARIZERS))
+    train_correction = param.Boolean(True, doc="Whether the clipping of the weights is corrected")
+    train_offsets = param.Boolean(False, doc="Whether layers get distribution offsets")
+    train_steps = param.Integer(200, bounds=(50, 5000), doc="Steps of the visitor's own training")
+
     sweep = param.String(
         "bundled", regex=r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", doc="Name of the sweep that is shown"
     )
 
     def __init__(self, **choices):
         super().__init__(**choices)
-        self._offer_methods()
+        self._offer_trained()
         self._offer_layers()
+        if "run" not in choices:
+            self.run = next(iter(self.param.run.objects))
 
     @param.depends("network", watch=True)
-    def _offer_methods(self) -> None:
-        offered = [*METHODS, *trained_methods(self.network)]
-        if self.method not in offered:
-            self.method = offered[0]
-        self.param.method.objects = offered
+    def _offer_trained(self) -> None:
+        methods = [*METHODS, *trained_methods(self.network)]
+        self._offer("method", dict(zip(methods, methods, strict=True)))
+        runs = trained(*NETWORKS[self.network])
+        recorded = {f"{name.replace('-', ' ').upper()}, recorded": name for name in runs}
+        self._offer("run", recorded | {"your own": OWN})
+
+    def _offer(self, name: str, objects: dict[str, str]) -> None:
+        """What can be chosen, by its label; a choice that is gone becomes the first."""
+        self.param[name].objects = objects
+        if getattr(self, name) not in objects.values():
+            setattr(self, name, next(iter(objects.values())))
+
+    @param.depends("train_version", watch=True)
+    def _take_defaults(self) -> None:
+        version = VERSIONS[self.train_version]
+        self.train_regularizer = version.regularizer
+        self.train_correction, self.train_offsets = version.correction, version.offsets
 
     @param.depends("network", watch=True)
     def _offer_layers(self) -> None:
@@ -105,6 +131,18 @@ class ExplorerState(param.Parameterized):
         if picture == SLIDER:
             return self.activation_bits
         return int(picture) if picture.isdigit() else picture
+
+    def training(self) -> OdmConfig:
+        """The visitor's own training, as chosen now."""
+        return OdmConfig(
+            self.train_bits,
+            self.train_version,
+            self.train_regularizer,
+            self.train_correction,
+            self.train_offsets,
+            self.train_steps,
+            patch=24,
+        )
 
     def universal_set(self) -> UniversalSet:
         return UniversalSet(self.words, self.terms)

@@ -5,14 +5,14 @@ So a training never outlives its visitor or the server, whatever becomes of them
 
 import os
 import signal
-import sys
 import threading
 
 from core.odm import main
 
 
 def _stop_when_left() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not through sys.stdin, whose lock the interpreter needs when it ends
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

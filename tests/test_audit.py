@@ -44,10 +44,11 @@ def test_audit_of_edsr(images, tiny_edsr):
         (32, 32, "outside the scope")
     }
     lines = str(table).splitlines()
-    assert lines[0].split() == ["layer", "type", "weight", "method", "bits", "input"]
+    assert lines[0].split() == ["layer", "type", "weight", "method", "bits", "input", "constants"]
     assert lines[-1] == f"Quantized: {tiny_edsr.scope_in_words}."
     assert lines[-2].split() == ["tail.1", "Conv2d", "3x6x3x3", "float", "outside", "the", "scope"]
     assert "W5A3" in str(table)
+    assert {row.constants for row in done} == {2}
 
 
 def test_audit_of_a_float_network(tiny_edsr):

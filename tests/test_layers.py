@@ -58,6 +58,7 @@ ORDER = [
     "odm_training",
     "odm_record",
     "odm",
+    "odm_table",
     "comparison",
     "report_html",
     "report",

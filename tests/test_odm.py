@@ -31,6 +31,7 @@ from core.fake_quantization import ClippedWeight, FakeQuantize, LearnedRange
 from core.images import Pair
 from core.odm import main, middles, run, train
 from core.odm_config import VERSIONS, OdmConfig
+from core.odm_table import main as table_main
 from core.odm_training import QuantizedTraining, quantized_before
 from core.quantizers import OffsetQuantizer, uniform
 from core.training import PatchSampler
@@ -301,9 +302,8 @@ def test_the_record(tmp_path):
     assert record["step"] == list(range(6))
     for curve in ("mismatch", "cosine", "conflict", "low", "high", "gamma"):
         assert np.array(record[curve]).shape == (6, 2)
-    assert np.abs(record["cosine"]).max() <= 1
-    assert record["cosine"][0][1] == 0  # no quantized layer comes after the last
-    assert record["cosine"][0][0] != 0
+    assert {by_layer[1] for by_layer in record["cosine"]} == {None}  # no quantized layer comes after the last
+    assert all(0 < abs(by_layer[0]) <= 1 for by_layer in record["cosine"])
     assert all(0 <= share[0] <= 1 for share in record["conflict"])
     assert record["psnr"]["step"] == list(range(7))
     assert record["psnr"]["psnr_y"][-1] == pytest.approx(
@@ -361,6 +361,9 @@ def test_offsets_cost_and_the_correction_does_not(tmp_path):
     per_layer = 4 * (2 * 4 + 2) - 4 * 2  # bytes: two numbers a channel and two levels instead of one range
     assert bytes_of["v1"].bytes - bytes_of["v2"].bytes == 2 * per_layer
     assert bytes_of["v1"].bitops == bytes_of["v2"].bitops
+    assert {row.constants for row in audit(done) if not row.reason} == {2}
+    v1 = dataclasses.replace(CONFIG, version="v1", offset_share=1.0)
+    assert {row.constants for row in audit(new_training(v1).quantized()) if not row.reason} == {2 * 4 + 2}
 
 
 def test_the_float_network_is_left_as_it_is(tmp_path):
@@ -496,3 +499,21 @@ def test_the_command_stops_and_goes_on(folder):
     assert "the same command goes on from" in error
     state = torch.load(folder / "out" / "run.ckpt", weights_only=True)
     assert 0 < state["step"] < 400
+
+
+def test_the_table_is_the_mean_over_seeds(tmp_path, monkeypatch, capsys):
+    common = {"model": "edsr", "scale": 2, "steps": 9, "patch": 8, "lambda_m": 1e-5}
+    cards = [
+        common | {"label": "a", "scores": {"Set5": {"psnr_y": 30.0}}},
+        common | {"label": "a", "scores": {"Set5": {"psnr_y": 31.0}}},
+        common | {"label": "b", "scores": {"Set5": {"psnr_y": 29.5}}},
+        common | {"label": "b"},
+    ]
+    for i, card in enumerate(cards):
+        (tmp_path / f"{i}.json").write_text(json.dumps(card))
+    monkeypatch.setattr(sys, "argv", ["core.odm_table", *map(str, sorted(tmp_path.glob("*.json")))])
+    table_main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1 runs are not over and left out"
+    assert lines[2].split() == ["edsr", "x2", "a", "9", "8", "1e-05", "2", "30.500", "±0.707"]
+    assert lines[3].split()[-2:] == ["1", "29.500"]

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from core import EDSR, load_checkpoint, make_lr
+from core.models import SRResNet
 from core.training import (
     PatchSampler,
     TrainConfig,
@@ -195,3 +196,16 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert card["steps"] == 1
     assert set(card["scores"]) == {"photos"}
     assert load_checkpoint(out.with_suffix(".safetensors")).scale == 2
+
+
+def test_frozen_batchnorm_keeps_its_statistics_and_learns_its_weights(tmp_path):
+    torch.manual_seed(1)
+    model = SRResNet(2, n_blocks=1, n_feats=4, rgb_range=1.0)
+    norm = next(m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    norm.running_mean.fill_(0.1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    config = dataclasses.replace(CONFIG, frozen_batchnorm=True)
+    after = train(model, sampler(), config, tmp_path / "a.ckpt").state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any("running" in name or "num_batches" in name for name in moved)
+    assert any(name.endswith("weight") for name in moved)

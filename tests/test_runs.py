@@ -1,0 +1,91 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from core import load_quantized
+from core.odm_config import OdmConfig
+from explorer import runs
+from explorer.runs import ROOT, Run
+
+SHORT = OdmConfig(steps=4, batch=1, patch=8)
+LONG = OdmConfig(steps=5000, batch=1, patch=8)
+
+
+def wait_for(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def new_run():
+    made = []
+
+    def make(config, network="xlsr_x3"):
+        made.append(Run(network, config))
+        return made[-1]
+
+    yield make
+    for run in made:
+        run.cancel()
+
+
+def test_a_run_from_start_to_end(new_run):
+    run = new_run(SHORT)
+    assert not run.alive
+    run.start()
+    assert run.in_words() == "Starting …"
+    wait_for(lambda: not run.alive)
+    assert run.in_words() == "Done, step 4 of 4"
+    assert load_quantized(run.result()).quant_config == SHORT.quant_config
+    folder = run.out.parent
+    run.cancel()
+    assert not folder.exists()
+
+
+def test_a_paused_run_goes_on_where_it_was(new_run):
+    run = new_run(LONG)
+    run.start()
+    wait_for(lambda: run.begun and run.card()["done"] >= 100)
+    assert run.in_words().startswith("Training, step ")
+    run.pause()
+    wait_for(lambda: not run.alive)
+    assert run.in_words().endswith("Start goes on")
+    before = run.card()["done"]
+    assert run.result() is None
+    run.start()
+    wait_for(lambda: run.card()["done"] > before)
+    assert run.card()["record"]["step"].count(0) == 1
+
+
+def test_no_more_trainings_than_the_server_can_bear(new_run, monkeypatch):
+    monkeypatch.setattr(runs, "MOST", 1)
+    first, second = new_run(LONG), new_run(LONG)
+    first.start()
+    with pytest.raises(ValueError, match="1 trainings run on this server already; start yours when"):
+        second.start()
+    first.cancel()
+    second.start()
+    assert second.alive
+
+
+def test_what_ended_it_is_said(new_run):
+    run = new_run(OdmConfig(steps=4, batch=1, patch=4000))
+    run.start()
+    wait_for(lambda: not run.alive)
+    assert run.in_words() == "The training stopped: no training image is at least 12000 pixels on both sides"
+
+
+def test_a_training_ends_with_whoever_started_it(tmp_path):
+    command = [sys.executable, "-m", "explorer.train", "--steps", "5000", "--batch", "1", "--patch", "8"]
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [*command, "--out", str(out)], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    wait_for(out.with_suffix(".json").exists)
+    process.stdin.close()
+    assert process.wait(60) == 1
+    assert out.with_suffix(".ckpt").exists()

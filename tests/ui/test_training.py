@@ -1,0 +1,82 @@
+import subprocess
+import time
+
+import pytest
+
+pytestmark = pytest.mark.browser
+CURVES = ("curve psnr_y", "curve mismatch", "curve cosine", "curve conflict")
+
+
+def trainings():
+    return subprocess.run(["pgrep", "-f", "explorer[.]train"], capture_output=True, text=True).stdout.split()
+
+
+def until(condition, explorer, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        explorer.page.wait_for_timeout(100)
+
+
+def test_a_recorded_run_plays(explorer):
+    explorer.open("?tab=2")
+    for name in CURVES:
+        data = explorer.figure(name)["data"]
+        assert len(data[0].get("step", data[0].get("xs"))) >= 15, name
+    assert explorer.count(r"PSNR at step 2,000: \d\d\.\d\d dB") == 1
+    before = explorer.signature("layer in training")
+    explorer.slide("Moment", -60)
+    explorer.after_change(("layer in training",), before)
+    assert explorer.count(r"PSNR at step (7|8)00: \d\d\.\d\d dB") == 1
+    for name in ("Float", "Before training", "After training", "Without training: dfsq+"):
+        assert len(explorer.figure(f"trained {name}")["data"][0]["image"]) > 50, name
+    assert explorer.count(r"\d\d\.\d\d dB · SSIM 0\.\d{3}") == 4
+    before = explorer.signature(*CURVES)
+    explorer.choose("Layer", "body.3.body.2")
+    explorer.after_change(CURVES, before)
+    assert explorer.figure("layer in training")["title"].startswith("What body.3.body.2 receives")
+
+
+def test_a_run_of_ones_own_is_trained_paused_and_cancelled(explorer):
+    explorer.open("?tab=2&network=xlsr_x3&train_steps=5000&train_bits=4")
+    assert explorer.count("No run yet") == 1
+    explorer.press("Start")
+    until(lambda: len(explorer.figure("curve cosine")["data"][1]["step"]) > 1, explorer)
+    assert explorer.count(r"Training, step \d+ of 5,000") == 1
+    assert len(trainings()) == 1
+    explorer.press("Pause")
+    until(lambda: explorer.count(r"Paused at step \d+ of 5,000; Start goes on"), explorer)
+    assert not trainings()
+    explorer.press("Start")
+    until(lambda: explorer.count(r"Training, step \d+ of 5,000"), explorer)
+    explorer.press("Cancel")
+    until(lambda: explorer.count("No run yet"), explorer)
+    until(lambda: not trainings(), explorer)
+    explorer.settle()
+
+
+def test_closing_the_page_ends_the_run(explorer):
+    explorer.open("?tab=2&network=xlsr_x3&train_steps=5000")
+    explorer.press("Start")
+    until(trainings, explorer)
+    explorer.page.goto("about:blank")
+    until(lambda: not trainings(), explorer)
+
+
+def test_a_short_run_ends_with_its_picture(explorer):
+    explorer.open("?tab=2&network=xlsr_x3&train_steps=50&train_version=v1&train_regularizer=naive")
+    explorer.press("Start")
+    until(lambda: explorer.count("Done, step 50 of 50"), explorer)
+    explorer.settle()
+    assert len(explorer.figure("trained After training")["data"][0]["image"]) > 50
+    assert explorer.count("odm-v1 W2A2, naive regularizer, offsets") == 1
+
+
+def test_a_trained_network_among_the_methods(explorer):
+    explorer.open("?method=odm&activation_bits=2&compared_bits=[2,3]")
+    assert len(explorer.figure("picture 2")["data"][0]["image"]) > 50
+    assert explorer.count("odm was trained at W2A2") == 1, "there is none at 3 bits"
+    assert explorer.count("learned in training") == 1
+    explorer.choose("Network", "XLSR ×3")
+    explorer.settle()
+    assert "method=dfsq" in explorer.page.url or "method" not in explorer.page.url
