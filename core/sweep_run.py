@@ -194,16 +194,17 @@ def computed(
             elif not pending:
                 return
             else:
-                _wait(pending)
+                _wait(client, pending)
             look()
     finally:
         if pending:
             client.cancel(list(pending), force=True)
 
 
-def _wait(pending: dict[Future, Wanted]) -> None:
-    # When nothing comes, the caller looks whether it is cancelled.
-    with contextlib.suppress(TimeoutError):
+def _wait(client: Client, pending: dict[Future, Wanted]) -> None:
+    # When nothing comes, the caller looks whether it is cancelled. Without a current client, `wait` takes
+    # the newest one of this process and its event loop, which need not be that of these futures.
+    with client.as_current(), contextlib.suppress(TimeoutError):
         wait(list(pending), timeout=POLL, return_when="FIRST_COMPLETED")
 
 

@@ -13,10 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, default_client
 from kills import ROOT, ROWS, prepare, rounds, unchanged, wait_for
 
-from core import EDSR, QuantConfig, UniversalSet, calibrate, evaluate, make_lr, parallel, quantize_model
+from core import (
+    EDSR,
+    QuantConfig,
+    UniversalSet,
+    calibrate,
+    evaluate,
+    make_lr,
+    parallel,
+    quantize_model,
+    sweep_run,
+)
 from core import sweep_store as store_module
 from core.calibration import calibration_patches
 from core.cluster import connected, local_client
@@ -243,6 +253,23 @@ def test_the_same_on_any_number_of_workers(tiny, pictures, client):
     ):
         other = sweep(grid, pictures, alone).set_index("key")["psnr"].sort_index()
     assert one.equals(other)
+
+
+def test_the_client_that_is_given_is_the_one_that_waits(tiny, pictures, client, monkeypatch):
+    seen, real = [], sweep_run.wait
+
+    def wait(*args, **options):
+        seen.append(default_client())
+        return real(*args, **options)
+
+    monkeypatch.setattr(sweep_run, "wait", wait)
+    with (
+        LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster),  # newer than the one that is given
+    ):
+        found = sweep({"network": [tiny], "method": ["mse"], "bits": [4]}, pictures, client)
+    assert (found["error"] == "").all()
+    assert set(seen) == {client}
 
 
 # Keeping and going on
