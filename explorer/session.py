@@ -66,7 +66,11 @@ class Session:
         self.deployment = DeploymentView()
         self.trainer = Trainer(self.state, self._submit, self._stop)
         self.sweeper = Sweeper(
-            self.state, self._submit, self._stop, lambda text: self.status.set_error("sweep note", text)
+            self.state,
+            self._submit,
+            self._stop,
+            lambda text: self.status.set_error("sweep note", text),
+            self._on_document,
         )
         self._document = pn.state.curdoc
         self._points_done = threading.Event()

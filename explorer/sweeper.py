@@ -24,7 +24,7 @@ class Sweeper(param.Parameterized):
     """Binds the choices on sweeps to the views.
 
     `submit(output, work, show)` starts a job, `stop(output)` ends it, `complain(sentence)` shows what a
-    visitor should know.
+    visitor should know, `later(call)` calls on the page's own turn.
     """
 
     ahead = param.String("", doc="How many rows the grid has, and how long they take")
@@ -36,9 +36,12 @@ class Sweeper(param.Parameterized):
     reasons = param.Dict({}, doc="What went wrong in the sweep that is shown, and how often")
     protocol = param.String("", doc="Of the sweep that is shown")
 
-    def __init__(self, state: ExplorerState, submit: Callable, stop: Callable, complain: Callable):
+    def __init__(
+        self, state: ExplorerState, submit: Callable, stop: Callable, complain: Callable, later: Callable
+    ):
         super().__init__()
         self.state, self.choices = state, SweepChoices()
+        self._later = later
         self.view, self.table = SweepView(self.open), SweepTableView()
         self._submit, self._stop, self._complain = submit, stop, complain
         self._data: sweeps.Shown | None = None
@@ -176,8 +179,8 @@ class Sweeper(param.Parameterized):
         chosen = {"activation_bits": bits, "weight_bits": weight_bits, "method": dots["method"]}
         if dots["set_size"] == dots["set_size"]:
             chosen |= {"words": dots["words"], "terms": dots["terms"], "selector": dots["selector"]}
-        self.state.network = self._data.network
-        layers = list(layer_channels(self.state.network))
+        network = self._data.network
+        layers = list(layer_channels(network))
         quantized = layers if dots["layers"] == "all" else dots["layers"].split()
         chosen["float_layers"] = [name for name in layers if name not in quantized]
         if self._data.image in self.state.param.image.objects:
@@ -188,7 +191,13 @@ class Sweeper(param.Parameterized):
         self._complain(
             f"The other views have no control for {own}; they show the method's own." if own else ""
         )
-        self.state.param.update(**chosen, tab=EXPLORE)
+        # The tab first: Panel asks its CDN for the styles of what changes while it is hidden.
+        self.state.tab = EXPLORE
+        self._later(lambda: self._take(network, chosen))
+
+    def _take(self, network: str, chosen: dict) -> None:
+        self.state.network = network  # decides which layers and methods there are
+        self.state.param.update(**chosen)
 
     def content(self, suffix: str) -> io.BytesIO:
         """The rows of the sweep that is shown as a file, csv or parquet."""
