@@ -13,17 +13,19 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app test lint check screenshots cost kills format lock clean browser
+.PHONY: help app notebooks lessons test lint check screenshots cost kills format lock clean browser
 
 help:
 	@echo "make app      install into .venv (first run only) and serve the explorer"
 	@echo "              PORT=5006           the port it listens on"
+	@echo "make notebooks  install JupyterLab (first run only) and open the teaching notebooks"
 	@echo "make test     install the test extras, find or install a browser, run every test"
 	@echo "              ARGS='-k moments'   further arguments for pytest"
 	@echo "make lint     ruff format --check and ruff check, notebooks too"
 	@echo "make check    lint and test: what a change must pass"
 	@echo "make screenshots  pictures of the dashboard, light and dark, desktop and phone, in screenshots/"
 	@echo "make cost     what the exact points cost, measured anew, as assets/cost.png"
+	@echo "make lessons  run all notebooks and save them with their pictures"
 	@echo "make kills    kill a sweep or a worker 20 times at random moments: no row may be lost or doubled"
 	@echo "make format   format and fix what ruff can fix"
 	@echo "make lock     write requirements.lock anew from pyproject.toml, newest versions that fit"
@@ -42,6 +44,12 @@ app: .venv/app.stamp
 	@echo "  Ready when the log below says that it is running; Ctrl+C stops it."
 	@echo
 	@exec $(VENV_PYTHON) -m panel serve explorer/app.py --port $(PORT) --warm
+
+notebooks: .venv/notebooks.stamp
+	@$(VENV_PYTHON) -m jupyter lab notebooks
+
+lessons: .venv/test.stamp browser
+	PYTHONPATH=tests $(VENV_PYTHON) tests/lessons.py
 
 test: .venv/test.stamp browser
 	$(VENV_PYTHON) -m pytest $(ARGS)
@@ -89,9 +97,13 @@ endef
 	$(call install,.)
 	@touch $@
 
+.venv/notebooks.stamp: .venv/pyvenv.cfg pyproject.toml requirements.lock
+	$(call install,.[notebooks])
+	@touch .venv/app.stamp $@
+
 .venv/test.stamp: .venv/pyvenv.cfg pyproject.toml requirements.lock
 	$(call install,.[test])
-	@touch .venv/app.stamp $@
+	@touch .venv/app.stamp .venv/notebooks.stamp $@
 
 define check_python
 $(or $(PYTHON),false) -c '$(PYTHON_FITS)' 2>/dev/null || { \

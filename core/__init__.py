@@ -28,6 +28,7 @@ from core.point_selection import SELECTORS, ExactSelection, select_points
 from core.quantize import Calibration, calibrate, quantize_model
 from core.ranges import RANGES
 from core.representative import representative_images
+from core.sensitivity import sensitivity
 from core.universal_set import UniversalSet
 from core.zoo import create_model
 
@@ -75,6 +76,7 @@ __all__ = [
     "representative_images",
     "save_quantized",
     "select_points",
+    "sensitivity",
     "ssim_y",
     "super_resolve",
     "time_onnx",

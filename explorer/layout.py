@@ -14,6 +14,7 @@ from core.config import FLOAT
 from core.zoo import model_card
 from explorer.deployment import deployment
 from explorer.elements import TOGGLE, html, section
+from explorer.layers import layers
 from explorer.protocol import protocol
 from explorer.session import Session
 from explorer.state import BITS, NETWORKS, SAME, SLIDER, ExplorerState
@@ -157,6 +158,7 @@ def tabs(session: Session) -> pn.Tabs:
         ("Explore", explore(session)),
         ("Deployment", deployment(session)),
         ("Training", training(session)),
+        ("Layers", layers(session)),
         ("Sweep", sweep(session)),
         active=state.tab,
         dynamic=True,

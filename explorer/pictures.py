@@ -13,6 +13,7 @@ import core
 from core.images import to_uint8
 from core.methods import TRAINED
 from core.odm_training import quantized_before
+from core.sensitivity import Sensitivity
 from core.zoo import model_card, trained
 from explorer.jobs import Token, shared
 from explorer.pipeline import (
@@ -87,6 +88,18 @@ def picture(
         token.check()
         sr = core.super_resolve(model, lr)
     return shown_picture(sr, hr, scale)
+
+
+@shared(64)
+def sensitivity(
+    name: str, image: str, region: str, config: core.QuantConfig, token: Token
+) -> tuple[float, dict[str, Sensitivity]]:
+    """The picture's error with all layers quantized, and what each layer has to do with it."""
+    if config.method in TRAINED:
+        raise ValueError(f"the layers of {config.method} were trained together; choose a calibrated method")
+    made = quantized(name, config, (), token=token)
+    _, lr, _ = pair(image, NETWORKS[name][1], region, token=token)
+    return core.sensitivity(network(name, token=token), made, [lr], token.progress)
 
 
 @shared(1e8, lambda picture: picture.rgb.nbytes)

@@ -12,26 +12,20 @@ import param
 
 from explorer import int8, pictures, pipeline
 from explorer.jobs import QUICK, SLOW, LatestWins, Token
-from explorer.state import BITS, DEPLOYMENT, ExplorerState
+from explorer.state import BITS, DEPLOYMENT, LAYERS, ExplorerState
 from explorer.sweeper import Sweeper
 from explorer.trainer import Trainer
 from explorer.views.deployment import DeploymentView
 from explorer.views.distributions import DistributionsView
 from explorer.views.images import ImagesView
+from explorer.views.layers import LayersView
 from explorer.views.mismatch import MismatchView
 from explorer.views.points import PointsView
 
 QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
-POOLS = {
-    "distributions": QUICK,
-    "points": QUICK,
-    "images": SLOW,
-    "mismatch": SLOW,
-    "int8": SLOW,
-    "training": SLOW,
-    "sweep": QUICK,
-    "sweep ahead": QUICK,
-}
+QUICKER = ("distributions", "points", "sweep", "sweep ahead")
+SLOWER = ("images", "mismatch", "int8", "training", "layers")
+POOLS = dict.fromkeys(QUICKER, QUICK) | dict.fromkeys(SLOWER, SLOW)
 PATIENCE = 0.25  # seconds that pictures give way to points, which take less
 PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
 REFERENCES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
@@ -64,6 +58,7 @@ class Session:
         self.points = PointsView()
         self.images = ImagesView([*REFERENCES, *BITS])
         self.deployment = DeploymentView()
+        self.layers = LayersView(lambda layer: self.state.param.update(layer=layer))
         self.trainer = Trainer(self.state, self._submit, self._stop)
         self.sweeper = Sweeper(
             self.state,
@@ -92,6 +87,9 @@ class Session:
         watch(lambda *_: self.update_images(), [*choices, "left", "right"])
         deployed = ["tab", "network", "image", "region", "strategy", "representatives", "float_layers"]
         watch(lambda *_: self.update_int8(), deployed)
+        studied = ["tab", "network", "image", "region", *QUANTIZATION, "weight_bits", "float_layers"]
+        watch(lambda *_: self.update_layers(), studied)
+        watch(lambda event: self.layers.mark(event.new), "layer")
         if self._document is not None:
             pn.state.on_session_destroyed(self._leave)
 
@@ -103,6 +101,7 @@ class Session:
         self.update_mismatch()
         self.update_int8()
         self.trainer.update()
+        self.update_layers()
         self.sweeper.update()
 
     def _leave(self, context) -> None:
@@ -239,6 +238,24 @@ class Session:
             emit((view.show_table, found, int8.times(plan, token=token)))
 
         self._submit("int8", work, lambda result: result[0](*result[1:]))
+
+    def update_layers(self) -> None:
+        if self.state.tab != LAYERS:
+            self._stop("layers")
+            return
+        state, view = self.state, self.layers
+        where = (state.network, state.image, state.region)
+        config, kept, layer = state.configs()(state.activation_bits), tuple(state.float_layers), state.layer
+        view.wait()
+
+        def work(token: Token, emit: Callable) -> None:
+            total, found = pictures.sensitivity(*where, config, token=token)
+            emit((view.show, total, found, layer))
+            choices = ((config,), (config, kept), ("float",))
+            shown = [pictures.picture(*where, *choice, token=token) for choice in choices]
+            emit((view.show_scores, *shown, len(kept)))
+
+        self._submit("layers", work, lambda result: result[0](*result[1:]))
 
     def _show_image(self, key, result) -> None:
         if key == "arrange":

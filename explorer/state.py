@@ -18,7 +18,7 @@ from core.zoo import bundled, create_model, trained
 BITS = [2, 3, 4, 5, 6, 7, 8]
 REGIONS = ["centre", "whole"]
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in bundled()}
-EXPLORE, DEPLOYMENT, TRAINING, SWEEP = TABS = range(4)
+EXPLORE, DEPLOYMENT, TRAINING, LAYERS, SWEEP = TABS = range(5)
 OWN = "own"  # run: the visitor's
 SAME = 0  # weight_bits: as many as the activations
 SLIDER = "slider"  # the picture at the bits of the slider
@@ -79,12 +79,15 @@ class ExplorerState(param.Parameterized):
 
     def __init__(self, **choices):
         super().__init__(**choices)
-        self._offer_trained()
-        self._offer_layers()
+        self._follow_network()
         if "run" not in choices:
             self.run = next(iter(self.param.run.objects))
 
     @param.depends("network", watch=True)
+    def _follow_network(self) -> None:
+        self._offer_layers()  # before a method that is gone makes others look at the layer
+        self._offer_trained()
+
     def _offer_trained(self) -> None:
         methods = [*METHODS, *trained_methods(self.network)]
         self._offer("method", dict(zip(methods, methods, strict=True)))
@@ -104,7 +107,6 @@ class ExplorerState(param.Parameterized):
         self.train_regularizer = version.regularizer
         self.train_correction, self.train_offsets = version.correction, version.offsets
 
-    @param.depends("network", watch=True)
     def _offer_layers(self) -> None:
         names = list(layer_channels(self.network))
         self.param.layer.objects = names

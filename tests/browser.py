@@ -66,7 +66,7 @@ def serve(log: Path):
         process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
     url = f"http://localhost:{port}/app"
     try:
-        for _ in range(240):
+        for _ in range(480):
             try:
                 urllib.request.urlopen(url, timeout=30).close()
                 break

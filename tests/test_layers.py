@@ -50,6 +50,7 @@ ORDER = [
     "checkpoint",
     "zoo",
     "evaluation",
+    "sensitivity",
     "training",
     "cost",
     "cooperation",

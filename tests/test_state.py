@@ -45,3 +45,19 @@ def test_pictures_that_are_compared_are_also_computed():
     assert state.shown_bits() == [2, 5, 7]
     assert state.picture_key("left") == 7
     assert state.picture_key("right") == 5
+
+
+def test_a_trained_method_and_its_runs_are_offered_where_they_are_bundled():
+    state = ExplorerState(network="edsr_x2")
+    state.method = "odm"
+    assert state.run == "odm-w2a2"
+    state.network = "xlsr_x3"
+    assert (state.method, state.run) == ("dfsq", "own")
+    assert "odm" not in state.param.method.objects
+
+
+def test_the_constants_of_a_training_follow_its_version():
+    state = ExplorerState(train_version="v1")
+    state.train_version = "pams"
+    config = state.training()
+    assert (config.regularization, config.corrects, config.has_offsets) == ("none", False, False)

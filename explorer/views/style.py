@@ -20,6 +20,9 @@ METHOD_COLORS = {
     "log2": "#999933",
     "apot": "#44AA99",
     "daq": "#A0522D",
+    "odm": "#C2185B",
+    "odm-v1": "#F06292",
+    "pams": "#607D8B",
 }
 SELECTOR_COLORS = {"exact": "#009E73", "kmeans": "#CC79A7", "greedy": "#56B4E9"}
 NEUTRAL = "#8A9199"

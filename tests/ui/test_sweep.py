@@ -162,7 +162,7 @@ def test_names_that_cannot_be(explorer, given, said):
 
 
 def test_a_sweep_that_is_not_there(explorer):
-    explorer.open("?tab=3&sweep=nobody")
+    explorer.open("?tab=4&sweep=nobody")
     assert explorer.count("There is no sweep named nobody") == 1
     assert json.loads(explorer.signature("sweep bits"))[0]["data"][0]["psnr"] == []
 

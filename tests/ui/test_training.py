@@ -78,5 +78,5 @@ def test_a_trained_network_among_the_methods(explorer):
     assert explorer.count("odm was trained at W2A2") == 1, "there is none at 3 bits"
     assert explorer.count("learned in training") == 1
     explorer.choose("Network", "XLSR ×3")
+    until(lambda: "method=dfsq" in explorer.page.url, explorer)
     explorer.settle()
-    assert "method=dfsq" in explorer.page.url or "method" not in explorer.page.url

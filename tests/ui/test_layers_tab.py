@@ -1,0 +1,47 @@
+import pytest
+
+from core.scope import choose_layers
+from core.zoo import create_model
+
+pytestmark = pytest.mark.browser
+FIGURES = ("layers alone", "layers all but")
+
+
+def test_bars_by_layer_and_what_keeping_one_float_is_worth(explorer):
+    explorer.open("?tab=3&activation_bits=3&method=minmax")
+    alone = explorer.figure("layers alone")["data"][0]
+    names, _ = choose_layers(create_model("edsr", 2), None, None)
+    assert alone["layer"] == names
+    assert all(value > 0 for part in ("weights", "activations", "only", "all_but") for value in alone[part])
+    assert explorer.count("with 0 kept float") == 1
+    explorer.press("Keep body.0.body.0 float")
+    explorer.page.get_by_text("with 1 kept float").wait_for()
+    explorer.settle()
+    assert explorer.figure("layers alone")["data"][0] == alone, "the bars quantize every layer"
+    assert "float_layers=" in explorer.page.url
+    explorer.press("Quantize body.0.body.0 again")
+    explorer.page.get_by_text("with 0 kept float").wait_for()
+
+
+def test_tapping_a_bar_chooses_the_layer(explorer):
+    explorer.open("?tab=3&network=xlsr_x3")
+    explorer.settle()
+    box = explorer.page.locator(".bk-Figure").first.bounding_box()
+    explorer.page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"])
+    explorer.page.wait_for_timeout(500)
+    assert "layer=" in explorer.page.url
+
+
+def test_more_bits_hurt_less(explorer):
+    explorer.open("?tab=3&method=minmax&activation_bits=3")
+    before = explorer.signature(*FIGURES)
+    worse = explorer.figure("layers alone")["data"][0]["only"]
+    explorer.slide("Activation bits", 2)
+    explorer.after_change(FIGURES, before)
+    better = explorer.figure("layers alone")["data"][0]["only"]
+    assert sum(better) < sum(worse)
+
+
+def test_a_trained_method_has_no_layer_by_itself(explorer):
+    explorer.open("?tab=3&method=odm&activation_bits=2")
+    assert explorer.count("the layers of odm were trained together; choose a calibrated method") == 1
