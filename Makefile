@@ -13,7 +13,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app notebooks lessons test lint check screenshots cost format lock clean browser
+.PHONY: help app notebooks lessons test lint check screenshots cost kills format lock clean browser
 
 help:
 	@echo "make app      install into .venv (first run only) and serve the explorer"
@@ -26,6 +26,7 @@ help:
 	@echo "make screenshots  pictures of the dashboard, light and dark, desktop and phone, in screenshots/"
 	@echo "make cost     what the exact points cost, measured anew, as assets/cost.png"
 	@echo "make lessons  run all notebooks and save them with their pictures"
+	@echo "make kills    kill a sweep or a worker 20 times at random moments: no row may be lost or doubled"
 	@echo "make format   format and fix what ruff can fix"
 	@echo "make lock     write requirements.lock anew from pyproject.toml, newest versions that fit"
 	@echo "make clean    remove .venv and caches"
@@ -64,6 +65,9 @@ screenshots: .venv/test.stamp browser
 
 cost: .venv/test.stamp browser
 	$(VENV_PYTHON) tests/benchmarks/plot_cost.py
+
+kills: .venv/test.stamp
+	$(VENV_PYTHON) tests/kills.py 20
 
 format: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff check --fix .

@@ -82,8 +82,8 @@ def observe(
 ) -> set[str]:
     """Run `model` on the images and feed each named layer's input to its observer; the layers that ran.
 
-    `progress(what, share)` is called after every batch and may raise to cancel. ValueError for NaN or
-    infinite activations.
+    More images may follow, so the observers are not finished. `progress(what, share)` is called after every
+    batch and may raise to cancel. ValueError for NaN or infinite activations.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     ran: set[str] = set()
@@ -98,8 +98,6 @@ def observe(
         for batch, share in with_share(images):
             model(batch.to(device))
             progress("Calibrating", share)
-    for observer in observers.values():
-        observer.finish()
     return ran
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -124,9 +124,14 @@ def _simulated(config: QuantConfig) -> str:
 
 def digest(model: nn.Module, sets: dict[str, Sequence[Pair]], calibration: torch.Tensor) -> str:
     """Tells runs on other weights, images or calibration apart."""
-    seen = hashlib.sha256()
     tensors = [*model.state_dict().values(), calibration]
     tensors += [image for pairs in sets.values() for pair in pairs for image in (pair.lr, pair.hr)]
+    return fingerprint(tensors)
+
+
+def fingerprint(tensors: Iterable[torch.Tensor]) -> str:
+    """Tells other values apart; 12 hexadecimal digits."""
+    seen = hashlib.sha256()
     for tensor in tensors:
         seen.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return seen.hexdigest()[:12]

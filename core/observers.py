@@ -38,6 +38,10 @@ class Observer:
         """Add a batch."""
         raise NotImplementedError
 
+    def merge(self, other: Observer) -> None:
+        """Add what `other`, of the same kind, saw of further images; before `finish`."""
+        raise NotImplementedError
+
     def finish(self) -> None:
         """No more data will come."""
 
@@ -62,6 +66,10 @@ class RangeObserver(Observer):
         self._lowest = min(self._lowest, float(x.min()))
         one_image = self.channel_dim % x.ndim == 0  # a layer called without a batch dimension
         self._ranges += [self._estimate(image.flatten()) for image in (x[None] if one_image else x)]
+
+    def merge(self, other: RangeObserver) -> None:
+        self._lowest = min(self._lowest, other._lowest)
+        self._ranges += other._ranges
 
     @property
     def post_relu(self) -> bool:
@@ -88,6 +96,10 @@ class HistogramObserver(Observer):
         self._histogram = self._histogram or Histogram(len(rows))
         self._histogram.update(rows)
         self.post_relu = self.post_relu and float(x.min()) >= 0
+
+    def merge(self, other: HistogramObserver) -> None:
+        self._histogram.merge(other._histogram)
+        self.post_relu = self.post_relu and other.post_relu
 
     def values(self) -> tuple[np.ndarray, np.ndarray]:
         """Values and their counts, both (rows, bins)."""
@@ -130,6 +142,9 @@ class GaussianObserver(Observer):
     def update(self, x: torch.Tensor) -> None:
         self.post_relu = self.post_relu and float(x.min()) >= 0
 
+    def merge(self, other: GaussianObserver) -> None:
+        self.post_relu = self.post_relu and other.post_relu
+
     def quantizer(self, config: QuantConfig) -> GaussianQuantizer:
         return GaussianQuantizer(config.activation_bits, self.channel_dim)
 
@@ -161,6 +176,11 @@ class SubsetObserver(Observer):
         if self.post_relu:
             moments_of(x, self._one_sided, self.channel_dim, True, self.block)
 
+    def merge(self, other: SubsetObserver) -> None:
+        self._two_sided.merge(other._two_sided)
+        self.post_relu = self.post_relu and other.post_relu
+        self._one_sided = self._one_sided.merge(other._one_sided) if self.post_relu else None
+
     def finish(self) -> None:
         """No more data will come: drop the statistics of the normalization that does not fit."""
         if self.post_relu:
@@ -187,6 +207,16 @@ class SubsetObserver(Observer):
         points = self.points(bits, config.selector, config.seed)
         step, dim = self.universal_set.step, self.channel_dim
         return SubsetQuantizer(points, step, self.post_relu, bits, dim, self.block)
+
+
+class Known(Observer):
+    """Stands for an observer whose quantizer for one configuration is made already (None for float)."""
+
+    def __init__(self, quantizer: nn.Module | None, post_relu: bool):
+        self._quantizer, self.post_relu = quantizer, post_relu
+
+    def quantizer(self, config: QuantConfig) -> nn.Module:
+        return self._quantizer
 
 
 class ChosenPoints(Observer):

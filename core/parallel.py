@@ -1,4 +1,4 @@
-"""Run compiled loops over rows on every core.
+"""Run compiled loops over rows on every core, or on OMP_NUM_THREADS of them.
 
 The loops release the GIL, so plain threads do. Numba's own parallel loops abort the process when two
 threads start one at once, as two sessions of the dashboard would.
@@ -10,7 +10,9 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+# What bounds torch's threads bounds these too: the workers of a sweep share the cores.
+WORKERS = min(CORES, int((os.environ.get("OMP_NUM_THREADS") or str(CORES)).split(",")[0]))
 _pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="core-rows")
 
 

@@ -134,11 +134,25 @@ def peek(images) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
 
 
 def _calibrate(reference, images, config, names, reasons, progress) -> Calibration:
-    observers = {n: _observer(reference.get_submodule(n), config) for n in names}
-    ran = observe(reference, images, observers, progress)
-    silent = {n: NEVER_CALLED for n in names if n not in ran}
+    observers = observe_part(reference, images, config, names, progress)
+    for observer in observers.values():
+        observer.finish()
+    silent = {n: NEVER_CALLED for n in names if n not in observers}
     kept = images if config.refinements else None
-    return Calibration(config, {n: o for n, o in observers.items() if n in ran}, reasons | silent, kept)
+    return Calibration(config, observers, reasons | silent, kept)
+
+
+def observe_part(
+    model: nn.Module,
+    images: torch.Tensor | Iterable[torch.Tensor],
+    config: QuantConfig,
+    names: Iterable[str],
+    progress: Progress = lambda what, share: None,
+) -> dict[str, Observer]:
+    """Observers of those of the named layers that ran; those of other images can be merged into them."""
+    observers = {n: _observer(model.get_submodule(n), config) for n in names}
+    ran = observe(model, images, observers, progress)
+    return {n: o for n, o in observers.items() if n in ran}
 
 
 def _observer(module: nn.Module, config: QuantConfig) -> Observer:
@@ -175,17 +189,19 @@ def _restricted(model, calibration: Calibration, config: QuantConfig, layers: La
     return Calibration(config, observers, reasons | silent, calibration.images)
 
 
-def layer_groups(model: nn.Module, names: list[str], config: QuantConfig) -> list[list[str]]:
-    """Cut the layers into groups whose moments fit in MAX_MOMENTS_BYTES."""
+def layer_groups(
+    model: nn.Module, names: list[str], config: QuantConfig, most_bytes: int | None = None
+) -> list[list[str]]:
+    """Cut the layers into groups whose moments fit in so many bytes, MAX_MOMENTS_BYTES by default."""
     if not config.from_subset or config.activation_bits == FLOAT:
         return [names]
     # Two normalizations, three statistics of 8 bytes, four cells a step.
     per_channel = 2 * 3 * 8 * 4 / config.universal_set.step
     groups: list[list[str]] = [[]]
-    held = 0.0
+    most_bytes, held = most_bytes or MAX_MOMENTS_BYTES, 0.0
     for name in names:
         channels = input_channels(model.get_submodule(name))
-        if groups[-1] and held + channels * per_channel > MAX_MOMENTS_BYTES:
+        if groups[-1] and held + channels * per_channel > most_bytes:
             groups.append([])
             held = 0.0
         groups[-1].append(name)

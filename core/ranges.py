@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -98,6 +99,19 @@ class Histogram:
                 table[:, BINS // 4 : 3 * BINS // 4] = merged
             self.limit *= 2
         self.limit = max(self.limit, limit)
+
+    def merge(self, other: Histogram) -> None:
+        """Add what `other` counted, which is left as it is; ValueError if it has another number of rows."""
+        if other.count.shape != self.count.shape:
+            raise ValueError(
+                f"cannot merge a histogram of {len(other.count)} rows into one of {len(self.count)}"
+            )
+        # Limits are powers of two, so that bins always fall together.
+        limit, other = max(self.limit, other.limit), copy.deepcopy(other)
+        self._widen(limit)
+        other._widen(limit)
+        self.count += other.count
+        self.sum += other.sum
 
     def values(self) -> tuple[np.ndarray, np.ndarray]:
         """The mean of each bin and its count, both (R, bins); an empty bin counts nothing."""

@@ -187,10 +187,15 @@ def transfer(model: nn.Module, source: nn.Module) -> int:
 
 def load_folder(path: Path) -> list[torch.Tensor]:
     """Every image of a folder, sorted by name."""
+    return [load_image(file) for file in image_files(path)]
+
+
+def image_files(path: Path) -> list[Path]:
+    """Of a folder, sorted by name; FileNotFoundError if there is none."""
     files = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise FileNotFoundError(f"{path} holds no image")
-    return [load_image(f) for f in files]
+    return files
 
 
 def reduced_pairs(path: Path, scale: int) -> list[Pair]:

@@ -18,6 +18,7 @@ from explorer.layers import layers
 from explorer.protocol import protocol
 from explorer.session import Session
 from explorer.state import BITS, NETWORKS, SAME, SLIDER, ExplorerState
+from explorer.sweep import sweep
 from explorer.training import training
 from explorer.views.images import DIFFERENCE_SCALE
 from explorer.views.style import columns
@@ -158,12 +159,14 @@ def tabs(session: Session) -> pn.Tabs:
         ("Deployment", deployment(session)),
         ("Training", training(session)),
         ("Layers", layers(session)),
+        ("Sweep", sweep(session)),
         active=state.tab,
         dynamic=True,
         sizing_mode="stretch_width",
         margin=0,
     )
     shown.param.watch(lambda event: state.param.update(tab=event.new), "active")
+    state.param.watch(lambda event: shown.param.update(active=event.new), "tab")
     return shown
 
 

@@ -13,6 +13,7 @@ import param
 from explorer import int8, pictures, pipeline
 from explorer.jobs import QUICK, SLOW, LatestWins, Token
 from explorer.state import BITS, DEPLOYMENT, LAYERS, ExplorerState
+from explorer.sweeper import Sweeper
 from explorer.trainer import Trainer
 from explorer.views.deployment import DeploymentView
 from explorer.views.distributions import DistributionsView
@@ -22,8 +23,9 @@ from explorer.views.mismatch import MismatchView
 from explorer.views.points import PointsView
 
 QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
+QUICKER = ("distributions", "points", "sweep", "sweep ahead")
 SLOWER = ("images", "mismatch", "int8", "training", "layers")
-POOLS = dict.fromkeys(("distributions", "points"), QUICK) | dict.fromkeys(SLOWER, SLOW)
+POOLS = dict.fromkeys(QUICKER, QUICK) | dict.fromkeys(SLOWER, SLOW)
 PATIENCE = 0.25  # seconds that pictures give way to points, which take less
 PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
 REFERENCES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
@@ -58,6 +60,13 @@ class Session:
         self.deployment = DeploymentView()
         self.layers = LayersView(lambda layer: self.state.param.update(layer=layer))
         self.trainer = Trainer(self.state, self._submit, self._stop)
+        self.sweeper = Sweeper(
+            self.state,
+            self._submit,
+            self._stop,
+            lambda text: self.status.set_error("sweep note", text),
+            self._on_document,
+        )
         self._document = pn.state.curdoc
         self._points_done = threading.Event()
         self._runners = {output: LatestWins(self._on_document, pool) for output, pool in POOLS.items()}
@@ -93,9 +102,11 @@ class Session:
         self.update_int8()
         self.trainer.update()
         self.update_layers()
+        self.sweeper.update()
 
     def _leave(self, context) -> None:
         self.trainer.cancel()
+        self.sweeper.leave()
         for runner in self._runners.values():
             runner.cancel()
 

@@ -18,7 +18,7 @@ from core.zoo import bundled, create_model, trained
 BITS = [2, 3, 4, 5, 6, 7, 8]
 REGIONS = ["centre", "whole"]
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in bundled()}
-EXPLORE, DEPLOYMENT, TRAINING, LAYERS = TABS = range(4)
+EXPLORE, DEPLOYMENT, TRAINING, LAYERS, SWEEP = TABS = range(5)
 OWN = "own"  # run: the visitor's
 SAME = 0  # weight_bits: as many as the activations
 SLIDER = "slider"  # the picture at the bits of the slider
@@ -72,6 +72,10 @@ class ExplorerState(param.Parameterized):
     train_correction = param.Boolean(True, doc="Whether the clipping of the weights is corrected")
     train_offsets = param.Boolean(False, doc="Whether layers get distribution offsets")
     train_steps = param.Integer(200, bounds=(50, 5000), doc="Steps of the visitor's own training")
+
+    sweep = param.String(
+        "bundled", regex=r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", doc="Name of the sweep that is shown"
+    )
 
     def __init__(self, **choices):
         super().__init__(**choices)

@@ -63,6 +63,13 @@ ORDER = [
     "comparison",
     "report_html",
     "report",
+    "cluster",
+    "sweep_grid",
+    "sweep_store",
+    "sweep_tasks",
+    "sweep_run",
+    "sweep",
+    "sweep_estimate",
     "cfqp_plot",
     "cfqp",
 ]

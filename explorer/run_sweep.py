@@ -1,0 +1,47 @@
+"""`python -m explorer.run_sweep FOLDER`: the sweep of FOLDER/_grid.yaml, in a process of its own.
+
+It prints how far it is, keeps its rows in FOLDER, and is over when nobody holds its input open: a sweep never
+outlives the server, whatever becomes of it, and goes on when it is started again.
+"""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from core.sweep import load_grid, sweep
+
+GRID = "_grid.yaml"
+
+
+def main() -> int:
+    folder = Path(sys.argv[1])
+    told = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if (done, total) != told:
+            told = done, total
+            print(done, total, flush=True)
+
+    try:
+        grid, images = load_grid(folder / GRID)
+        sweep(grid, images, out=folder, progress=progress)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _stop_when_left() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+if __name__ == "__main__":
+    os.nice(5)  # the dashboard comes first
+    threading.Thread(target=_stop_when_left, daemon=True).start()
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The tab on sweeps: what if, in bulk."""
+
+from __future__ import annotations
+
+from html import escape
+
+import panel as pn
+
+from core import UniversalSet
+from core.config import FLOAT
+from core.sweep_grid import ALL, EACH
+from explorer.elements import TOGGLE, html, section
+from explorer.session import Session
+from explorer.state import BITS, NETWORKS, SAME
+from explorer.sweep_choices import COSTS, FIELDS, MEAN, SETS, VALUES
+from explorer.views.style import columns
+
+LEAD = (
+    "Every combination of what is chosen here, on every image, computed on all cores of this machine. A "
+    "sweep is kept by its name: it goes on when you leave the page, and can be stopped and taken up again."
+)
+RESULTS = "Every dot is a configuration. Tap one to open it in the other views."
+NOTE = (
+    "Size: weights at their bits, two floats a row, codebooks as indices, the rest float. BitOPs: of one "
+    "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core.sweep."
+)
+NETWORK_NAMES = {f"{name.upper()} ×{scale}": key for key, (name, scale) in NETWORKS.items()}
+WEIGHT_NAMES = {"as activations": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}
+LAYER_NAMES = {"all together": ALL, "each alone": EACH}
+NARROW = ".bk-btn { padding-left: 0 !important; padding-right: 0 !important; min-width: 0 !important; }"
+PLACE = dict(sizing_mode="stretch_width", margin=(2, 8))
+
+
+def sweep(session: Session) -> pn.Column:
+    """The grid, its start, and the plots."""
+    return pn.Column(_grid(session), _results(session), sizing_mode="stretch_width", margin=0)
+
+
+def _grid(session: Session) -> pn.Column:
+    sweeper = session.sweeper
+    p = sweeper.choices.param
+
+    def many(parameter, label: str, **options):
+        return pn.widgets.MultiChoice.from_param(parameter, label=label, **PLACE, **options)
+
+    sizes = {f"{w} × {t}: {len(UniversalSet(w, t)):,} points": (w, t) for w, t in SETS}
+    bits = pn.Column(
+        html("<label>Activation bits</label>", margin=(3, 8, 0, 8)),
+        pn.widgets.CheckButtonGroup.from_param(
+            p.bits, **TOGGLE | {"stylesheets": [*TOGGLE["stylesheets"], NARROW]}, **PLACE
+        ),
+        margin=0,
+        sizing_mode="stretch_width",
+    )
+    fields = columns(
+        "repeat(4, minmax(0, 1fr))",
+        many(p.networks, "Networks", options=NETWORK_NAMES),
+        many(p.methods, "Methods"),
+        bits,
+        many(p.weight_bits, "Weight bits", options=WEIGHT_NAMES),
+        many(p.sets, "Universal sets, words × terms", options=sizes),
+        many(p.selectors, "Selectors"),
+        many(p.layers, "Layers", options=LAYER_NAMES),
+        many(p.images, "Images"),
+    )
+    start = pn.widgets.Button(
+        label="Start", color="primary", width=76, margin=(18, 8, 0, 8), disabled=sweeper.param.running
+    )
+    start.on_click(lambda _: sweeper.start())
+    cancel = pn.widgets.Button(
+        label="Cancel", width=76, margin=(18, 8, 0, 8), disabled=sweeper.param.running.rx.not_()
+    )
+    cancel.on_click(lambda _: sweeper.cancel())
+    ahead = pn.bind(
+        lambda text: f"<div class='note' style='padding-top:26px'>{escape(text)}</div>", sweeper.param.ahead
+    )
+    bar = pn.FlexBox(
+        pn.widgets.TextInput.from_param(p.title, label="Name", width=140, margin=(0, 8)),
+        start,
+        cancel,
+        html(ahead, margin=(0, 8), min_width=260),
+        margin=0,
+    )
+    return section("Sweep", LEAD, fields, bar)
+
+
+def _results(session: Session) -> pn.Column:
+    sweeper = session.sweeper
+    p, state = sweeper.choices.param, session.state.param
+    small = dict(width=170, margin=(0, 8))
+
+    def progress(told: tuple[float, str]) -> str:
+        share, text = told
+        if not text:
+            return ""
+        fill = f"<div class='bar' style='width:{100 * share:.0f}%'></div>"
+        return f"<div class='progress'>{fill}<span>{escape(text)}</span></div>"
+
+    def failed(reasons: dict[str, int]) -> str:
+        items = "".join(f"<li>{number:,} × {escape(reason)}</li>" for reason, number in reasons.items())
+        head = f"{sum(reasons.values()):,} rows have no score:"
+        return f"<div class='note'>{head}<ul style='margin:2px 0'>{items}</ul></div>" if reasons else ""
+
+    def named(objects: list[str]) -> dict[str, str]:
+        names = {key: name for name, key in NETWORK_NAMES.items()} | {MEAN: "mean over all"}
+        return {names.get(key, key): key for key in objects}
+
+    shown = pn.FlexBox(
+        pn.widgets.Select.from_param(state.sweep, label="Sweep", options=sweeper.param.names, **small),
+        pn.widgets.Select.from_param(
+            p.shown_network, label="Network", options=pn.bind(named, sweeper.param.networks), **small
+        ),
+        pn.widgets.Select.from_param(
+            p.shown_image, label="Image", options=pn.bind(named, sweeper.param.images), **small
+        ),
+        pn.widgets.Select.from_param(p.cost, label="Cost", options=COSTS, **small),
+        _download(session, "CSV", "csv"),
+        _download(session, "Parquet", "parquet"),
+        margin=0,
+    )
+    axes = pn.FlexBox(
+        pn.widgets.Select.from_param(p.across, label="Across", options=FIELDS, **small),
+        pn.widgets.Select.from_param(p.down, label="Down", options=FIELDS, **small),
+        pn.widgets.Select.from_param(p.value, label="Colour", options=VALUES, **small),
+        margin=0,
+    )
+    protocol = pn.bind(lambda text: f"<p class='note'>{escape(text)} {NOTE}</p>", sweeper.param.protocol)
+    return section(
+        "Results",
+        RESULTS,
+        shown,
+        html(pn.bind(progress, sweeper.param.progress), sizing_mode="stretch_width", margin=(6, 8)),
+        sweeper.view.panel,
+        axes,
+        sweeper.table.panel,
+        html(pn.bind(failed, sweeper.param.reasons), sizing_mode="stretch_width"),
+        html(protocol, sizing_mode="stretch_width"),
+    )
+
+
+def _download(session: Session, label: str, suffix: str) -> pn.widgets.FileDownload:
+    """The rows that are there when it is asked for."""
+    return pn.widgets.FileDownload(
+        callback=lambda: session.sweeper.content(suffix),
+        filename=pn.bind(lambda name: f"{name}.{suffix}", session.state.param.sweep),
+        label=label,
+        button_type="primary",
+        width=90,
+        margin=(18, 8, 0, 8),
+    )

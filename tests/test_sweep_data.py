@@ -1,0 +1,134 @@
+"""What the tab on sweeps computes, without a browser."""
+
+import json
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from core import demo_names
+from core.sweep_estimate import START, estimate
+from core.sweep_grid import Networks, expand
+from core.sweep_store import SCHEMA, Store, replace_part
+from explorer import sweep_runs, sweeps
+from explorer.jobs import Token
+from explorer.sweep_choices import MEAN, SweepChoices
+from explorer.sweeper import in_words
+
+
+def row(i, method, bits, image, psnr, **own):
+    known = {"key": f"{i}", "network": "edsr", "scale": 2, "layers": "all", "method": method, "image": image}
+    known |= {"activation_bits": bits, "weight_bits": bits, "words": 4, "terms": 4, "selector": "exact"}
+    known |= {"seed": 0, "psnr": psnr, "drop": 40 - psnr, "kib": 10.0 * bits, "gbitops": 1.0 * bits}
+    return (
+        known
+        | {"error": "", "reason": "", "scope": "s", "calibration": "c", "metric": "m", "versions": "v"}
+        | own
+    )
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_runs, "FOLDER", tmp_path)
+    rows = [
+        row(0, "minmax", 2, "a", 20.0),
+        row(1, "minmax", 2, "b", 30.0),
+        row(2, "dfsq", 4, "a", 31.0, set_size=377),
+        row(3, "dfsq", 4, "b", 35.0, set_size=377),
+        row(4, "dfsq", 4, "a", 29.0, set_size=107, words=3),
+        row(5, "dfsq", 4, "b", 31.0, set_size=107, words=3),
+        row(6, "dfsq", 8, "a", 39.0, set_size=377),  # b has not come yet
+        row(7, "dfsq", 8, "a", 0.0, error="ValueError", reason="too few", set_size=5),
+    ]
+    with Store(tmp_path / "mine") as store:
+        store.add(rows)
+    return "mine"
+
+
+def test_dots_are_means_over_the_images_where_all_are_there(kept):
+    data = sweeps.shown(kept, "", "", token=Token())
+    assert (data.networks, data.network, data.image) == (["edsr_x2"], "edsr_x2", MEAN)
+    assert data.images == [MEAN, "a", "b"]
+    assert dict(zip(data.dots["label"], data.dots["psnr"], strict=True)) == {
+        "dfsq W4A4, exact, set of 107": 30.0,
+        "dfsq W4A4, exact, set of 377": 33.0,
+        "minmax W2A2": 25.0,
+    }
+    assert data.by_bits == {"dfsq": ([4], [33.0]), "minmax": ([2], [25.0])}
+    assert data.by_set == [("dfsq", 4, [107, 377], [30.0, 33.0])]
+    assert data.front["kib"] == ([20.0, 40.0], [25.0, 33.0])
+    assert data.reasons == {"too few": 1}
+    one = sweeps.shown(kept, "edsr_x2", "a", token=Token())
+    assert one.by_bits["dfsq"] == ([4, 8], [31.0, 39.0])
+
+
+def test_the_front_is_what_nothing_beats():
+    cost = pd.Series([1.0, 1.0, 2.0, 3.0, 4.0])
+    psnr = pd.Series([10.0, 12.0, 11.0, 15.0, 15.0])
+    assert sweeps.front(cost, psnr) == ([1.0, 3.0], [12.0, 15.0])
+
+
+def test_a_table_of_two_fields(kept):
+    found = sweeps.table(kept, "edsr_x2", MEAN, "set_size", "method", "psnr", token=Token())
+    assert found.across == ["107", "377", "–"]
+    assert found.down == ["dfsq", "minmax"]
+    cells = zip(found.cells["x"], found.cells["y"], found.cells["value"], found.cells["number"], strict=True)
+    assert set(cells) == {("107", "dfsq", 30.0, 2), ("377", "dfsq", 35.0, 3), ("–", "minmax", 25.0, 2)}
+
+
+def test_a_sweep_that_is_not_there_says_so(kept):
+    with pytest.raises(ValueError, match="There is no sweep named nobody"):
+        sweeps.shown("nobody", "", "", token=Token())
+    for name in ("../up", "", ".hidden", "a" * 41, "a/b"):
+        with pytest.raises(ValueError, match="a sweep's name has"):
+            sweep_runs.place(name)
+    with pytest.raises(ValueError, match="stays as it is"):
+        sweep_runs.start("bundled", [])
+    assert sweep_runs.names() == [kept, "bundled"]
+
+
+def test_the_bundled_sweep_has_scores_of_every_plot():
+    data = sweeps.shown("bundled", "edsr_x2", MEAN, token=Token())
+    assert {"dfsq", "dfsq+", "minmax", "mse"} <= set(data.by_bits)
+    assert any(len(sizes) > 2 for _, _, sizes, _ in data.by_set)
+    assert len(data.front["kib"][0]) > 3
+    assert "32 random LR patches" in data.protocol
+
+
+def test_grids_of_the_page():
+    choices = SweepChoices(networks=["edsr_x2", "xlsr_x3"], weight_bits=[0, 8, 32], sets=[(3, 4)])
+    grids = choices.grids()
+    assert [(g["network"], g["scale"]) for g in grids] == [(["edsr"], [2])] * 2 + [(["xlsr"], [3])] * 2
+    assert grids[0]["bits"] == grids[1]["activation_bits"] == [2, 4, 8]
+    assert grids[1]["weight_bits"] == [8, 32]
+    assert sweeps.preview(json.dumps(grids), token=Token()).rows == len(expand(grids, Networks())) * 2
+    with pytest.raises(ValueError, match="Choose at least one method"):
+        SweepChoices(methods=[]).grids()
+
+
+def test_too_many_rows_are_refused_before_they_are_begun(monkeypatch):
+    monkeypatch.setattr(sweep_runs, "MOST_ROWS", 4)
+    with pytest.raises(ValueError, match="These are 18 rows, and a sweep from this page has at most 4"):
+        sweeps.preview(json.dumps([*SweepChoices().grids()]) + " ", token=Token())
+
+
+def test_an_estimate_grows_with_what_is_asked():
+    networks = Networks()
+    pixels = {demo_names()[0]: 504 * 504}
+    grid = {"network": ["edsr"], "scale": [2], "method": ["minmax"], "bits": [4]}
+    few = estimate(expand(grid, networks), pixels, networks, 1)
+    many = estimate(expand(grid | {"seed": list(range(200))}, networks), pixels, networks, 1)
+    assert START < few < many / 3
+    refined = estimate(expand(grid | {"method": ["dfsq+"]}, networks), pixels, networks, 1)
+    assert refined > few
+
+
+def test_durations_in_words():
+    assert [in_words(s) for s in (0.2, 59, 61, 3000, 7200)] == ["1 s", "59 s", "1 min", "50 min", "2.0 h"]
+
+
+def test_an_older_file_of_other_columns_is_refused(tmp_path):
+    replace_part(tmp_path / "part-00000.parquet", SCHEMA.empty_table())
+    pa.parquet.write_table(pa.table({"key": ["a"]}), tmp_path / "part-00000.parquet")
+    with pytest.raises(ValueError, match="holds no rows of a sweep"):
+        Store(tmp_path)
