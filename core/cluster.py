@@ -10,6 +10,8 @@ from distributed import Client, LocalCluster, WorkerPlugin
 
 from core.parallel import CORES
 
+STARTS = 3  # attempts to start the workers of this machine
+
 
 class LeaveInterruptsToParent(WorkerPlugin):
     """Ctrl-C in a terminal reaches every process of it; the one that started the workers stops them."""
@@ -28,20 +30,26 @@ def local_client(workers: int | None = None) -> Iterator[Client]:
 
     They listen on loopback alone. Should this process be killed, they notice and end.
     """
-    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    with (
-        LocalCluster(
-            n_workers=workers or CORES,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-            env=environment,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with _local_cluster(workers or CORES) as cluster, Client(cluster) as client:
         client.register_plugin(LeaveInterruptsToParent())
         yield client
+
+
+def _local_cluster(workers: int) -> LocalCluster:
+    """ValueError if its processes cannot be started."""
+    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    for _ in range(STARTS):
+        # A worker that dies later is started anew; one that dies while it starts ends the whole cluster.
+        with contextlib.suppress(RuntimeError):
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                env=environment,
+            )
+    raise ValueError(f"the {workers} worker processes end as they start; try fewer, as memory may be short")
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from core import (
     quantize_model,
     sweep_run,
 )
+from core import cluster as cluster_module
 from core import sweep_store as store_module
 from core.calibration import calibration_patches
 from core.cluster import connected, local_client
@@ -435,6 +436,23 @@ def test_workers_do_not_fight_for_the_cores_and_leave_nothing_behind():
         pids = list(client.run(os.getpid).values())
         assert len(set(pids)) == 2
     wait_for(lambda: not any(map(psutil.pid_exists, pids)), "the end of the workers")
+
+
+def test_workers_that_die_as_they_start_are_started_again(monkeypatch):
+    made = []
+
+    def dying(**options):
+        made.append(options)
+        if len(made) < 3:
+            raise RuntimeError("Nanny failed to start.")
+        return "a cluster"
+
+    monkeypatch.setattr(cluster_module, "LocalCluster", dying)
+    assert cluster_module._local_cluster(2) == "a cluster"
+    made[:] = []
+    monkeypatch.setattr(cluster_module, "STARTS", 2)
+    with pytest.raises(ValueError, match="2 worker processes end as they start"):
+        cluster_module._local_cluster(2)
 
 
 def test_a_killed_sweep_loses_and_doubles_no_row(tmp_path):
