@@ -65,7 +65,7 @@ def _download(session: Session, label: str, suffix: str, content) -> pn.widgets.
         callback=lambda: io.BytesIO(content(session.plan())),
         filename=pn.bind(name, session.state.param.network),
         label=label,
-        button_type="primary",
+        color="primary",
         width=140,
         margin=(18, 8, 0, 8),
     )
