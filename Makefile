@@ -51,8 +51,14 @@ notebooks: .venv/notebooks.stamp
 lessons: .venv/test.stamp browser
 	PYTHONPATH=tests $(VENV_PYTHON) tests/lessons.py
 
+# Benchmarks first and alone; then the rest, file by file on two cores, of one thread each.
 test: .venv/test.stamp browser
+ifdef ARGS
 	$(VENV_PYTHON) -m pytest $(ARGS)
+else
+	$(VENV_PYTHON) -m pytest -m benchmark
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -m "not benchmark" -n 2 --dist loadfile
+endif
 
 lint: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff format --check .

@@ -56,7 +56,7 @@ def photographs(number: int) -> dict[str, torch.Tensor]:
 def test_two_workers_against_one(capsys):
     """In turn, so that a busy moment meets both; what a worker does first, once, is not timed."""
     grid = {"network": ["edsr"], "scale": [2], "method": ["minmax"], "bits": [4, 6]}
-    images, rates = photographs(8), {1: [], 2: []}
+    images, rates = photographs(5), {1: [], 2: []}
     with local_client(1) as one, local_client(2) as two:
         for turn in range(3):
             for workers, client in ((1, one), (2, two)):
