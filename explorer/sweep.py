@@ -20,6 +20,10 @@ LEAD = (
     "sweep is kept by its name: it goes on when you leave the page, and can be stopped and taken up again."
 )
 RESULTS = "Every dot is a configuration. Tap one to open it in the other views."
+ALIKE = (
+    "In the table all that no axis shows is held still, where the sweep has it: all layers, as many weight "
+    "bits as activation bits, the 4 × 4 set, exact points."
+)
 NOTE = (
     "Size: weights at their bits, two floats a row, codebooks as indices, the rest float. BitOPs: of one "
     "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core.sweep."
@@ -133,6 +137,7 @@ def _results(session: Session) -> pn.Column:
         sweeper.view.panel,
         axes,
         sweeper.table.panel,
+        html(f"<p class='note'>{ALIKE}</p>", sizing_mode="stretch_width"),
         html(pn.bind(failed, sweeper.param.reasons), sizing_mode="stretch_width"),
         html(protocol, sizing_mode="stretch_width"),
     )

@@ -24,6 +24,13 @@ CONFIGURATION = [
     "network", "scale", "layers", "method", "activation_bits", "weight_bits", "words", "terms", "set_size",
     "selector", "seed", "weights", "refine", "block",
 ]  # fmt: skip
+# What a plot holds still in every field that it does not show, wherever the sweep has it.
+USUAL = {
+    "layers": lambda found: found["layers"] == "all",
+    "weight_bits": lambda found: found["weight_bits"] == found["activation_bits"],
+    "set_size": lambda found: (found["words"] == 4) & (found["terms"] == 4),
+    "selector": lambda found: found["selector"] == "exact",
+}
 NUMBERS = ["psnr", "ssim", "drop", "kib", "gbitops"]
 
 
@@ -72,7 +79,7 @@ class Shown:
     network: str  # of these, the one shown
     image: str
     dots: dict[str, list]  # of each configuration: CONFIGURATION, NUMBERS, "label", "number" of images
-    by_bits: dict[str, tuple[list, list]]  # method -> bits and the best PSNR at each
+    by_bits: dict[str, tuple[list, list]]  # method -> bits and PSNR, the rest as usual
     by_set: list[tuple[str, int, list, list]]  # method, bits, sizes of the set and PSNR
     front: dict[str, tuple[list, list]]  # kib, gbitops -> cost and PSNR of what nothing beats
     reasons: dict[str, int]  # what went wrong, and how often
@@ -95,7 +102,7 @@ def shown(name: str, network: str, image: str, token: Token) -> Shown:
     networks, images = list(found["network"].unique()), [MEAN, *found["image"].unique()]
     network = network if network in networks else next(iter(networks), "")
     image = image if image in images else MEAN
-    table = _by_method(scores(found, network, image))
+    table = _by_method(alike(scores(found, network, image), "weight_bits", "set_size", "selector"))
     table["label"] = [_label(row) for row in table.itertuples()]
     own = found[found["network"] == network]
     return Shown(
@@ -104,12 +111,21 @@ def shown(name: str, network: str, image: str, token: Token) -> Shown:
         network,
         image,
         {column: table[column].tolist() for column in table},
-        {method: _best(group) for method, group in table.groupby("method", sort=False)},
+        {method: _best(group) for method, group in alike(table).groupby("method", sort=False)},
         _by_set(table),
         {cost: front(table[cost], table["psnr"]) for cost in ("kib", "gbitops")},
         own.loc[own["error"] != "", "reason"].value_counts().to_dict(),
         _protocol(own),
     )
+
+
+def alike(found: pd.DataFrame, *shown: str) -> pd.DataFrame:
+    """The rows that differ in the fields `shown` and otherwise are as usual, so that like meets like."""
+    for field, usual in USUAL.items():
+        kept = usual(found)
+        if field not in shown and kept.any():
+            found = found[kept]
+    return found
 
 
 def _by_method(table: pd.DataFrame) -> pd.DataFrame:
@@ -141,7 +157,8 @@ def _by_set(table: pd.DataFrame) -> list[tuple[str, int, list, list]]:
     """A line for each configuration that differs in its set alone."""
     same = [name for name in CONFIGURATION if name not in ("words", "terms", "set_size")]
     lines = []
-    for _, group in table[table["set_size"].notna()].groupby(same, dropna=False, sort=False):
+    found = alike(table, "set_size")
+    for _, group in found[found["set_size"].notna()].groupby(same, dropna=False, sort=False):
         group = group.sort_values("set_size")
         first = group.iloc[0]
         bits = int(first["activation_bits"])
@@ -187,6 +204,7 @@ def table(name: str, network: str, image: str, across: str, down: str, value: st
         found = found[found["network"] == network]
     if image != MEAN and "image" not in (across, down):
         found = found[found["image"] == image]
+    found = alike(found, across, down)
     texts = pd.DataFrame({"x": _texts(found[across]), "y": _texts(found[down]), "value": found[value]})
     cells = texts.groupby(["x", "y"], sort=False)["value"].agg(["mean", "size"]).reset_index()
     columns = {"x": cells["x"].tolist(), "y": cells["y"].tolist()}

@@ -70,10 +70,33 @@ def test_the_front_is_what_nothing_beats():
 
 def test_a_table_of_two_fields(kept):
     found = sweeps.table(kept, "edsr_x2", MEAN, "set_size", "method", "psnr", token=Token())
-    assert found.across == ["107", "377", "–"]
+    assert found.across == ["107", "377", "–"], "a size that is an axis is not held still"
     assert found.down == ["dfsq", "minmax"]
     cells = zip(found.cells["x"], found.cells["y"], found.cells["value"], found.cells["number"], strict=True)
     assert set(cells) == {("107", "dfsq", 30.0, 2), ("377", "dfsq", 35.0, 3), ("–", "minmax", 25.0, 2)}
+
+
+def test_like_is_compared_with_like(kept, monkeypatch):
+    more = [
+        row(10, "minmax", 4, "a", 33.0, weight_bits=8),
+        row(11, "minmax", 4, "b", 33.0, weight_bits=8),
+        row(12, "minmax", 4, "a", 31.0),
+        row(13, "minmax", 4, "b", 31.0),
+        row(14, "minmax", 4, "a", 39.0, layers="body.0"),
+        row(15, "minmax", 4, "b", 39.0, layers="body.0"),
+    ]
+    with Store(sweep_runs.FOLDER / "more") as store:
+        store.add(more)
+    data = sweeps.shown("more", "", "", token=Token())
+    assert sorted(data.dots["psnr"]) == [31.0, 33.0], "a single layer is not beside the whole network"
+    assert data.by_bits == {"minmax": ([4], [31.0])}
+    for axes, expected in (
+        (("activation_bits", "method"), {31.0}),
+        (("activation_bits", "weight_bits"), {31.0, 33.0}),
+        (("layers", "method"), {31.0, 39.0}),
+    ):
+        found = sweeps.table("more", "edsr_x2", MEAN, *axes, "psnr", token=Token())
+        assert set(found.cells["value"]) == expected
 
 
 def test_a_sweep_that_is_not_there_says_so(kept):

@@ -7,7 +7,7 @@ from html import escape
 
 import panel as pn
 from bokeh.events import Tap
-from bokeh.models import ColumnDataSource, HoverTool, LabelSet, NumeralTickFormatter, TapTool
+from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, LabelSet, NumeralTickFormatter, TapTool
 
 from explorer.sweeps import Shown
 from explorer.views.style import ACCENT, METHOD_COLORS, NEUTRAL, columns, pane, plot
@@ -43,6 +43,7 @@ class SweepView:
         )
         ends.text_font_size = "11px"
         self.sets.add_layout(ends)
+        self.sets.xaxis.ticker = FixedTicker(ticks=[1, 3, 10, 30, 100, 300, 1000, 3000])
         self.sets.xaxis.formatter = NumeralTickFormatter(format="0,0")
         self.pareto = self._plot("PSNR by cost", COST_NAMES["kib"], "cost", "sweep cost", "")
         self.pareto.step("x", "y", source=self._front, mode="after", color=ACCENT, line_width=1.5, alpha=0.8)
@@ -105,7 +106,9 @@ class SweepView:
         self.bits.x_range.update(start=min(bits) - 0.4, end=max(bits) + 0.4)
         sizes = [size for size in dots["set_size"] if size == size]
         if sizes:
-            self.sets.x_range.update(start=min(sizes) / 1.3, end=max(sizes) * 2)
+            self.sets.x_range.update(
+                start=min(sizes) / 1.3, end=max(sizes) * (max(sizes) / min(sizes)) ** 0.3 * 1.5
+            )
         costs = dots[cost]
         edge = 0.05 * max(max(costs) - min(costs), 0.05 * max(costs))
         self.pareto.x_range.update(start=min(costs) - edge, end=max(costs) + edge)
@@ -121,7 +124,7 @@ def _ends(data: Shown, low: float, high: float) -> dict[str, list]:
     found = sorted((line[3][-1], line[2][-1], line[1], line[0]) for line in data.by_set if line[3][-1] > low)
     groups: list[list[tuple]] = []
     for end in found:
-        if groups and end[0] - groups[-1][0][0] < 0.06 * (high - low):
+        if groups and end[0] - groups[-1][0][0] < 0.09 * (high - low):
             groups[-1].append(end)
         else:
             groups.append([end])
@@ -143,8 +146,8 @@ def _legend(methods: list[str], below: int) -> str:
         for method in methods
     )
     more = (
-        f"<span style='color:{ACCENT}'>━</span>&nbsp;what nothing beats at its cost. Lines: the best "
-        "of each method."
+        f"<span style='color:{ACCENT}'>━</span>&nbsp;what nothing beats at its cost. Lines: as many "
+        "weight bits as activation bits, exact points, on the left from the 4 × 4 set."
     )
     if below:
         more += f" Below the frame, more than {MOST_LOST:.0f} dB worse: {below}."

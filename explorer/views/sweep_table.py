@@ -49,6 +49,8 @@ class SweepTableView:
         low, high = min(values), max(values)
         self._mapper.update(low=low, high=max(high, low + 1e-6))
         middle = (low + high) / 2
-        texts = [f"{number:.2f}" if math.isfinite(number) else "" for number in data.cells["value"]]
+        texts = [
+            f"{round(number, 2) + 0.0:.2f}" if math.isfinite(number) else "" for number in data.cells["value"]
+        ]
         colors = ["#202020" if number > middle else "#f5f5f5" for number in data.cells["value"]]
         self._cells.data = data.cells | {"text": texts, "color": colors}
