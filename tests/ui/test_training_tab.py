@@ -67,8 +67,8 @@ def test_a_short_run_ends_with_its_picture(explorer):
     explorer.open("?tab=2&network=xlsr_x3&train_steps=50&train_version=v1&train_regularizer=naive")
     explorer.press("Start")
     until(lambda: explorer.count("Done, step 50 of 50"), explorer)
+    until(lambda: len(explorer.figure("trained After training")["data"][0]["image"]) > 50, explorer)
     explorer.settle()
-    assert len(explorer.figure("trained After training")["data"][0]["image"]) > 50
     assert explorer.count("odm-v1 W2A2, naive regularizer, offsets") == 1
 
 
