@@ -33,9 +33,7 @@ class Gradients(NamedTuple):
     """Of one step: the loss in the network's own range, and by parameter name."""
 
     loss: torch.Tensor
-    penalties: dict[
-        str, torch.Tensor
-    ]  # layer -> its term of the regularizer; empty where it was not asked for
+    penalties: dict[str, torch.Tensor]  # layer -> its term of the regularizer, empty unless asked for
     reconstruction: dict[str, torch.Tensor]
     regularizer: dict[str, torch.Tensor]
 

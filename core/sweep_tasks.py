@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from core.comparison import HR_PIXELS
 from core.config import FLOAT, QuantConfig
 from core.cost import cost
 from core.evaluation import evaluate
@@ -21,8 +22,6 @@ from core.images import Pair, to_tensor, to_uint8
 from core.observers import Known, Observer
 from core.quantize import NEVER_CALLED, Calibration, observe_part, quantize_model
 from core.scope import choose_layers
-
-HR_PIXELS = (720, 1280)  # that BitOPs are counted for
 
 
 class Failure(NamedTuple):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import panel as pn
 
+from core.config import FLOAT
+from explorer.state import BITS, NETWORKS, SAME
 from explorer.views.style import LATE
 
+NETWORK_NAMES = {f"{name.upper()} ×{scale}": key for key, (name, scale) in NETWORKS.items()}
+WEIGHT_NAMES = {"as activations": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}
 CSS = (
     LATE
     + """

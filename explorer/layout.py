@@ -10,14 +10,13 @@ import panel as pn
 from panel.theme.fast import Fast
 
 from core import METHODS, UniversalSet
-from core.config import FLOAT
 from core.zoo import model_card
 from explorer.deployment import deployment
-from explorer.elements import TOGGLE, html, section
+from explorer.elements import NETWORK_NAMES, TOGGLE, WEIGHT_NAMES, html, section
 from explorer.layers import layers
 from explorer.protocol import protocol
 from explorer.session import Session
-from explorer.state import BITS, NETWORKS, SAME, SLIDER, ExplorerState
+from explorer.state import BITS, NETWORKS, SLIDER, ExplorerState
 from explorer.sweep import sweep
 from explorer.training import training
 from explorer.views.images import DIFFERENCE_SCALE
@@ -48,9 +47,7 @@ URL_FIELDS = [name for name in ExplorerState.param if name != "name"]
 PICTURE_NAMES = {"HR": "hr", "Bicubic": "bicubic", "Float": "float", "Sliders' bits": SLIDER} | {
     f"{bits} bits": str(bits) for bits in BITS
 }
-NETWORK_NAMES = {f"{name.upper()} ×{scale}": key for key, (name, scale) in NETWORKS.items()}
 FROM_SUBSET = [name for name, method in METHODS.items() if method.from_subset]
-WEIGHT_NAMES = {"as activations": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}
 
 
 # Nothing is loaded from the net: Panel's Fast design would fetch a web font.

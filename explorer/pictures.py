@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def training_picture(name: str, image: str, region: str, what: str, run: str, to
     _, lr, hr = pair(image, scale, region, token=token)
     if what == "before":
         model = quantized_before(network(name, token=token), training_card(name, run))
-    elif run in trained(*NETWORKS[name]):
+    elif bundled_card(name, run) is not None:
         model = core.create_model(*NETWORKS[name], run)
     else:
         model = core.load_quantized(f"{run}.safetensors")
@@ -119,9 +120,14 @@ def training_picture(name: str, image: str, region: str, what: str, run: str, to
 
 def training_card(name: str, run: str) -> dict:
     """Card and record of a training, as `training_picture` names it."""
-    if run in trained(*NETWORKS[name]):
-        return model_card(*NETWORKS[name], run)
-    return json.loads(Path(f"{run}.json").read_text())
+    card = bundled_card(name, run)
+    return json.loads(Path(f"{run}.json").read_text()) if card is None else card
+
+
+@functools.cache
+def bundled_card(name: str, run: str) -> dict | None:
+    """None for a run of a visitor's own."""
+    return model_card(*NETWORKS[name], run) if run in trained(*NETWORKS[name]) else None
 
 
 def shown_picture(sr: torch.Tensor, hr: torch.Tensor, scale: int) -> Picture:

@@ -4,13 +4,12 @@ It prints how far it is, keeps its rows in FOLDER, and is over when nobody holds
 outlives the server, whatever becomes of it, and goes on when it is started again.
 """
 
-import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 from core.sweep import load_grid, sweep
+from explorer.child import step_back
 
 GRID = "_grid.yaml"
 
@@ -36,12 +35,6 @@ def main() -> int:
     return 0
 
 
-def _stop_when_left() -> None:
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGINT)
-
-
 if __name__ == "__main__":
-    os.nice(5)  # the dashboard comes first
-    threading.Thread(target=_stop_when_left, daemon=True).start()
+    step_back(signal.SIGINT)
     sys.exit(main())

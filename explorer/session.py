@@ -105,7 +105,7 @@ class Session:
         self.sweeper.update()
 
     def _leave(self, context) -> None:
-        self.trainer.cancel()
+        self.trainer.leave()
         self.sweeper.leave()
         for runner in self._runners.values():
             runner.cancel()

@@ -7,11 +7,9 @@ from html import escape
 import panel as pn
 
 from core import UniversalSet
-from core.config import FLOAT
 from core.sweep_grid import ALL, EACH
-from explorer.elements import TOGGLE, html, section
+from explorer.elements import NETWORK_NAMES, TOGGLE, WEIGHT_NAMES, html, section
 from explorer.session import Session
-from explorer.state import BITS, NETWORKS, SAME
 from explorer.sweep_choices import COSTS, FIELDS, MEAN, SETS, VALUES
 from explorer.views.style import columns
 
@@ -28,8 +26,6 @@ NOTE = (
     "Size: weights at their bits, two floats a row, codebooks as indices, the rest float. BitOPs: of one "
     "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core.sweep."
 )
-NETWORK_NAMES = {f"{name.upper()} ×{scale}": key for key, (name, scale) in NETWORKS.items()}
-WEIGHT_NAMES = {"as activations": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}
 LAYER_NAMES = {"all together": ALL, "each alone": EACH}
 NARROW = ".bk-btn { padding-left: 0 !important; padding-right: 0 !important; min-width: 0 !important; }"
 PLACE = dict(sizing_mode="stretch_width", margin=(2, 8))
@@ -149,7 +145,7 @@ def _download(session: Session, label: str, suffix: str) -> pn.widgets.FileDownl
         callback=lambda: session.sweeper.content(suffix),
         filename=pn.bind(lambda name: f"{name}.{suffix}", session.state.param.sweep),
         label=label,
-        button_type="primary",
+        color="primary",
         width=90,
         margin=(18, 8, 0, 8),
     )

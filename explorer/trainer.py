@@ -87,7 +87,7 @@ class Trainer(param.Parameterized):
             return
         self.text = "Starting …"
         if self._poll is None:
-            self._poll = pn.state.add_periodic_callback(self._watch, period=1000)
+            self._poll = pn.state.add_periodic_callback(self._watch, period=POLL)
 
     def pause(self) -> None:
         if self.own is not None and self.own.alive:
@@ -95,14 +95,22 @@ class Trainer(param.Parameterized):
 
     def cancel(self) -> None:
         """Stop and forget the visitor's own run."""
+        if self.leave():
+            self.text = ""
+            self.update()
+
+    def leave(self) -> bool:
+        """End the visitor's own run, with nothing changed on the page; whether there was one."""
+        self._rest()
+        own, self.own = self.own, None
+        if own is not None:
+            own.cancel()
+        return own is not None
+
+    def _rest(self) -> None:
         if self._poll is not None:
             self._poll.stop()
             self._poll = None
-        if self.own is not None:
-            self.own.cancel()
-            self.own = None
-            self.text = ""
-            self.update()
 
     def _watch(self) -> None:
         """Once a second while a run is under way."""
@@ -110,6 +118,5 @@ class Trainer(param.Parameterized):
         self.text = run.in_words()
         self.draw()
         if not run.alive:
-            self._poll.stop()
-            self._poll = None
+            self._rest()
             self.update()
