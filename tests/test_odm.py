@@ -1,16 +1,9 @@
 import dataclasses
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
 
 from core import (
     EDSR,
@@ -24,16 +17,12 @@ from core import (
     make_lr,
     quantize_model,
 )
-from core.checkpoint import load_quantized as load
-from core.cooperation import COOPERATION, PENALTIES, conflict, cosine
+from core.cooperation import COOPERATION
 from core.cost import cost
-from core.fake_quantization import ClippedWeight, FakeQuantize, LearnedRange
 from core.images import Pair
-from core.odm import main, middles, run, train
+from core.odm import middles, run, train
 from core.odm_config import VERSIONS, OdmConfig
-from core.odm_table import main as table_main
 from core.odm_training import QuantizedTraining, quantized_before
-from core.quantizers import OffsetQuantizer, uniform
 from core.training import PatchSampler
 
 CONFIG = OdmConfig(bits=3, steps=6, batch=2, patch=8, seed=3)
@@ -54,128 +43,6 @@ def network():
 
 def new_training(config=CONFIG, model=None, layers=None):
     return QuantizedTraining(model or network(), PatchSampler(photographs(), 2, config.patch), config, layers)
-
-
-# The quantizers
-
-
-def test_the_gradients_of_a_hand_computed_case():
-    x = torch.tensor([-1.0, 0.2, 0.9, 3.0], requires_grad=True)
-    low, high = torch.zeros((), requires_grad=True), torch.tensor(1.5, requires_grad=True)
-    quantized = FakeQuantize.apply(x, low, high, 2)
-    assert quantized.tolist() == [0, 0, 1, 1.5]
-    quantized.backward(torch.tensor([1.0, 2.0, 3.0, 4.0]))
-    assert x.grad.tolist() == [0, 2, 3, 0]
-    within = (2 * 0.2 + 3 * (0.9 - 1.0)) / 1.5
-    assert low.grad.item() == pytest.approx(1 + within)
-    assert high.grad.item() == pytest.approx(4 - within)
-
-
-@given(st.integers(2, 8), st.floats(-2, 0), st.floats(0.1, 3), st.integers(0, 10**6))
-def test_the_gradients_are_those_of_the_formula(bits, low, width, seed):
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(5, 3, 4, 4, generator=generator, dtype=torch.float64)
-    weights = torch.randn(values.shape, generator=generator, dtype=torch.float64)
-    found = []
-    for function in (FakeQuantize.apply, uniform):
-        leaves = [values.clone(), torch.tensor(low).double(), torch.tensor(low + width).double()]
-        leaves = [leaf.requires_grad_() for leaf in leaves]
-        quantized = function(*leaves, bits)
-        quantized.backward(weights)
-        found.append([quantized.detach(), *(leaf.grad for leaf in leaves)])
-    for own, formula in zip(*found, strict=True):
-        torch.testing.assert_close(own, formula)
-
-
-def test_a_range_that_closes_stays_finite():
-    low, high = torch.tensor(0.5, requires_grad=True), torch.tensor(0.4, requires_grad=True)
-    x = torch.linspace(0, 1, 5, requires_grad=True)
-    FakeQuantize.apply(x, low, high, 2).sum().backward()
-    assert all(torch.isfinite(t.grad).all() for t in (x, low, high))
-
-
-def test_weights_are_clipped_at_gamma_times_the_percentile():
-    weight = torch.linspace(-1, 1, 201)
-    corrected = ClippedWeight(2, correction=True, percentile=99)
-    with torch.no_grad():
-        corrected.gamma.fill_(0.5)
-    high = 0.5 * np.percentile(weight.abs().numpy(), 99)
-    assert corrected(weight).unique().tolist() == pytest.approx([-high, -high / 3, high / 3, high])
-    assert ClippedWeight(2, correction=False, percentile=99).high(weight) == 1
-
-
-def test_gamma_learns_and_the_percentile_does_not():
-    weight = torch.linspace(-1, 1, 201, requires_grad=True)
-    clipped = ClippedWeight(2, correction=True, percentile=90)
-    clipped(weight).square().sum().backward()
-    outside = weight.detach().abs() > clipped.high(weight)
-    assert outside.any()
-    assert (weight.grad[outside] == 0).all()
-    assert clipped.gamma.grad > 0
-
-
-def test_pams_range_is_symmetric():
-    signed = LearnedRange(-0.2, 0.7, 4, 1, symmetric=True)
-    assert [float(end.detach()) for end in signed.ends()] == pytest.approx([-0.7, 0.7])
-    positive = LearnedRange(0.0, 0.7, 4, 1, symmetric=True)
-    assert [float(end.detach()) for end in positive.ends()] == pytest.approx([0, 0.7])
-    assert [name for name, _ in signed.named_parameters()] == ["high"]
-
-
-@pytest.mark.parametrize("offsets", [("shift",), ("scale",), ("shift", "scale")])
-def test_offsets_fold_into_the_beginning_of_each_channels_codes(offsets):
-    generator = torch.Generator().manual_seed(1)
-    shift = torch.randn(5, generator=generator) if "shift" in offsets else None
-    scale = torch.rand(5, generator=generator) + 0.5 if "scale" in offsets else None
-    learned = LearnedRange(-0.5, 1.0, 3, -3, shift=shift, scale=scale)
-    frozen = learned.frozen()
-    assert isinstance(frozen, OffsetQuantizer)
-    x = torch.randn(2, 5, 9, 9, generator=generator)
-    moved = x * (scale if scale is not None else torch.ones(5)).view(5, 1, 1)
-    moved = moved + (shift if shift is not None else torch.zeros(5)).view(5, 1, 1)
-    tie = ((moved + 0.5) / (1.5 / 7) % 1 - 0.5).abs() < 1e-3  # float32 may round these either way
-    with torch.no_grad():
-        torch.testing.assert_close(frozen(x)[~tie], learned(x)[~tie])
-    assert np.allclose(frozen.levels(2)[[0, -1]], [frozen.low[2], frozen.high[2]])
-
-
-# The regularizers, and when they join
-
-
-def test_penalties_of_hand_computed_cases():
-    x = torch.tensor([[0.0, 2.0], [4.0, 6.0]], requires_grad=True)
-    quantized = torch.tensor([[0.0, 2.0], [4.0, 3.0]])
-    value = PENALTIES["mismatch"](x, quantized)
-    assert value == 3
-    value.backward()
-    assert x.grad.tolist() == [[0, 0], [0, 1]]
-    assert PENALTIES["variance"](x, quantized).item() == pytest.approx(5**0.5)
-
-
-@pytest.mark.parametrize("name", PENALTIES)
-def test_penalties_against_finite_differences(name):
-    x = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
-    quantized = x.detach().round()
-    assert torch.autograd.gradcheck(lambda x: PENALTIES[name](x, quantized), x)
-
-
-def test_cooperation_by_angle_at_cos_1_0_and_minus_1():
-    main_gradient = torch.tensor([1.0, 0.0])
-    for regularizer, share in (([3.0, 0.0], 1), ([0.0, 3.0], 0.5), ([-3.0, 0.0], 0)):
-        regularizer = torch.tensor(regularizer)
-        assert cosine(main_gradient, regularizer) == 2 * share - 1
-        assert torch.equal(COOPERATION["angle"](main_gradient, regularizer), share * regularizer)
-
-
-def test_cooperation_by_sign_is_element_by_element():
-    main_gradient = torch.tensor([1.0, 1.0, -2.0, -2.0, 0.0])
-    regularizer = torch.tensor([5.0, -5.0, 5.0, -5.0, 5.0])
-    assert COOPERATION["sign"](main_gradient, regularizer).tolist() == [5, 0, 0, -5, 0]
-    assert conflict(main_gradient, regularizer).item() == pytest.approx(2 / 5)
-
-
-def test_no_gradient_no_angle():
-    assert cosine(torch.zeros(3), torch.ones(3)) == 0
 
 
 @pytest.mark.parametrize("regularizer", ["none", "naive", "cooperative"])
@@ -432,88 +299,3 @@ def test_the_middle_of_the_validation_images():
     (pair,) = middles([Pair("a", hr[..., ::2, ::2], hr)], 2, side=8)
     assert torch.equal(pair.hr, hr[..., 2:18, 6:22])
     assert torch.equal(pair.lr, hr[..., ::2, ::2][..., 1:9, 3:11])
-
-
-# The command
-
-
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "photos").mkdir()
-    for i, image in enumerate(photographs()):
-        array = (image[0] * 255).byte().permute(1, 2, 0).numpy()
-        Image.fromarray(array).save(tmp_path / "photos" / f"{i}.png")
-    return tmp_path
-
-
-def command(folder, *more):
-    photos = str(folder / "photos")
-    return [
-        "core.odm",
-        "--model",
-        "edsr",
-        "--scale",
-        "2",
-        "--data",
-        photos,
-        "--validation",
-        photos,
-        "--out",
-        str(folder / "out" / "run"),
-        "--batch",
-        "2",
-        "--patch",
-        "8",
-        *more,
-    ]
-
-
-def test_the_command(folder, monkeypatch, capsys):
-    monkeypatch.setattr(
-        sys, "argv", command(folder, "--steps", "4", "--no-correction", "--regularizer", "naive")
-    )
-    main()
-    assert "odm W2A2, naive regularizer: " in capsys.readouterr().out
-    card = json.loads((folder / "out" / "run.json").read_text())
-    assert card["scores"]["photos"]["psnr_y"] > 10
-    assert card["correction"] is False
-    assert card["validation"] == "photos, the middle 96x96 LR pixels"
-    assert len(audit(load(folder / "out" / "run.safetensors"))) > 4
-
-
-def test_the_command_says_what_is_wrong(folder, monkeypatch):
-    monkeypatch.setattr(sys, "argv", command(folder, "--bits", "9"))
-    with pytest.raises(SystemExit, match="bits must be 2 to 8, got 9"):
-        main()
-
-
-def test_the_command_stops_and_goes_on(folder):
-    argv = [sys.executable, "-m", *command(folder, "--steps", "400")]
-    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (folder / "out" / "run.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "the same command goes on from" in error
-    state = torch.load(folder / "out" / "run.ckpt", weights_only=True)
-    assert 0 < state["step"] < 400
-
-
-def test_the_table_is_the_mean_over_seeds(tmp_path, monkeypatch, capsys):
-    common = {"model": "edsr", "scale": 2, "steps": 9, "patch": 8, "lambda_m": 1e-5}
-    cards = [
-        common | {"label": "a", "scores": {"Set5": {"psnr_y": 30.0}}},
-        common | {"label": "a", "scores": {"Set5": {"psnr_y": 31.0}}},
-        common | {"label": "b", "scores": {"Set5": {"psnr_y": 29.5}}},
-        common | {"label": "b"},
-    ]
-    for i, card in enumerate(cards):
-        (tmp_path / f"{i}.json").write_text(json.dumps(card))
-    monkeypatch.setattr(sys, "argv", ["core.odm_table", *map(str, sorted(tmp_path.glob("*.json")))])
-    table_main()
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "1 runs are not over and left out"
-    assert lines[2].split() == ["edsr", "x2", "a", "9", "8", "1e-05", "2", "30.500", "±0.707"]
-    assert lines[3].split()[-2:] == ["1", "29.500"]

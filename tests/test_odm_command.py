@@ -1,0 +1,104 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from core import (
+    audit,
+    demo_image,
+    demo_names,
+)
+from core.checkpoint import load_quantized as load
+from core.odm import main
+from core.odm_table import main as table_main
+
+
+def photographs(n=2, side=40):
+    return [demo_image(name)[..., :side, :side] for name in demo_names()[:n]]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i, image in enumerate(photographs()):
+        array = (image[0] * 255).byte().permute(1, 2, 0).numpy()
+        Image.fromarray(array).save(tmp_path / "photos" / f"{i}.png")
+    return tmp_path
+
+
+def command(folder, *more):
+    photos = str(folder / "photos")
+    return [
+        "core.odm",
+        "--model",
+        "edsr",
+        "--scale",
+        "2",
+        "--data",
+        photos,
+        "--validation",
+        photos,
+        "--out",
+        str(folder / "out" / "run"),
+        "--batch",
+        "2",
+        "--patch",
+        "8",
+        *more,
+    ]
+
+
+def test_the_command(folder, monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, "argv", command(folder, "--steps", "4", "--no-correction", "--regularizer", "naive")
+    )
+    main()
+    assert "odm W2A2, naive regularizer: " in capsys.readouterr().out
+    card = json.loads((folder / "out" / "run.json").read_text())
+    assert card["scores"]["photos"]["psnr_y"] > 10
+    assert card["correction"] is False
+    assert card["validation"] == "photos, the middle 96x96 LR pixels"
+    assert len(audit(load(folder / "out" / "run.safetensors"))) > 4
+
+
+def test_the_command_says_what_is_wrong(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", command(folder, "--bits", "9"))
+    with pytest.raises(SystemExit, match="bits must be 2 to 8, got 9"):
+        main()
+
+
+def test_the_command_stops_and_goes_on(folder):
+    argv = [sys.executable, "-m", *command(folder, "--steps", "400")]
+    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (folder / "out" / "run.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the same command goes on from" in error
+    state = torch.load(folder / "out" / "run.ckpt", weights_only=True)
+    assert 0 < state["step"] < 400
+
+
+def test_the_table_is_the_mean_over_seeds(tmp_path, monkeypatch, capsys):
+    common = {"model": "edsr", "scale": 2, "steps": 9, "patch": 8, "lambda_m": 1e-5}
+    cards = [
+        common | {"label": "a", "scores": {"Set5": {"psnr_y": 30.0}}},
+        common | {"label": "a", "scores": {"Set5": {"psnr_y": 31.0}}},
+        common | {"label": "b", "scores": {"Set5": {"psnr_y": 29.5}}},
+        common | {"label": "b"},
+    ]
+    for i, card in enumerate(cards):
+        (tmp_path / f"{i}.json").write_text(json.dumps(card))
+    monkeypatch.setattr(sys, "argv", ["core.odm_table", *map(str, sorted(tmp_path.glob("*.json")))])
+    table_main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1 runs are not over and left out"
+    assert lines[2].split() == ["edsr", "x2", "a", "9", "8", "1e-05", "2", "30.500", "±0.707"]
+    assert lines[3].split()[-2:] == ["1", "29.500"]
