@@ -13,4 +13,6 @@ from explorer.session import warm_up
 
 pn.extension(respect_explicit_sizing=True)
 warm_up()
-page().servable()
+# One walk over all models instead of one for each root.
+with pn.state.curdoc.models.freeze():
+    page().servable()

@@ -149,21 +149,31 @@ def controls(session: Session) -> list:
 
 
 def tabs(session: Session) -> pn.Tabs:
-    """The parts of the dashboard; only the open one is drawn."""
+    """The parts of the dashboard, each made when it is first opened; only the open one is drawn."""
     state = session.state
+    parts = {
+        "Explore": explore,
+        "Deployment": deployment,
+        "Training": training,
+        "Layers": layers,
+        "Sweep": sweep,
+    }
+    places = [pn.Column(sizing_mode="stretch_width", margin=0) for _ in parts]
+
+    def build(tab: int) -> None:
+        if not places[tab].objects:
+            places[tab].append(list(parts.values())[tab](session))
+
+    build(state.tab)
     shown = pn.Tabs(
-        ("Explore", explore(session)),
-        ("Deployment", deployment(session)),
-        ("Training", training(session)),
-        ("Layers", layers(session)),
-        ("Sweep", sweep(session)),
+        *zip(parts, places, strict=True),
         active=state.tab,
         dynamic=True,
         sizing_mode="stretch_width",
         margin=0,
     )
     shown.param.watch(lambda event: state.param.update(tab=event.new), "active")
-    state.param.watch(lambda event: shown.param.update(active=event.new), "tab")
+    state.param.watch(lambda event: (build(event.new), shown.param.update(active=event.new)), "tab")
     return shown
 
 

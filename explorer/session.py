@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 
 import panel as pn
-import param
 
 from explorer import int8, pictures, pipeline
 from explorer.jobs import QUICK, SLOW, LatestWins, Token
-from explorer.state import BITS, DEPLOYMENT, LAYERS, ExplorerState
+from explorer.state import DEPLOYMENT, EXPLORE, LAYERS, SWEEP, TRAINING, ExplorerState
+from explorer.status import Status
 from explorer.sweeper import Sweeper
 from explorer.trainer import Trainer
 from explorer.views.deployment import DeploymentView
@@ -26,26 +26,22 @@ QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
 QUICKER = ("distributions", "points", "sweep", "sweep ahead")
 SLOWER = ("images", "mismatch", "int8", "training", "layers")
 POOLS = dict.fromkeys(QUICKER, QUICK) | dict.fromkeys(SLOWER, SLOW)
+SHOWN = ("network", "image", "region")
+# Output -> the tab it is on, and the choices it depends on.
+DEPENDS = {
+    "distributions": (EXPLORE, ("network", "layer", "channel")),
+    "points": (EXPLORE, ("network", "layer", "channel", *QUANTIZATION)),
+    "images": (
+        EXPLORE,
+        (*SHOWN, *QUANTIZATION, "weight_bits", "compared_bits", "float_layers", "left", "right"),
+    ),
+    "mismatch": (EXPLORE, ("network", "layer")),
+    "int8": (DEPLOYMENT, (*SHOWN, "strategy", "representatives", "float_layers")),
+    "layers": (LAYERS, (*SHOWN, *QUANTIZATION, "weight_bits", "float_layers")),
+}
 PATIENCE = 0.25  # seconds that pictures give way to points, which take less
 PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
 REFERENCES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
-
-
-class Status(param.Parameterized):
-    """What the page says of the work under way, and of what went wrong, by output."""
-
-    busy = param.Dict({}, doc="output -> (what is being done, share done)")
-    errors = param.Dict({}, doc="output -> one sentence")
-
-    def set_busy(self, output: str, what: str, share: float) -> None:
-        self.busy = self.busy | {output: (what, share)}
-
-    def set_done(self, output: str) -> None:
-        self.busy = {k: v for k, v in self.busy.items() if k != output}
-
-    def set_error(self, output: str, sentence: str) -> None:
-        rest = {k: v for k, v in self.errors.items() if k != output}
-        self.errors = rest | ({output: sentence} if sentence else {})
 
 
 class Session:
@@ -53,60 +49,89 @@ class Session:
 
     def __init__(self, state: ExplorerState):
         self.state, self.status = state, Status()
-        self.distributions = DistributionsView(lambda channel: self.state.param.update(channel=channel))
-        self.mismatch = MismatchView(lambda layer: self.state.param.update(layer=layer))
-        self.points = PointsView()
-        self.images = ImagesView([*REFERENCES, *BITS])
-        self.deployment = DeploymentView()
-        self.layers = LayersView(lambda layer: self.state.param.update(layer=layer))
-        self.trainer = Trainer(self.state, self._submit, self._stop)
-        self.sweeper = Sweeper(
-            self.state,
-            self._submit,
-            self._stop,
-            lambda text: self.status.set_error("sweep note", text),
-            self._on_document,
-        )
         self._document = pn.state.curdoc
         self._points_done = threading.Event()
         self._runners = {output: LatestWins(self._on_document, pool) for output, pool in POOLS.items()}
-        self.status.busy = dict.fromkeys(POOLS, ("", 0.0))
-        watch = self.state.param.watch
-        watch(lambda *_: self.update_distributions(), ["network", "layer", "channel"])
-        watch(lambda *_: self.update_mismatch(), ["network", "layer"])
-        watch(lambda *_: self.update_points(), ["network", "layer", "channel", *QUANTIZATION])
-        choices = [
-            "network",
-            "image",
-            "region",
-            *QUANTIZATION,
-            "weight_bits",
-            "compared_bits",
-            "float_layers",
-        ]
-        watch(lambda *_: self.update_images(), [*choices, "left", "right"])
-        deployed = ["tab", "network", "image", "region", "strategy", "representatives", "float_layers"]
-        watch(lambda *_: self.update_int8(), deployed)
-        studied = ["tab", "network", "image", "region", *QUANTIZATION, "weight_bits", "float_layers"]
-        watch(lambda *_: self.update_layers(), studied)
-        watch(lambda event: self.layers.mark(event.new), "layer")
+        self._asked: dict[str, str] = {}  # output -> the choices it was last asked for
+        self.status.busy = {"page": ("", 0.0)}
+        for output, (_, choices) in DEPENDS.items():
+            update = functools.partial(self._update, output)
+            self.state.param.watch(lambda *_, update=update: update(), ["tab", *choices])
+        self.state.param.watch(lambda *_: self._update_parts(), "tab")
         if self._document is not None:
             pn.state.on_session_destroyed(self._leave)
 
+    # What a tab shows is made when the tab is first opened: figures take long to make.
+
+    @functools.cached_property
+    def distributions(self) -> DistributionsView:
+        return DistributionsView(lambda channel: self.state.param.update(channel=channel))
+
+    @functools.cached_property
+    def mismatch(self) -> MismatchView:
+        return MismatchView(self._choose_layer)
+
+    @functools.cached_property
+    def points(self) -> PointsView:
+        return PointsView()
+
+    @functools.cached_property
+    def images(self) -> ImagesView:
+        return ImagesView()
+
+    @functools.cached_property
+    def deployment(self) -> DeploymentView:
+        return DeploymentView()
+
+    @functools.cached_property
+    def layers(self) -> LayersView:
+        view = LayersView(self._choose_layer)
+        self.state.param.watch(lambda event: view.mark(event.new), "layer")
+        return view
+
+    @functools.cached_property
+    def trainer(self) -> Trainer:
+        return Trainer(self.state, self._submit, self._stop)
+
+    @functools.cached_property
+    def sweeper(self) -> Sweeper:
+        def complain(sentence: str) -> None:
+            self.status.set_error("sweep note", sentence)
+
+        return Sweeper(self.state, self._submit, self._stop, complain, self._on_document)
+
+    def _choose_layer(self, layer: str) -> None:
+        self.state.layer = layer
+
     def start(self) -> None:
-        """Compute everything, once the page is loaded: what changes before is lost on its way."""
-        self.update_distributions()
-        self.update_points()
-        self.update_images()
-        self.update_mismatch()
-        self.update_int8()
-        self.trainer.update()
-        self.update_layers()
-        self.sweeper.update()
+        """Compute what the open tab shows, once the page is loaded: what changes before gets lost."""
+        for output in DEPENDS:
+            self._update(output)
+        self._update_parts()
+        self._on_document(lambda: self.status.set_done("page"))
+
+    def _update(self, output: str) -> None:
+        """Ask anew for an output of the open tab if its choices are others than before."""
+        tab, choices = DEPENDS[output]
+        if self.state.tab != tab:
+            if output in self.status.busy or output in self.status.errors:
+                self._asked.pop(output, None)
+            self._stop(output)
+            return
+        asked = repr([getattr(self.state, name) for name in choices])
+        if self._asked.get(output) != asked:
+            self._asked[output] = asked
+            getattr(self, f"update_{output}")()
+
+    def _update_parts(self) -> None:
+        for tab, name in ((TRAINING, "trainer"), (SWEEP, "sweeper")):
+            if self.state.tab == tab or name in vars(self):
+                getattr(self, name).update()
 
     def _leave(self, context) -> None:
-        self.trainer.leave()
-        self.sweeper.leave()
+        for name in ("trainer", "sweeper"):
+            if name in vars(self):
+                getattr(self, name).leave()
         for runner in self._runners.values():
             runner.cancel()
 
@@ -149,7 +174,8 @@ class Session:
     def _stop(self, output: str) -> None:
         """Nobody looks at it."""
         self._runners[output].cancel()
-        self.status.set_done(output)
+        # By the way of what was told before, so that it comes last.
+        self._on_document(lambda: (self.status.set_done(output), self.status.set_error(output, "")))
 
     def update_distributions(self) -> None:
         name, layer, channel = self.state.network, self.state.layer, self.state.channel
@@ -220,9 +246,6 @@ class Session:
         return int8.Plan(state.network, state.strategy, state.representatives, tuple(state.float_layers))
 
     def update_int8(self) -> None:
-        if self.state.tab != DEPLOYMENT:
-            self._stop("int8")
-            return
         plan, where = self.plan(), (self.state.image, self.state.region)
         view = self.deployment
 
@@ -240,9 +263,6 @@ class Session:
         self._submit("int8", work, lambda result: result[0](*result[1:]))
 
     def update_layers(self) -> None:
-        if self.state.tab != LAYERS:
-            self._stop("layers")
-            return
         state, view = self.state, self.layers
         where = (state.network, state.image, state.region)
         config, kept, layer = state.configs()(state.activation_bits), tuple(state.float_layers), state.layer
@@ -265,10 +285,10 @@ class Session:
         elif key == "compare":
             self.images.compare(*result)
         elif isinstance(result, str):
-            self.images.tiles[key].say(result)
+            self.images.tile(key).say(result)
         else:
             self.images.window.fit(*result.rgb.shape[:2])
-            self.images.tiles[key].show(result)
+            self.images.tile(key).show(result)
 
 
 @functools.cache

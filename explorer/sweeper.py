@@ -47,7 +47,7 @@ class Sweeper(param.Parameterized):
         self._data: sweeps.Shown | None = None
         self._version: tuple = ()
         self._poll = None
-        state.param.watch(lambda *_: self.update(), ["tab", "sweep"])
+        state.param.watch(lambda *_: self.update(), "sweep")
         watch = self.choices.param.watch
         watch(lambda *_: self.look_ahead(), GRID)
         watch(lambda *_: self.update(), ["shown_network", "shown_image", "cost", "across", "down", "value"])

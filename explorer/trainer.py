@@ -31,7 +31,7 @@ class Trainer(param.Parameterized):
         self._submit, self._stop = submit, stop
         self.own: Run | None = None
         self._poll = None
-        state.param.watch(lambda *_: self.update(), ["tab", "network", "run", "image", "region"])
+        state.param.watch(lambda *_: self.update(), ["network", "run", "image", "region"])
         state.param.watch(lambda *_: self.draw(), ["moment", "layer"])
 
     def _shown_run(self) -> tuple[str, str] | None:
@@ -54,7 +54,8 @@ class Trainer(param.Parameterized):
         shown, view = self._shown_run(), self.view
         if shown is None:
             self._stop("training")
-            view.clear()
+            if self.state.tab == TRAINING:
+                view.clear()
             return
         name, run = shown
         where = (self.state.image, self.state.region)

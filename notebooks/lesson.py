@@ -127,11 +127,11 @@ def _place_legend(fig: figure, place: str) -> None:
 
 def side_by_side(shown: Mapping[str, Picture]) -> pn.Column:
     """Pictures side by side, with their scores; they zoom together."""
-    view = ImagesView(list(shown))
+    view = ImagesView()
     view.arrange({name: name for name in shown}, None)
     view.window.fit(*next(iter(shown.values())).rgb.shape[:2])
     for name, picture in shown.items():
-        view.tiles[name].show(picture)
+        view.tile(name).show(picture)
     return view.grid
 
 

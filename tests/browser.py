@@ -128,7 +128,14 @@ class Explorer:
 
     def settle(self, timeout: float = 120) -> None:
         """Wait until nothing is computed any more."""
-        self.page.get_by_text("Ready", exact=True).wait_for(timeout=timeout * 1000)
+        from playwright.sync_api import TimeoutError
+
+        try:
+            self.page.get_by_text("Ready", exact=True).wait_for(timeout=timeout * 1000)
+        except TimeoutError:
+            drawn = self.page.evaluate("window.Bokeh?.documents?.map((d) => d.is_idle)")
+            shown = self.page.locator("body").inner_text()
+            raise AssertionError(f"not ready after {timeout} s; documents drawn: {drawn}\n{shown}") from None
         self.page.wait_for_timeout(150)
 
     def count(self, text: str) -> int:

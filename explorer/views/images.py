@@ -20,11 +20,11 @@ DIFFERENCE_SCALE = f"""<div style="display:flex;align-items:center;gap:6px;font-
 
 
 class ImagesView:
-    """`keys` names every picture that may be shown, in order: a word, or the bits of a quantized one."""
+    """The key of a picture is a word, or the bits of a quantized one."""
 
-    def __init__(self, keys: list):
+    def __init__(self):
         self.window = Window()
-        self.tiles = {key: Tile(f"picture {key}", self.window) for key in keys}
+        self._tiles: dict[object, Tile] = {}
         self._compared: tuple[Picture | None, Picture | None] = (None, None)
         self.left, self.right = (Canvas(side, self.window) for side in ("left", "right"))
         mapper = LinearColorMapper("Inferno256", low=0, high=DIFFERENCE_TOP)
@@ -63,14 +63,20 @@ class ImagesView:
             stylesheets=[":host { display: grid; grid-template-columns: minmax(0, 1fr); }"],
         )
 
+    def tile(self, key: object) -> Tile:
+        """Made when it is first asked for."""
+        if key not in self._tiles:
+            self._tiles[key] = Tile(f"picture {key}", self.window)
+        return self._tiles[key]
+
     def arrange(self, names: dict, current: object) -> None:
         """Show exactly the tiles of `names` (key -> title); `current` is the one at the sliders' bits."""
-        shown = [self.tiles[key].panel for key in names]
+        shown = [self.tile(key).panel for key in names]
         if list(self.grid) != shown:
             self.grid.objects = shown
         for key, name in names.items():
-            self.tiles[key].label(name, key == current)
-            self.tiles[key].wait()
+            self.tile(key).label(name, key == current)
+            self.tile(key).wait()
 
     def clear_comparison(self) -> None:
         """One of the two cannot be computed; its tile says why."""

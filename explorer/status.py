@@ -1,0 +1,22 @@
+"""What the page says of the work under way, and of what went wrong."""
+
+from __future__ import annotations
+
+import param
+
+
+class Status(param.Parameterized):
+    """By output, so that no one waits for another."""
+
+    busy = param.Dict({}, doc="output -> (what is being done, share done)")
+    errors = param.Dict({}, doc="output -> one sentence")
+
+    def set_busy(self, output: str, what: str, share: float) -> None:
+        self.busy = self.busy | {output: (what, share)}
+
+    def set_done(self, output: str) -> None:
+        self.busy = {k: v for k, v in self.busy.items() if k != output}
+
+    def set_error(self, output: str, sentence: str) -> None:
+        rest = {k: v for k, v in self.errors.items() if k != output}
+        self.errors = rest | ({output: sentence} if sentence else {})

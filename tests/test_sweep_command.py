@@ -1,0 +1,113 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import psutil
+import pytest
+import torch
+import yaml
+from distributed import Client, LocalCluster
+from kills import ROOT, ROWS, prepare, rounds, wait_for
+
+from core import cluster as cluster_module
+from core import parallel
+from core.cluster import connected, local_client
+from core.sweep import load_grid, main, sweep
+from core.sweep_store import read_sweep
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("network: [nothing]", "no bundled network 'nothing'"),
+        ("network: [edsr", "not readable as YAML"),
+        ("network: [edsr]\nmethods: [dfsq]", "no field methods"),
+        ("just words", "must be a mapping"),
+    ],
+)
+def test_bad_grids_end_in_a_sentence(tmp_path, text, message, monkeypatch, capsys):
+    (tmp_path / "g.yaml").write_text(text)
+    monkeypatch.setattr(sys, "argv", ["sweep", str(tmp_path / "g.yaml"), "--out", str(tmp_path / "o")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert message in told[-1]
+
+
+def test_nobody_answers():
+    with pytest.raises(ValueError, match="no Dask scheduler answers at"), connected("nonsense://x"):
+        pass
+
+
+def threads() -> tuple[int, int]:
+    return torch.get_num_threads(), parallel.WORKERS
+
+
+def test_workers_do_not_fight_for_the_cores_and_leave_nothing_behind():
+    with local_client(2) as client:
+        assert set(client.run(threads).values()) == {(1, 1)}
+        pids = list(client.run(os.getpid).values())
+        assert len(set(pids)) == 2
+    wait_for(lambda: not any(map(psutil.pid_exists, pids)), "the end of the workers")
+
+
+def test_workers_that_die_as_they_start_are_started_again(monkeypatch):
+    made = []
+
+    def dying(**options):
+        made.append(options)
+        if len(made) < 3:
+            raise RuntimeError("Nanny failed to start.")
+        return "a cluster"
+
+    monkeypatch.setattr(cluster_module, "LocalCluster", dying)
+    assert cluster_module._local_cluster(2) == "a cluster"
+    made[:] = []
+    monkeypatch.setattr(cluster_module, "STARTS", 2)
+    with pytest.raises(ValueError, match="2 worker processes end as they start"):
+        cluster_module._local_cluster(2)
+
+
+def test_a_killed_sweep_loses_and_doubles_no_row(tmp_path):
+    found = rounds(tmp_path, 3, seed=1)
+    single = sweep_of(tmp_path, found)
+    assert (found["psnr"] - single["psnr"]).abs().max() < 1e-9
+
+
+def sweep_of(folder, found):
+    """One row in twenty again, in this process."""
+    grid, images = load_grid(folder / "grid.yaml")
+    with (
+        LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as client,
+    ):
+        part = [part | {"bits": [3], "method": ["dfsq", "mse"], "seed": [1]} for part in grid]
+        again = sweep(part, images, client).set_index("key")
+    assert set(again.index) <= set(found.index)
+    return again
+
+
+def test_ctrl_c_keeps_what_is_done_and_ends_the_workers(tmp_path):
+    grid, out, seeds = prepare(tmp_path), tmp_path / "out", list(range(40))  # more than it can do
+    grid.write_text(yaml.safe_dump(yaml.safe_load(grid.read_text()) | {"seed": seeds}))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "core.sweep", str(grid), "--out", str(out), "--workers", "2"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: out.exists() and len(read_sweep(out)) >= 5, "rows")
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process gets it
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.strip().endswith(f"What is done is in {out}; the same command goes on from there.")
+    assert "Traceback" not in told
+    assert not psutil.wait_procs(children, timeout=30)[1]
+    assert pd.read_parquet(out)["key"].is_unique
+    assert json.loads((out / "_sweep.json").read_text())["rows"] == ROWS // 2 * len(seeds)

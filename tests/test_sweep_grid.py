@@ -1,0 +1,109 @@
+import dataclasses
+
+import pytest
+import torch
+import yaml
+from kills import prepare
+
+from core import (
+    EDSR,
+    QuantConfig,
+    UniversalSet,
+)
+from core.images import demo_names
+from core.sweep import load_grid, named_images, prepared
+from core.sweep_grid import Choice, Networks, expand
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The path of a small network's checkpoint."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("network") / "tiny.pth"
+    torch.save(EDSR(2, n_blocks=2, n_feats=6, rgb_range=1.0).state_dict(), path)
+    return str(path)
+
+
+def test_a_grid_is_a_product():
+    found = expand({"network": ["edsr"], "scale": [2, 4], "bits": [2, 8], "method": ["minmax"]}, Networks())
+    assert list(found) == [
+        Choice("edsr", scale, (), "minmax", bits, bits) for scale in (2, 4) for bits in (2, 8)
+    ]
+
+
+def test_a_network_takes_every_scale_it_has():
+    assert {c.scale for c in expand({"network": ["edsr"]}, Networks())} == {2, 4}
+
+
+def test_what_does_not_matter_is_not_varied():
+    grid = {
+        "network": ["edsr"],
+        "scale": [2],
+        "universal_set": [[4, 4], UniversalSet(3, 4)],
+        "selector": ["exact", "kmeans"],
+    }
+    assert len(expand(grid | {"method": ["dfsq"]}, Networks())) == 4
+    assert list(expand(grid | {"method": ["minmax"]}, Networks())) == [Choice("edsr", 2, method="minmax")]
+    assert len(expand(grid | {"method": ["minmax"], "weights": ["subset"]}, Networks())) == 2
+
+
+def test_layers_all_together_each_alone_and_by_name():
+    networks = Networks()
+    layers = networks.layers("edsr", 2)
+    grid = {"network": ["edsr"], "scale": [2], "layers": ["all", "each", layers[:2], layers[0]]}
+    assert [c.layers for c in expand(grid, networks)] == [(), *((n,) for n in layers), tuple(layers[:2])]
+
+
+def test_several_grids_share_what_is_the_same():
+    one = {"network": ["edsr"], "scale": [2], "method": ["minmax"], "bits": [4]}
+    found = expand([one | {"images": ["a"]}, one | {"images": ["b"]}, one | {"bits": [2]}], Networks())
+    assert list(found.values()) == [["a", "b"], None]
+    assert list(expand([one | {"images": ["a"]}, one], Networks()).values()) == [None]
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"network": ["edsr"], "bit": [4]}, "no field bit in a grid; there are network, scale"),
+        ({"method": ["dfsq"]}, "the grid needs network"),
+        ({"network": ["nothing"]}, "no bundled network 'nothing'; there are edsr"),
+        ({"network": ["edsr"], "scale": [3]}, r"edsr is there at scale \[2, 4\], not at \[3\]"),
+        ({"network": ["edsr"], "bits": 4}, "bits must be a list of at least one value, got 4"),
+        ({"network": ["edsr"], "bits": []}, "bits must be a list"),
+        ({"network": ["edsr"], "bits": [2], "weight_bits": [4]}, "not both"),
+        ({"network": ["edsr"], "universal_set": [4]}, r"given as \[words, terms\], got 4"),
+        ({"network": ["edsr"], "method": [{"a": 1}]}, "a list of plain values"),
+        (["network"], "must be a mapping"),
+        ([], "the grid is empty"),
+    ],
+)
+def test_grids_that_cannot_be(grid, message):
+    with pytest.raises(ValueError, match=message):
+        expand(grid, Networks())
+
+
+def test_a_choice_holds_every_field_of_a_configuration():
+    fields = {field.name for field in dataclasses.fields(QuantConfig)}
+    assert fields | {"network", "scale", "layers"} == {field.name for field in dataclasses.fields(Choice)}
+    made = Choice("edsr", 2, (), "dfsq", 3, 8, (3, 4), "kmeans", 5, "mse", ("bias",), 8).config()
+    assert made == QuantConfig("dfsq", 3, 8, UniversalSet(3, 4), "kmeans", 5, "mse", ("bias",), 8)
+
+
+def test_images_by_name_and_by_folder(tmp_path):
+    prepare(tmp_path)
+    found = named_images([demo_names()[0], str(tmp_path / "images")])
+    assert list(found) == [demo_names()[0], "0", "1", "2", "3"]
+    with pytest.raises(ValueError, match="two images are named"):
+        named_images([str(tmp_path / "images")] * 2)
+    with pytest.raises(ValueError, match="neither a folder nor one of the photographs astronaut"):
+        named_images(["nobody"])
+
+
+def test_the_packaged_photographs_are_the_default(tmp_path, tiny):
+    (tmp_path / "g.yaml").write_text(yaml.safe_dump({"network": [tiny]}))
+    grid, images = load_grid(tmp_path / "g.yaml")
+    assert list(images) == grid[0]["images"] == demo_names()
+    with pytest.raises(ValueError, match="no image nobody; there are astronaut"):
+        prepared({"network": [tiny], "images": ["nobody"]}, images)
+    with pytest.raises(ValueError, match="at least one image"):
+        prepared({"network": [tiny]}, {})
