@@ -15,6 +15,7 @@ from explorer.state import DEPLOYMENT, EXPLORE, LAYERS, SWEEP, TRAINING, Explore
 from explorer.status import Status
 from explorer.sweeper import Sweeper
 from explorer.trainer import Trainer
+from explorer.turns import Turns
 from explorer.views.deployment import DeploymentView
 from explorer.views.distributions import DistributionsView
 from explorer.views.images import ImagesView
@@ -49,7 +50,7 @@ class Session:
 
     def __init__(self, state: ExplorerState):
         self.state, self.status = state, Status()
-        self._document = pn.state.curdoc
+        self._on_document = Turns()
         self._points_done = threading.Event()
         self._runners = {output: LatestWins(self._on_document, pool) for output, pool in POOLS.items()}
         self._asked: dict[str, str] = {}  # output -> the choices it was last asked for
@@ -58,7 +59,7 @@ class Session:
             update = functools.partial(self._update, output)
             self.state.param.watch(lambda *_, update=update: update(), ["tab", *choices])
         self.state.param.watch(lambda *_: self._update_parts(), "tab")
-        if self._document is not None:
+        if pn.state.curdoc is not None:
             pn.state.on_session_destroyed(self._leave)
 
     # What a tab shows is made when the tab is first opened: figures take long to make.
@@ -129,29 +130,12 @@ class Session:
                 getattr(self, name).update()
 
     def _leave(self, context) -> None:
+        self._on_document.end()
         for name in ("trainer", "sweeper"):
             if name in vars(self):
                 getattr(self, name).leave()
         for runner in self._runners.values():
             runner.cancel()
-
-    def _on_document(self, call: Callable[[], None]) -> None:
-        if self._document is None:
-            call()
-        else:
-            self._document.add_next_tick_callback(lambda: self._in_order(call))
-
-    def _in_order(self, call: Callable[[], None]) -> None:
-        """Send the changes in the order they are made.
-
-        Panel writes to the websocket at once or on the next tick, Bokeh when the callback is over: a change
-        of a new model could overtake the message that brings the model, and an old text the new one.
-        """
-        self._document.hold("collect")
-        try:
-            call()
-        finally:
-            self._document.unhold()
 
     def _submit(
         self,

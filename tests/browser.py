@@ -134,8 +134,8 @@ class Explorer:
             self.page.get_by_text("Ready", exact=True).wait_for(timeout=timeout * 1000)
         except TimeoutError:
             drawn = self.page.evaluate("window.Bokeh?.documents?.map((d) => d.is_idle)")
-            shown = self.page.locator("body").inner_text()
-            raise AssertionError(f"not ready after {timeout} s; documents drawn: {drawn}\n{shown}") from None
+            shown = self.page.locator(".progress, .error").all_inner_texts()
+            raise AssertionError(f"not ready after {timeout} s; documents drawn: {drawn}; {shown}") from None
         self.page.wait_for_timeout(150)
 
     def count(self, text: str) -> int:

@@ -92,7 +92,7 @@ def sweep_of(folder, found):
 
 
 def test_ctrl_c_keeps_what_is_done_and_ends_the_workers(tmp_path):
-    grid, out, seeds = prepare(tmp_path), tmp_path / "out", list(range(40))  # more than it can do
+    grid, out, seeds = prepare(tmp_path), tmp_path / "out", list(range(20))  # more than it can do
     grid.write_text(yaml.safe_dump(yaml.safe_load(grid.read_text()) | {"seed": seeds}))
     process = subprocess.Popen(
         [sys.executable, "-m", "core.sweep", str(grid), "--out", str(out), "--workers", "2"],
@@ -100,6 +100,8 @@ def test_ctrl_c_keeps_what_is_done_and_ends_the_workers(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What is started in the background by a shell ignores it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_for(lambda: out.exists() and len(read_sweep(out)) >= 5, "rows")
     children = psutil.Process(process.pid).children(recursive=True)

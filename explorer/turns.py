@@ -1,0 +1,46 @@
+"""Changes of a page from any thread, in the order they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import panel as pn
+from tornado.ioloop import IOLoop
+
+
+class Turns:
+    """Call it to have something done on the document's turn; without a server it is done at once."""
+
+    def __init__(self):
+        self._document = pn.state.curdoc
+        self._loop = IOLoop.current() if self._document is not None else None
+        self._over = False
+
+    def __call__(self, call: Callable[[], None]) -> None:
+        """From any thread. (Of the document's own methods none is safe there: while it holds back changes, a
+        callback that another thread adds can be lost.)
+        """
+        if self._document is None:
+            call()
+        else:
+            self._loop.add_callback(self._schedule, call)
+
+    def end(self) -> None:
+        """The page is gone; what comes is dropped."""
+        self._over = True
+
+    def _schedule(self, call: Callable[[], None]) -> None:
+        if not self._over:
+            self._document.add_next_tick_callback(lambda: self._in_order(call))
+
+    def _in_order(self, call: Callable[[], None]) -> None:
+        """Send the changes in the order they are made.
+
+        Panel writes to the websocket at once or on the next tick, Bokeh when the callback is over: a change
+        of a new model could overtake the message that brings the model, and an old text the new one.
+        """
+        self._document.hold("collect")
+        try:
+            call()
+        finally:
+            self._document.unhold()
