@@ -43,6 +43,8 @@ DRAWER = """
   .app-header .title { font-size: 17px; }
 }
 """
+# On a narrow screen all names fit in one row.
+TABS = "@media (max-width: 800px) { .bk-tab { padding: 4px 5px !important; font-size: 13px; } }"
 URL_FIELDS = [name for name in ExplorerState.param if name != "name"]
 PICTURE_NAMES = {"HR": "hr", "Bicubic": "bicubic", "Float": "float", "Sliders' bits": SLIDER} | {
     f"{bits} bits": str(bits) for bits in BITS
@@ -169,6 +171,7 @@ def tabs(session: Session) -> pn.Tabs:
         *zip(parts, places, strict=True),
         active=state.tab,
         dynamic=True,
+        stylesheets=[TABS],
         sizing_mode="stretch_width",
         margin=0,
     )

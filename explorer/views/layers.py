@@ -99,7 +99,7 @@ class LayersView:
             fig.x_range.update(start=0.4, end=len(found) + 0.6)
             fig.y_range.update(start=0, end=1.08 * max(top, 1e-9))
         self._total.location = total
-        self.figures[1].title.text = f"All but this layer quantized (dashed: all, {total:.2f} levels)"
+        self.figures[1].title.text = f"All but this layer (dashed: all, {total:.2f} levels)"
         self.mark(layer)
         self.panel.styles = {"opacity": "1"}
 

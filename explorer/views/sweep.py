@@ -7,7 +7,15 @@ from html import escape
 
 import panel as pn
 from bokeh.events import Tap
-from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, LabelSet, NumeralTickFormatter, TapTool
+from bokeh.models import (
+    ColumnDataSource,
+    FixedTicker,
+    HoverTool,
+    LabelSet,
+    NumeralTickFormatter,
+    Range1d,
+    TapTool,
+)
 
 from explorer.sweeps import Shown
 from explorer.views.style import ACCENT, METHOD_COLORS, NEUTRAL, columns, pane, plot
@@ -16,6 +24,7 @@ HEIGHT = 300
 MOST_LOST = 8.0  # dB below the best that is drawn: what is worse is no picture, and would press the rest flat
 TIP = "@label: @psnr{0.00} dB, @kib{0,0} KiB, @gbitops{0,0} GBitOPs"
 COST_NAMES = {"kib": "size / KiB", "gbitops": "GBitOPs at 1280×720"}
+TICKS = [1, 3, 10, 30, 100, 300, 1000, 3000]
 
 
 class SweepView:
@@ -35,7 +44,7 @@ class SweepView:
         self.bits.multi_line("xs", "ys", source=self._bits, color="color", line_width=1.5)
         self.sets = self._plot(
             "PSNR by size of the universal set", "points in the set (log)", "set_size", "sweep sets", "",
-            x_axis_type="log",
+            x_axis_type="log", x_range=Range1d(10, 1000),
         )  # fmt: skip
         self.sets.multi_line("xs", "ys", source=self._sets, color="color", line_width=1.2, alpha=0.7)
         ends = LabelSet(
@@ -43,7 +52,7 @@ class SweepView:
         )
         ends.text_font_size = "11px"
         self.sets.add_layout(ends)
-        self.sets.xaxis.ticker = FixedTicker(ticks=[1, 3, 10, 30, 100, 300, 1000, 3000])
+        self.sets.xaxis.ticker = FixedTicker(ticks=TICKS)
         self.sets.xaxis.formatter = NumeralTickFormatter(format="0,0")
         self.pareto = self._plot("PSNR by cost", COST_NAMES["kib"], "cost", "sweep cost", "")
         self.pareto.step("x", "y", source=self._front, mode="after", color=ACCENT, line_width=1.5, alpha=0.8)
@@ -106,9 +115,8 @@ class SweepView:
         self.bits.x_range.update(start=min(bits) - 0.4, end=max(bits) + 0.4)
         sizes = [size for size in dots["set_size"] if size == size]
         if sizes:
-            self.sets.x_range.update(
-                start=min(sizes) / 1.3, end=max(sizes) * (max(sizes) / min(sizes)) ** 0.3 * 1.5
-            )
+            start, end = min(sizes) / 1.3, max(sizes) * (max(sizes) / min(sizes)) ** 0.45 * 1.5
+            self.sets.x_range.update(start=start, end=end)
         costs = dots[cost]
         edge = 0.05 * max(max(costs) - min(costs), 0.05 * max(costs))
         self.pareto.x_range.update(start=min(costs) - edge, end=max(costs) + edge)

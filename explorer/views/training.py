@@ -41,6 +41,7 @@ class TrainingView:
 
     def __init__(self):
         self._sources, self._lines, self._now, figures = {}, {}, [], []
+        self._drawn: tuple[dict, int] | None = None  # record and layer of the curves
         for curve in CURVES:
             fig = plot(curve.title, "step", curve.label, HEIGHT, name=f"curve {curve.field}")
             self._sources[curve.field] = ColumnDataSource(dict(step=[], value=[]))
@@ -100,9 +101,12 @@ class TrainingView:
         record, moment = card["record"], share * card["steps"]
         self.curves[1].yaxis.axis_label = "deviation" if card["version"] == "v1" else "‖x − q(x)‖₂"
         index = record["layers"].index(layer) if layer in record["layers"] else 0
-        for curve, fig, now in zip(CURVES, self.curves, self._now, strict=True):
-            self._draw_curve(curve, fig, record, index)
-            fig.x_range.update(start=0, end=card["steps"])
+        if self._drawn != (record, index):
+            self._drawn = (record, index)
+            for curve, fig in zip(CURVES, self.curves, strict=True):
+                self._draw_curve(curve, fig, record, index)
+                fig.x_range.update(start=0, end=card["steps"])
+        for now in self._now:
             now.location = moment
         self._draw_histogram(record, record["layers"][index], index, moment)
         self.summary.object = _summary(card, moment)
@@ -157,6 +161,7 @@ class TrainingView:
 
     def clear(self) -> None:
         """No run."""
+        self._drawn = None
         self.summary.object = _small("No run yet: choose its constants and start it.")
         for source in (*self._sources.values(), *self._lines.values(), *self._shapes.values()):
             source.data = {name: [] for name in source.data}
