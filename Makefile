@@ -57,7 +57,7 @@ ifdef ARGS
 	$(VENV_PYTHON) -m pytest $(ARGS)
 else
 	$(VENV_PYTHON) -m pytest -m benchmark
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -m "not benchmark" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -m "not benchmark" -n 2 --dist loadfile --no-loadscope-reorder
 endif
 
 lint: .venv/test.stamp

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import numbers
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -59,6 +60,27 @@ class UniversalSet:
             nearest = self.points[np.abs(self.points - point).argmin()] if np.isfinite(point) else 0.0
             raise ValueError(f"{point} is not in {self}; the nearest point is {nearest}")
         return tuple(float(np.copysign(t, point)) if t else 0.0 for t in terms)
+
+    def snap(self, values: Iterable[float], on_grid: bool = False) -> list[int]:
+        """The nearest points as multiples of `step`, sorted and distinct; beyond the set its outermost ones.
+
+        on_grid: the nearest of all multiples of `step` in [-1, 1] instead, in the set or not.
+        ValueError for what is no finite number.
+        """
+        values = np.asarray(list(values), dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("points must be finite numbers")
+        if not on_grid:
+            values = self.points[np.abs(values[:, None] - self.points).argmin(1)]
+        return [int(multiple) for multiple in np.unique(np.rint(values.clip(-1, 1) / self.step))]
+
+    def shift_adds(self, point: float) -> tuple[int, int]:
+        """Shifts and additions of a product with `point` in hardware, the division by `words` apart.
+
+        Each term 2^-k is a shift, 1 is none, and the terms are summed. ValueError if it is not in the set.
+        """
+        terms = [abs(term) for term in self.decompose(point) if term]
+        return sum(term < 1 for term in terms), max(len(terms) - 1, 0)
 
 
 def _finest(words: int, terms: int) -> int:

@@ -62,7 +62,7 @@ def _download(session: Session, label: str, suffix: str, content) -> pn.widgets.
         return f"{network}_int8.{suffix}"
 
     return pn.widgets.FileDownload(
-        callback=lambda: io.BytesIO(content(session.plan())),
+        callback=lambda: io.BytesIO(content(int8.Plan.of(session.state))),
         filename=pn.bind(name, session.state.param.network),
         label=label,
         color="primary",

@@ -21,7 +21,7 @@ from core.representative import representative_images
 from explorer.jobs import Token, shared
 from explorer.pictures import Picture, shown_picture
 from explorer.pipeline import network, pair
-from explorer.state import NETWORKS
+from explorer.state import NETWORKS, ExplorerState
 
 POOL = 200  # patches to choose the representative images from
 BINS = 120
@@ -39,6 +39,11 @@ class Plan:
     strategy: str
     number: int
     float_layers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, state: ExplorerState) -> Plan:
+        """The file that is asked for now."""
+        return cls(state.network, state.strategy, state.representatives, tuple(state.float_layers))
 
 
 def variants(name: str) -> list[str]:

@@ -9,18 +9,19 @@ from html import escape
 import panel as pn
 from panel.theme.fast import Fast
 
-from core import METHODS, UniversalSet
+from core import UniversalSet
 from core.zoo import model_card
+from explorer.by_hand_controls import by_hand
 from explorer.deployment import deployment
 from explorer.elements import NETWORK_NAMES, TOGGLE, WEIGHT_NAMES, html, section
 from explorer.layers import layers
+from explorer.methods import methods
 from explorer.protocol import protocol
 from explorer.session import Session
-from explorer.state import BITS, NETWORKS, SLIDER, ExplorerState
+from explorer.state import BITS, FROM_SUBSET, HAND, NETWORKS, SLIDER, TABS, ExplorerState
 from explorer.sweep import sweep
 from explorer.training import training
-from explorer.views.images import DIFFERENCE_SCALE
-from explorer.views.style import columns
+from explorer.views.style import DIFFERENCE_SCALE, columns
 
 # Progress and errors stay in sight wherever the page is scrolled to.
 STICKY = """
@@ -44,12 +45,18 @@ DRAWER = """
 }
 """
 # On a narrow screen all names fit in one row.
-TABS = "@media (max-width: 800px) { .bk-tab { padding: 4px 5px !important; font-size: 13px; } }"
+NARROW_TABS = "@media (max-width: 800px) { .bk-tab { padding: 4px 5px !important; font-size: 13px; } }"
 URL_FIELDS = [name for name in ExplorerState.param if name != "name"]
-PICTURE_NAMES = {"HR": "hr", "Bicubic": "bicubic", "Float": "float", "Sliders' bits": SLIDER} | {
-    f"{bits} bits": str(bits) for bits in BITS
-}
-FROM_SUBSET = [name for name, method in METHODS.items() if method.from_subset]
+# The network decides which layers there are, the layer which channels, the version the other constants; and
+# points by hand are forgotten with what they were chosen for.
+FIRST, LAST = ["network", "layer", "train_version", "hand_layer"], ["hand"]
+PICTURE_NAMES = {
+    "HR": "hr",
+    "Bicubic": "bicubic",
+    "Float": "float",
+    "Sliders' bits": SLIDER,
+    "By hand": HAND,
+} | {f"{bits} bits": str(bits) for bits in BITS}
 
 
 # Nothing is loaded from the net: Panel's Fast design would fetch a web font.
@@ -83,9 +90,7 @@ def page() -> pn.template.FastListTemplate:
 def _restore(state: ExplorerState) -> None:
     """Take the choices from the URL and keep them there; what is not valid leaves the default."""
     query = pn.state.location.query_params
-    # The network decides which layers there are, the layer which channels, the version the other constants.
-    first = ["network", "layer", "train_version"]
-    for name in first + [name for name in URL_FIELDS if name not in first]:
+    for name in FIRST + [name for name in URL_FIELDS if name not in FIRST + LAST] + LAST:
         if name in query:
             # One by one, so that a bad value takes no other with it.
             with contextlib.suppress(ValueError, TypeError):
@@ -153,30 +158,26 @@ def controls(session: Session) -> list:
 def tabs(session: Session) -> pn.Tabs:
     """The parts of the dashboard, each made when it is first opened; only the open one is drawn."""
     state = session.state
-    parts = {
-        "Explore": explore,
-        "Deployment": deployment,
-        "Training": training,
-        "Layers": layers,
-        "Sweep": sweep,
-    }
-    places = [pn.Column(sizing_mode="stretch_width", margin=0) for _ in parts]
+    parts = dict(zip(TABS, (explore, methods, layers, training, sweep, deployment), strict=True))
+    places = {tab: pn.Column(sizing_mode="stretch_width", margin=0) for tab in TABS}
 
-    def build(tab: int) -> None:
+    def build(tab: str) -> None:
         if not places[tab].objects:
-            places[tab].append(list(parts.values())[tab](session))
+            places[tab].append(parts[tab](session))
 
     build(state.tab)
     shown = pn.Tabs(
-        *zip(parts, places, strict=True),
-        active=state.tab,
+        *((tab.capitalize(), place) for tab, place in places.items()),
+        active=TABS.index(state.tab),
         dynamic=True,
-        stylesheets=[TABS],
+        stylesheets=[NARROW_TABS],
         sizing_mode="stretch_width",
         margin=0,
     )
-    shown.param.watch(lambda event: state.param.update(tab=event.new), "active")
-    state.param.watch(lambda event: (build(event.new), shown.param.update(active=event.new)), "tab")
+    shown.param.watch(lambda event: state.param.update(tab=TABS[event.new]), "active")
+    state.param.watch(
+        lambda event: (build(event.new), shown.param.update(active=TABS.index(event.new))), "tab"
+    )
     return shown
 
 
@@ -239,6 +240,7 @@ def explore(session: Session) -> pn.Column:
             margin=0,
         ),
     )
+    session.points.below.append(by_hand(session))
     note = pn.bind(lambda *_: f"<p class='note'>{protocol(state)}</p>", p.network, p.method)
     return pn.Column(
         section(

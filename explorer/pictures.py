@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,15 +25,29 @@ from explorer.pipeline import (
     network,
     observer,
     pair,
+    replaced,
     selection,
     trained_network,
 )
 from explorer.state import NETWORKS, layer_channels
 
 
+class Hand(NamedTuple):
+    """Points that a person chose for a layer, or for one of its channels."""
+
+    layer: str
+    channel: int | None
+    points: tuple[int, ...]  # in steps of the universal set's grid
+
+
 @shared(1e9, lambda model: 1 + sum(b.nbytes for b in model.buffers()))
 def quantized(
-    name: str, config: core.QuantConfig, float_layers: tuple[str, ...], token: Token
+    name: str,
+    config: core.QuantConfig,
+    float_layers: tuple[str, ...],
+    hand: Hand | None = None,
+    *,
+    token: Token,
 ) -> torch.nn.Module:
     """`float_layers` are left as they are; ValueError where training has quantized them."""
     if config.method in TRAINED:
@@ -49,6 +64,8 @@ def quantized(
         if config.from_subset:
             token.progress("Choosing points", done / len(layers))
             chosen = selection(name, layer, *choice, token=token)
+            if hand and hand.layer == layer:
+                chosen = replaced(chosen, hand.channel, np.array(hand.points) * config.universal_set.step)
             observers[layer] = chosen_points(chosen, config)
         else:
             observers[layer] = observer(name, layer, config.method, words, terms, token=token)
@@ -73,6 +90,7 @@ def picture(
     region: str,
     what: str | core.QuantConfig,
     float_layers: tuple[str, ...] = (),
+    hand: Hand | None = None,
     *,
     token: Token,
 ) -> Picture:
@@ -85,7 +103,7 @@ def picture(
         sr = core.bicubic(lr, scale)
     else:
         float_model = network(name, token=token)
-        model = float_model if what == "float" else quantized(name, what, float_layers, token=token)
+        model = float_model if what == "float" else quantized(name, what, float_layers, hand, token=token)
         token.check()
         sr = core.super_resolve(model, lr)
     return shown_picture(sr, hr, scale)

@@ -30,6 +30,7 @@ REGION = 128  # LR pixels of the centre crop
 VALUE_BINS = 256
 EAGER_SET = 1100  # largest set for which 256 points are chosen ahead: more would keep a person waiting
 COMPARED_SELECTORS = ("exact", "kmeans", "greedy")
+BY_HAND = "by hand"
 UNITS = {SubsetQuantizer: "normalized activation", GaussianQuantizer: "deviations from the mean"}
 
 
@@ -198,6 +199,15 @@ def selection(
     return Selection(points, seen.moments.sse(points) / seen.moments.count.sum(1), seen.post_relu)
 
 
+def replaced(selected: Selection, channel: int | None, points: np.ndarray) -> Selection:
+    """With other points in one channel, or in all for None; `points` (k,), at most as many as before."""
+    rows = selected.points.copy()
+    rows[slice(None) if channel is None else channel] = np.pad(
+        points, (0, rows.shape[1] - len(points)), "edge"
+    )
+    return dataclasses.replace(selected, points=rows)
+
+
 def chosen_points(selected: Selection, config: core.QuantConfig) -> ChosenPoints:
     return ChosenPoints(selected.points, config.universal_set, selected.post_relu, -3, config.block_side)
 
@@ -218,21 +228,41 @@ class Points(ReadOnly):
     error: float  # mean squared, in units of the axis
     sqnr: float  # dB, in the units of the network
     selectors: dict[str, tuple[float, float]]  # name -> mean squared error of the channel, of the layer
+    # Of every distinct level, if it is in the set: its terms, and the shifts and additions they cost.
+    terms: tuple[tuple[tuple[float, ...], int, int] | None, ...]
 
 
 @shared(256)
-def points(name: str, layer: str, channel: int, config: core.QuantConfig, token: Token) -> Points:
-    """The channel's distribution and the levels that `config` gives it."""
+def points(
+    name: str,
+    layer: str,
+    channel: int,
+    config: core.QuantConfig,
+    hand: tuple[int, ...] = (),
+    whole_layer: bool = False,
+    *,
+    token: Token,
+) -> Points:
+    """The channel's distribution and the levels that `config` gives it.
+
+    hand: points in steps of the grid that take their place, in all channels if `whole_layer`.
+    """
     x = activations(name, layer, token=token)[:, channel : channel + 1]
     words, terms, bits = config.universal_set.words, config.universal_set.terms, config.activation_bits
     selectors = {}
     if config.from_subset:
         key = (name, layer, config.method, words, terms)
         chosen = selection(*key, config.selector, bits, token=token)
-        quantizer = chosen_points(chosen, config).quantizer(config)
         for selector in COMPARED_SELECTORS:
             mse = selection(*key, selector, bits, token=token).error
             selectors[selector] = (float(mse[channel]), float(mse.mean()))
+        if hand:
+            own = np.array(hand) * config.universal_set.step
+            chosen = replaced(chosen, None if whole_layer else channel, own)
+            moments = observer(name, layer, config.method, words, terms, token=token).moments
+            mse = moments.sse(chosen.points) / moments.count.sum(1)
+            selectors[BY_HAND] = (float(mse[channel]), float(mse.mean()))
+        quantizer = chosen_points(chosen, config).quantizer(config)
     elif config.method in TRAINED:
         model = trained_network(name, config, token=token)
         quantizer = model.get_submodule(layer).activation_quantizer
@@ -259,4 +289,12 @@ def points(name: str, layer: str, channel: int, config: core.QuantConfig, token:
         float((values - torch.from_numpy(nearest)).square().mean()),
         10 * math.log10(float(x.double().square().sum()) / noise) if noise else math.inf,
         selectors,
+        tuple(_terms(config.universal_set, level) for level in np.unique(levels)) if selectors else (),
     )
+
+
+def _terms(universal_set: core.UniversalSet, point: float) -> tuple[tuple[float, ...], int, int] | None:
+    try:
+        return universal_set.decompose(point), *universal_set.shift_adds(point)
+    except ValueError:
+        return None  # on the grid only

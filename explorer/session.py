@@ -9,10 +9,21 @@ from collections.abc import Callable
 
 import panel as pn
 
-from explorer import int8, pictures, pipeline
+from explorer import pictures, pipeline
+from explorer.by_hand import ByHand
 from explorer.jobs import QUICK, SLOW, LatestWins, Token
-from explorer.state import DEPLOYMENT, EXPLORE, LAYERS, SWEEP, TRAINING, ExplorerState
+from explorer.state import (
+    DEPLOYMENT,
+    EXPLORE,
+    HAND,
+    LAYERS,
+    METHODS_TAB,
+    SWEEP,
+    TRAINING,
+    ExplorerState,
+)
 from explorer.status import Status
+from explorer.studies import TITLES, UPDATES, weights_and_activations
 from explorer.sweeper import Sweeper
 from explorer.trainer import Trainer
 from explorer.turns import Turns
@@ -20,29 +31,35 @@ from explorer.views.deployment import DeploymentView
 from explorer.views.distributions import DistributionsView
 from explorer.views.images import ImagesView
 from explorer.views.layers import LayersView
+from explorer.views.methods import MethodsView
 from explorer.views.mismatch import MismatchView
 from explorer.views.points import PointsView
 
 QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
 QUICKER = ("distributions", "points", "sweep", "sweep ahead")
-SLOWER = ("images", "mismatch", "int8", "training", "layers")
+SLOWER = ("images", "mismatch", "methods", "int8", "training", "layers")
 POOLS = dict.fromkeys(QUICKER, QUICK) | dict.fromkeys(SLOWER, SLOW)
+BY_HAND = ("hand", "hand_layer")
 SHOWN = ("network", "image", "region")
 # Output -> the tab it is on, and the choices it depends on.
 DEPENDS = {
     "distributions": (EXPLORE, ("network", "layer", "channel")),
-    "points": (EXPLORE, ("network", "layer", "channel", *QUANTIZATION)),
+    "points": (EXPLORE, ("network", "layer", "channel", *QUANTIZATION, *BY_HAND)),
     "images": (
         EXPLORE,
-        (*SHOWN, *QUANTIZATION, "weight_bits", "compared_bits", "float_layers", "left", "right"),
+        (*SHOWN, *QUANTIZATION, "weight_bits", "compared_bits", "float_layers", "left", "right", *BY_HAND),
     ),
     "mismatch": (EXPLORE, ("network", "layer")),
+    "methods": (
+        METHODS_TAB,
+        (*SHOWN, *QUANTIZATION, "methods", "weight_bits", "float_layers", "box", "spot", "direction"),
+    ),
     "int8": (DEPLOYMENT, (*SHOWN, "strategy", "representatives", "float_layers")),
     "layers": (LAYERS, (*SHOWN, *QUANTIZATION, "weight_bits", "float_layers")),
 }
 PATIENCE = 0.25  # seconds that pictures give way to points, which take less
 PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
-REFERENCES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
+REFERENCES = {"hr": TITLES["hr"], "bicubic": "Bicubic", "float": TITLES["float"]}
 
 
 class Session:
@@ -74,7 +91,11 @@ class Session:
 
     @functools.cached_property
     def points(self) -> PointsView:
-        return PointsView()
+        return PointsView(self.by_hand.place)
+
+    @functools.cached_property
+    def by_hand(self) -> ByHand:
+        return ByHand(self.state, lambda sentence: self.status.set_error("by hand", sentence))
 
     @functools.cached_property
     def images(self) -> ImagesView:
@@ -91,15 +112,19 @@ class Session:
         return view
 
     @functools.cached_property
+    def methods(self) -> MethodsView:
+        return MethodsView(self.state.param.update)
+
+    @functools.cached_property
     def trainer(self) -> Trainer:
-        return Trainer(self.state, self._submit, self._stop)
+        return Trainer(self.state, self.submit, self.stop)
 
     @functools.cached_property
     def sweeper(self) -> Sweeper:
         def complain(sentence: str) -> None:
             self.status.set_error("sweep note", sentence)
 
-        return Sweeper(self.state, self._submit, self._stop, complain, self._on_document)
+        return Sweeper(self.state, self.submit, self.stop, complain, self._on_document)
 
     def _choose_layer(self, layer: str) -> None:
         self.state.layer = layer
@@ -117,12 +142,12 @@ class Session:
         if self.state.tab != tab:
             if output in self.status.busy or output in self.status.errors:
                 self._asked.pop(output, None)
-            self._stop(output)
+            self.stop(output)
             return
         asked = repr([getattr(self.state, name) for name in choices])
         if self._asked.get(output) != asked:
             self._asked[output] = asked
-            getattr(self, f"update_{output}")()
+            UPDATES[output](self) if output in UPDATES else getattr(self, f"update_{output}")()
 
     def _update_parts(self) -> None:
         for tab, name in ((TRAINING, "trainer"), (SWEEP, "sweeper")):
@@ -137,7 +162,7 @@ class Session:
         for runner in self._runners.values():
             runner.cancel()
 
-    def _submit(
+    def submit(
         self,
         output: str,
         work: Callable,
@@ -155,7 +180,7 @@ class Session:
             lambda: (self.status.set_done(output), finish()),
         )
 
-    def _stop(self, output: str) -> None:
+    def stop(self, output: str) -> None:
         """Nobody looks at it."""
         self._runners[output].cancel()
         # By the way of what was told before, so that it comes last.
@@ -167,7 +192,7 @@ class Session:
         def work(token: Token, emit: Callable) -> None:
             emit(pipeline.distribution(name, layer, token=token))
 
-        self._submit("distributions", work, lambda data: self.distributions.show(data, channel))
+        self.submit("distributions", work, lambda data: self.distributions.show(data, channel))
 
     def update_mismatch(self) -> None:
         name, layer = self.state.network, self.state.layer
@@ -175,19 +200,19 @@ class Session:
         def work(token: Token, emit: Callable) -> None:
             emit(pipeline.mismatch(name, token=token))
 
-        self._submit("mismatch", work, lambda found: self.mismatch.show(found, layer))
+        self.submit("mismatch", work, lambda found: self.mismatch.show(found, layer))
 
     def update_points(self) -> None:
         state = self.state
         name, layer, channel, bits = state.network, state.layer, state.channel, state.activation_bits
-        configs = state.configs()
+        configs, hand = state.configs(), (state.by_hand(), state.hand_layer)
 
         self._points_done.clear()
 
         def work(token: Token, emit: Callable) -> None:
-            emit(pipeline.points(name, layer, channel, configs(bits), token=token))
+            emit(pipeline.points(name, layer, channel, configs(bits), *hand, token=token))
 
-        self._submit("points", work, self.points.show, self.points.clear, self._points_done.set)
+        self.submit("points", work, self.points.show, self.points.clear, self._points_done.set)
 
     def update_images(self) -> None:
         state = self.state
@@ -195,7 +220,11 @@ class Session:
         current, sides = state.activation_bits, (state.picture_key("left"), state.picture_key("right"))
         bits = state.shown_bits()
         weights = {b: b if not state.weight_bits else state.weight_bits for b in bits}
-        names = REFERENCES | {b: _name(weights[b], b) for b in bits}
+        names = REFERENCES | {b: weights_and_activations(weights[b], b) for b in bits}
+        hand = None
+        if state.by_hand():
+            hand = pictures.Hand(state.layer, None if state.hand_layer else state.channel, state.by_hand())
+            names[HAND] = f"By hand, {names[current]}"
         configs, kept = state.configs(), tuple(state.float_layers)
 
         # What the sliders ask for comes first, then the comparison, then the rest.
@@ -210,7 +239,10 @@ class Session:
             for done, key in enumerate(order):
                 token.progress("Super-resolving", done / len(order))
                 try:
-                    what = (key,) if key in REFERENCES else (configs(key), kept)
+                    if key in REFERENCES:
+                        what = (key,)
+                    else:
+                        what = (configs(current), kept, hand) if key == HAND else (configs(key), kept)
                     shown[key] = pictures.picture(*where, *what, token=token)
                     emit((key, shown[key]))
                 except ValueError as error:
@@ -222,44 +254,7 @@ class Session:
             if waiting:
                 emit(("compare", None))
 
-        self._submit("images", work, lambda result: self._show_image(*result))
-
-    def plan(self) -> int8.Plan:
-        """The INT8 file that is asked for now."""
-        state = self.state
-        return int8.Plan(state.network, state.strategy, state.representatives, tuple(state.float_layers))
-
-    def update_int8(self) -> None:
-        plan, where = self.plan(), (self.state.image, self.state.region)
-        view = self.deployment
-
-        def work(token: Token, emit: Callable) -> None:
-            names = int8.variants(plan.network)
-            emit((view.arrange, names))
-            found = {}
-            for name in names:
-                found[name] = int8.outcome(plan, name, *where, token=token)
-                emit((view.show_variant, name, found[name]))
-                emit((view.show_table, dict(found), {}))
-            emit((view.show_outputs, int8.outputs(plan, token=token)))
-            emit((view.show_table, found, int8.times(plan, token=token)))
-
-        self._submit("int8", work, lambda result: result[0](*result[1:]))
-
-    def update_layers(self) -> None:
-        state, view = self.state, self.layers
-        where = (state.network, state.image, state.region)
-        config, kept, layer = state.configs()(state.activation_bits), tuple(state.float_layers), state.layer
-        view.wait()
-
-        def work(token: Token, emit: Callable) -> None:
-            total, found = pictures.sensitivity(*where, config, token=token)
-            emit((view.show, total, found, layer))
-            choices = ((config,), (config, kept), ("float",))
-            shown = [pictures.picture(*where, *choice, token=token) for choice in choices]
-            emit((view.show_scores, *shown, len(kept)))
-
-        self._submit("layers", work, lambda result: result[0](*result[1:]))
+        self.submit("images", work, lambda result: self._show_image(*result))
 
     def _show_image(self, key, result) -> None:
         if key == "arrange":
@@ -290,7 +285,3 @@ def warm_up() -> None:
         pipeline.mismatch(state.network, token=token)
 
     SLOW.submit(work)
-
-
-def _name(weight_bits: int, activation_bits: int) -> str:
-    return f"W{weight_bits}A{activation_bits}"

@@ -17,12 +17,16 @@ from core.zoo import bundled, create_model, trained
 
 BITS = [2, 3, 4, 5, 6, 7, 8]
 REGIONS = ["centre", "whole"]
+FROM_SUBSET = [name for name, method in METHODS.items() if method.from_subset]
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in bundled()}
-EXPLORE, DEPLOYMENT, TRAINING, LAYERS, SWEEP = TABS = range(5)
+TABS = ["explore", "methods", "layers", "training", "sweep", "deployment"]
+EXPLORE, METHODS_TAB, LAYERS, TRAINING, SWEEP, DEPLOYMENT = TABS
 OWN = "own"  # run: the visitor's
 SAME = 0  # weight_bits: as many as the activations
 SLIDER = "slider"  # the picture at the bits of the slider
-PICTURES = ["hr", "bicubic", "float", SLIDER, *map(str, BITS)]
+HAND = "hand"  # the picture with points by hand
+PICTURES = ["hr", "bicubic", "float", SLIDER, HAND, *map(str, BITS)]
+SNAPS = {"set": "universal set", "grid": "its grid"}
 
 
 def trained_methods(network: str) -> list[str]:
@@ -56,8 +60,21 @@ class ExplorerState(param.Parameterized):
     channel = param.Integer(0, bounds=(0, 0), doc="Input channel of the layer")
     float_layers = param.ListSelector(default=[], objects=[], doc="Layers that are not quantized")
     compared_bits = param.ListSelector(default=[2, 4, 8], objects=BITS, doc="Bit-widths shown as images")
+    hand = param.List(
+        [],
+        item_type=int,
+        doc="Points chosen by hand, in steps of the universal set's grid; none: the selector's",
+    )
+    hand_layer = param.Boolean(False, doc="Whether points by hand serve all channels of the layer")
+    snap = param.Selector(objects=list(SNAPS), doc="Where points by hand may lie")
     left = param.Selector(default="float", objects=PICTURES, doc="Left of the comparison")
-    tab = param.Selector(objects=list(TABS), doc="Which tab is open")
+    tab = param.Selector(objects=TABS, doc="Which tab is open")
+    methods = param.ListSelector(
+        default=["dfsq", "dfsq+", "minmax", "percentile"], objects=list(METHODS), doc="Methods side by side"
+    )
+    box = param.List([], item_type=int, doc="Region: left, top, right, bottom in SR pixels; none: the image")
+    spot = param.List([], item_type=int, doc="Middle of the line: x, y in SR pixels; none: the image's")
+    direction = param.Selector(objects=["row", "column"], doc="Direction of the line")
     strategy = param.Selector(
         default="coverage+crop", objects=list(STRATEGIES), doc="How representative images are chosen"
     )
@@ -91,6 +108,8 @@ class ExplorerState(param.Parameterized):
     def _offer_trained(self) -> None:
         methods = [*METHODS, *trained_methods(self.network)]
         self._offer("method", dict(zip(methods, methods, strict=True)))
+        self.methods = [name for name in self.methods if name in methods]
+        self.param.methods.objects = methods
         runs = trained(*NETWORKS[self.network])
         recorded = {f"{name.replace('-', ' ').upper()}, recorded": name for name in runs}
         self._offer("run", recorded | {"your own": OWN})
@@ -100,6 +119,16 @@ class ExplorerState(param.Parameterized):
         self.param[name].objects = objects
         if getattr(self, name) not in objects.values():
             setattr(self, name, next(iter(objects.values())))
+
+    @param.depends("network", "layer", "method", "words", "terms", "selector", "activation_bits", watch=True)
+    def _forget_hand(self) -> None:
+        """They were chosen for another distribution, number or grid."""
+        self.hand = []
+
+    @param.depends("channel", watch=True)
+    def _forget_channel(self) -> None:
+        if not self.hand_layer:
+            self.hand = []
 
     @param.depends("train_version", watch=True)
     def _take_defaults(self) -> None:
@@ -130,7 +159,7 @@ class ExplorerState(param.Parameterized):
     def picture_key(self, side: str) -> str | int:
         """The picture on that side of the comparison: "hr", "bicubic", "float" or a number of bits."""
         picture = getattr(self, side)
-        if picture == SLIDER:
+        if picture == SLIDER or (picture == HAND and not self.by_hand()):
             return self.activation_bits
         return int(picture) if picture.isdigit() else picture
 
@@ -146,15 +175,22 @@ class ExplorerState(param.Parameterized):
             patch=24,
         )
 
+    def by_hand(self) -> tuple[int, ...]:
+        """The points by hand that can be: on the grid, and no more than the bits tell apart."""
+        if not EVERY_METHOD[self.method].from_subset:
+            return ()
+        most = round(1 / self.universal_set().step)
+        return tuple(sorted({m for m in self.hand if abs(m) <= most})[: 2**self.activation_bits])
+
     def universal_set(self) -> UniversalSet:
         return UniversalSet(self.words, self.terms)
 
-    def configs(self) -> Callable[[int], QuantConfig]:
+    def configs(self, method: str | None = None) -> Callable[[int], QuantConfig]:
         """Activation bits -> configuration, as chosen now; ValueError where the universal set is too small.
 
         A function, so that a job started now is not changed by a slider that moves later.
         """
-        method, weight_bits = self.method, self.weight_bits
+        method, weight_bits = method or self.method, self.weight_bits
         # For other methods set and selector do not matter: the same question, the same answer.
         chosen = (self.universal_set(), self.selector) if EVERY_METHOD[method].from_subset else ()
 

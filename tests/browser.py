@@ -173,6 +173,14 @@ class Explorer:
         )
 
 
+def until(condition, explorer, seconds=90):
+    """Wait until the page fulfils a condition."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        explorer.page.wait_for_timeout(100)
+
+
 @pytest.fixture
 def explorer(server, chromium):
     """A fresh visitor; the test fails if the browser's console holds an error or asks another host."""

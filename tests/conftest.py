@@ -39,3 +39,8 @@ def images() -> torch.Tensor:
 @pytest.fixture(scope="session")
 def edsr_x2() -> EDSR:
     return create_model("edsr", 2)
+
+
+def pytest_collection_modifyitems(items):
+    """What takes longest comes first, so that two processes end at about the same time."""
+    items.sort(key=lambda item: not ({"browser", "slow"} & set(item.keywords)))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from explorer.state import ExplorerState
 
+pytestmark = pytest.mark.slow
 MOST_BYTES = 6e6  # of all notebooks
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 

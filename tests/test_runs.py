@@ -9,6 +9,8 @@ from core.odm_config import OdmConfig
 from explorer import runs
 from explorer.runs import ROOT, Run
 
+pytestmark = pytest.mark.slow
+
 SHORT = OdmConfig(steps=4, batch=1, patch=8)
 LONG = OdmConfig(steps=5000, batch=1, patch=8)
 

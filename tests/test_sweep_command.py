@@ -18,6 +18,8 @@ from core.cluster import connected, local_client
 from core.sweep import load_grid, main, sweep
 from core.sweep_store import read_sweep
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("text", "message"),

@@ -107,3 +107,31 @@ def test_is_a_value():
     assert UniversalSet() == UniversalSet(4, 4)
     assert hash(UniversalSet()) == hash(UniversalSet(4, 4))
     assert str(UniversalSet()) == "UniversalSet(words=4, terms=4)"
+
+
+@pytest.mark.parametrize("on_grid", [False, True])
+def test_snapping_takes_the_nearest(on_grid):
+    chosen = UniversalSet(3, 4)
+    allowed = np.arange(-1 / chosen.step, 1 / chosen.step + 1) * chosen.step if on_grid else chosen.points
+    for value in np.random.default_rng(0).uniform(-1.2, 1.2, 200):
+        (multiple,) = chosen.snap([value], on_grid)
+        nearest = np.abs(allowed - np.clip(value, -1, 1)).min()
+        assert abs(multiple * chosen.step - np.clip(value, -1, 1)) == pytest.approx(nearest, abs=1e-12)
+    assert chosen.snap([0.9, -1, 0.9, 7], on_grid) == chosen.snap([-1, 0.9, 1], on_grid)
+
+
+def test_snapping_refuses_what_is_no_number():
+    with pytest.raises(ValueError, match="finite"):
+        UniversalSet().snap([0.0, float("nan")])
+
+
+def test_shifts_and_additions_of_a_product():
+    chosen = UniversalSet(2, 4)  # words: 0, 1, 2^-1, 2^-5 and 0, 1, 2^-2, 2^-6
+    assert chosen.shift_adds(0.0) == (0, 0)
+    assert chosen.shift_adds(1.0) == (0, 1)
+    assert chosen.shift_adds(-0.25) == (1, 0)
+    assert chosen.shift_adds((2**-5 + 2**-6) / 2) == (2, 1)
+    for point in UniversalSet().points:
+        shifts, additions = UniversalSet().shift_adds(point)
+        assert shifts <= 4
+        assert additions <= 3

@@ -10,16 +10,10 @@ from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d, Span
 
 from explorer.int8 import CLIP, FLOAT, FREE, PLAIN, Outcome, Outputs
 from explorer.views.canvas import GRID, Tile, Window
-from explorer.views.style import ACCENT, NEUTRAL, columns, decibel, pane, plot
+from explorer.views.style import ACCENT, NEUTRAL, TABLE, columns, decibel, pane, plot
 
 COLORS = {FLOAT: "#8A9199", CLIP: "#C0392B", FREE: "#2471A3", PLAIN: "#2471A3"}
 LEVELS = 256
-TABLE = """
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
-th, td { padding: 4px 10px 4px 0; text-align: right; border-bottom: 1px solid rgba(128, 128, 128, 0.3); }
-th:first-child, td:first-child { text-align: left; }
-div.wide { overflow-x: auto; }
-"""
 HEAD = (
     "variant", "PSNR / dB", "SSIM", "colour shift / levels", "time / ms", "file / KiB", "layers in INT8",
 )  # fmt: skip

@@ -5,18 +5,13 @@ from __future__ import annotations
 import numpy as np
 import panel as pn
 from bokeh.models import LinearColorMapper
-from bokeh.palettes import Inferno11
 
 from explorer.pictures import Picture
 from explorer.views.canvas import GRID, Canvas, Tile, Window, rgba
+from explorer.views.style import DIFFERENCE_TOP
 
 # The divider of two pictures, visible on light and dark ones.
 LINE = {"width": "2px", "background": "#E3342F", "pointer-events": "none", "z-index": "2"}
-DIFFERENCE_TOP = 32  # 8-bit levels at the end of the colour scale, the same for every pair
-# Drawn beside the map, not in it, so that its pixels stay square and aligned with the pictures'.
-DIFFERENCE_SCALE = f"""<div style="display:flex;align-items:center;gap:6px;font-size:12px"><span>0</span>
-<div style="width:140px;height:10px;background:linear-gradient(to right,{",".join(Inferno11)})"></div>
-<span>{DIFFERENCE_TOP} or more</span></div>"""
 
 
 class ImagesView:

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import panel as pn
-from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
+from bokeh.models import ColumnDataSource, FactorRange, HoverTool, PointDrawTool, Range1d
 
-from explorer.pipeline import Points
-from explorer.views.style import METHOD_COLORS, NEUTRAL, SELECTOR_COLORS, columns, plot, scientific
+from explorer.pipeline import BY_HAND, Points
+from explorer.views.style import (
+    ACCENT,
+    METHOD_COLORS,
+    NEUTRAL,
+    SELECTOR_COLORS,
+    columns,
+    plot,
+    scientific,
+    superscript,
+)
+
+# Of a button that is on or off: whether drags and taps move and add points.
+EDIT = """
+for (const tool of cb_obj.document.get_model_by_name('histogram').toolbar.tools)
+  if (tool.type == 'PointDrawTool') tool.active = cb_obj.active;
+"""
+TERMS = """<style>
+.terms { max-height: 260px; overflow-y: auto; font-size: 12px }
+.terms table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums }
+.terms th { text-align: left; font-weight: 600; position: sticky; top: 0;
+  background: var(--background-color, canvas) }
+.terms td, .terms th { padding: 1px 8px 1px 0 }
+.terms :is(td, th):nth-child(n+3) { text-align: right }
+</style>"""
 
 
 class PointsView:
-    """Histogram and staircase share the horizontal axis; facts and error bars stand beside."""
+    """Histogram and staircase share the horizontal axis; facts and error bars stand beside.
 
-    def __init__(self):
+    `on_points(values)` is called when a person has moved, added or deleted some; it returns what they became,
+    None if they cannot be.
+    """
+
+    def __init__(self, on_points: Callable[[list[float]], list[float] | None] = lambda values: None):
+        self._on_points = on_points
+        self._placed: dict[str, np.ndarray] = {}
         self._data: Points | None = None
         self._bins = ColumnDataSource(dict(left=[], right=[], top=[]))
         self._levels = ColumnDataSource(dict(x=[], height=[], color=[]))
@@ -22,14 +53,17 @@ class PointsView:
         self._errors = ColumnDataSource(dict(bar=[], ratio=[], error=[], color=[]))
         self._axis = Range1d(-1, 1)
         self.figures = [self._histogram(), self._staircase(), self._error_bars()]
-        self.facts = pn.pane.HTML("", sizing_mode="stretch_width", height=135, margin=0)
+        self._levels.on_change("data", self._moved)
+        self.facts = pn.pane.HTML("", sizing_mode="stretch_width", height=172, margin=0)
+        self.below = pn.Column(sizing_mode="stretch_width", margin=0)  # room for controls
+        self.terms = pn.pane.HTML("", sizing_mode="stretch_width", margin=(8, 0, 0, 0))
         histogram, staircase, bars = (
             pn.pane.Bokeh(fig, sizing_mode="stretch_width", margin=0) for fig in self.figures
         )
         self.panel = columns(
             "minmax(0, 2.2fr) minmax(0, 1fr)",
-            pn.Column(histogram, staircase, sizing_mode="stretch_width", margin=0),
-            pn.Column(self.facts, bars, sizing_mode="stretch_width", margin=0),
+            pn.Column(histogram, staircase, self.below, sizing_mode="stretch_width", margin=0),
+            pn.Column(self.facts, bars, self.terms, sizing_mode="stretch_width", margin=0),
         )
 
     def _histogram(self):
@@ -38,6 +72,9 @@ class PointsView:
         fig.quad("left", "right", "top", 0.5, source=self._bins, color=NEUTRAL, alpha=0.6, line_width=0)
         fig.segment("x", 0.5, "x", "height", source=self._levels, color="color", line_width=1.5)
         heads = fig.scatter("x", "height", source=self._levels, size=6, color="color")
+        heads.nonselection_glyph = None
+        fig.add_tools(PointDrawTool(renderers=[heads], empty_value=ACCENT))
+        fig.toolbar.active_drag = fig.toolbar.active_tap = None  # so that a finger scrolls the page
         ticks = fig.scatter("x", "y", source=self._candidates, marker="dash", angle=np.pi / 2, size=9)
         ticks.glyph.line_color = NEUTRAL
         fig.add_tools(HoverTool(renderers=[heads], tooltips="point @x{0.[0000]}"))
@@ -63,9 +100,23 @@ class PointsView:
         fig.x_range.start = 0
         return fig
 
+    def _moved(self, attr: str, old: dict, new: dict) -> None:
+        """Told of our own changes too, and of them late, when the document no longer holds them back."""
+        if self._data is None or all(np.array_equal(new[name], self._placed[name]) for name in self._placed):
+            return
+        found = self._on_points([float(x) for x in new["x"] if x is not None])
+        self._place(self._data.levels if found is None else np.array(found))
+
+    def _place(self, levels: np.ndarray) -> None:
+        top = self.figures[0].y_range.end
+        self._placed = dict(x=levels, height=np.full(len(levels), top / 1.5))
+        self._levels.data = self._placed | {"color": [METHOD_COLORS[self._data.method]] * len(levels)}
+        self._levels.selected.indices = []
+
     def clear(self) -> None:
         """Show nothing: these points cannot be chosen."""
         self._data = None
+        self.terms.object = ""
         for source in (self._bins, self._levels, self._candidates, self._stairs, self._errors):
             source.data = {name: [] for name in source.data}
         self.figures[0].title.text = ""
@@ -81,17 +132,17 @@ class PointsView:
         if self._data is None or not np.array_equal(data.candidates, self._data.candidates):
             self._candidates.data = dict(x=data.candidates, y=np.full(len(data.candidates), 0.7))
         self._data = data
-        n = len(data.levels)
-        self._levels.data = dict(x=data.levels, height=np.full(n, top / 1.5), color=[color] * n)
         x, y = _stairs(data)
         self._stairs.data = dict(x=[x], y=[y], color=[color])
         self._axis.update(start=float(data.edges[0]), end=float(data.edges[-1]))
         histogram.y_range.update(start=0.5, end=top)
+        self._place(data.levels)
         staircase.y_range.update(start=float(data.edges[0]), end=float(data.edges[-1]))
-        histogram.title.text = f"Channel {data.channel}: histogram and the {n} points"
+        histogram.title.text = f"Channel {data.channel}: histogram and the {len(data.levels)} points"
         staircase.xaxis.axis_label = data.unit
         self._show_errors(data)
         self.facts.object = _facts(data)
+        self.terms.object = _terms(data)
         bars.visible = bool(data.selectors)
 
     def _show_errors(self, data: Points) -> None:
@@ -124,6 +175,9 @@ def _facts(data: Points) -> str:
         "squared error": f"{scientific(data.error)} (mean)",
         "signal to noise": f"{data.sqnr:.1f} dB",
     }
+    if BY_HAND in data.selectors and data.selectors["exact"][0]:
+        far = data.selectors[BY_HAND][0] / data.selectors["exact"][0] - 1
+        rows["above the optimum"] = f"{far:.1%}"
     if len(data.candidates):
         rows["universal set"] = f"{len(data.candidates):,} points"
     cells = "".join(
@@ -131,3 +185,29 @@ def _facts(data: Points) -> str:
         for k, v in rows.items()
     )
     return f"<table style='font-size:13px;line-height:1.5'>{cells}</table>"
+
+
+def _terms(data: Points) -> str:
+    """Each point as a sum of powers of two, and what a product with it costs."""
+    if not data.terms:
+        return ""
+    rows = []
+    for level, known in zip(np.unique(data.levels), data.terms, strict=True):
+        if known is None:
+            cells = "<td colspan=3>on the grid, not in the set</td>"
+        else:
+            terms, shifts, additions = known
+            cells = f"<td>{_sum(terms)}</td><td>{shifts}</td><td>{additions}</td>"
+        rows.append(f"<tr><td>{level:.4f}</td>{cells}</tr>".replace("-", "−"))
+    head = "<tr><th>point</th><th>powers of two</th><th>shifts</th><th>additions</th></tr>"
+    return f"{TERMS}<div class='terms'><table>{head}{''.join(rows)}</table></div>"
+
+
+def _sum(terms: tuple[float, ...]) -> str:
+    """(2⁻¹ + 2⁻³) / 4 for two words of four that are not 0."""
+    powers = [superscript(round(np.log2(abs(term)))) for term in terms if term]
+    if not powers:
+        return "0"
+    written = " + ".join("1" if power == superscript(0) else f"2{power}" for power in powers)
+    sign = "-" if any(term < 0 for term in terms) else ""
+    return f"{sign}({written}) / {len(terms)}" if len(terms) > 1 else f"{sign}{written}"

@@ -6,6 +6,7 @@ import math
 
 import panel as pn
 from bokeh.models import Range1d
+from bokeh.palettes import Inferno11
 from bokeh.plotting import figure
 
 # Okabe and Ito's palette: distinguishable with colour-blind eyes, readable on light and dark.
@@ -24,10 +25,21 @@ METHOD_COLORS = {
     "odm-v1": "#F06292",
     "pams": "#607D8B",
 }
-SELECTOR_COLORS = {"exact": "#009E73", "kmeans": "#CC79A7", "greedy": "#56B4E9"}
+SELECTOR_COLORS = {"exact": "#009E73", "kmeans": "#CC79A7", "greedy": "#56B4E9", "by hand": "#E3342F"}
 NEUTRAL = "#8A9199"
 ACCENT = "#E3342F"
 PALETTE = "Viridis256"
+DIFFERENCE_TOP = 32  # 8-bit levels at the end of the colour scale, the same for every pair
+# Drawn beside the map, not in it, so that its pixels stay square and aligned with the pictures'.
+DIFFERENCE_SCALE = f"""<div style="display:flex;align-items:center;gap:6px;font-size:12px"><span>0</span>
+<div style="width:140px;height:10px;background:linear-gradient(to right,{",".join(Inferno11)})"></div>
+<span>{DIFFERENCE_TOP} or more</span></div>"""
+TABLE = """
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { padding: 4px 10px 4px 0; text-align: right; border-bottom: 1px solid rgba(128, 128, 128, 0.3); }
+th:first-child, td:first-child { text-align: left; }
+div.wide { overflow-x: auto; }
+"""
 # For what is worth showing only if it stays: appears after a moment.
 LATE = "@keyframes appear { from { opacity: 0; } } .late { animation: appear 0s 0.3s backwards; }"
 
@@ -46,6 +58,7 @@ def plot(title: str, x: str, y: str, height: int, whole: str = "", **options) ->
 
     whole: the axes, of "xy", that count things and so have ticks at whole numbers only.
     """
+    options.setdefault("tools", "")  # a drag scrolls the page
     options.setdefault("x_range", Range1d(0, 1))
     options.setdefault("y_range", Range1d(0, 1))
     fig = figure(
@@ -89,5 +102,9 @@ def scientific(value: float) -> str:
     exponent = math.floor(math.log10(abs(value)))
     if -3 < exponent < 4:
         return f"{value:.3g}"
-    superscript = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{value / 10**exponent:.2f}·10{superscript}"
+    return f"{value / 10**exponent:.2f}·10{superscript(exponent)}"
+
+
+def superscript(number: int) -> str:
+    """-4 as ⁻⁴."""
+    return str(number).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

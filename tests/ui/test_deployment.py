@@ -28,7 +28,7 @@ def test_the_tab_compares_variants_and_gives_the_file(explorer):
         assert len(explorer.figure(name)["data"][0]["image"]) > 50, name
     assert explorer.count(r"The outputs lie between -?\d\.\d{3} and \d\.\d{3}") == 1
     assert explorer.count(r"\d+\.\d\d dB · SSIM") == 3
-    assert "tab=1" in explorer.page.url
+    assert "tab=deployment" in explorer.page.url
     network = OnnxNetwork(onnx.load(download(explorer, "ONNX file")))
     lr = make_lr(demo_image("chelsea the cat (scikit-image)"), 3)[..., :40, :40]
     assert psnr_y(network(lr), create_model("xlsr", 3)(lr).detach(), border=3) > 30
@@ -38,7 +38,7 @@ def test_the_tab_compares_variants_and_gives_the_file(explorer):
 
 
 def test_layers_kept_float_are_float_in_the_file(explorer):
-    explorer.open("?network=xlsr_x3&tab=1&representatives=8&float_layers=[%22conv4%22]")
+    explorer.open("?network=xlsr_x3&tab=deployment&representatives=8&float_layers=[%22conv4%22]")
     assert explorer.count("13 of 14") == 2
     proto = onnx.load(download(explorer, "ONNX file"))
     assert [row.name for row in audit_onnx(proto) if row.reason] == ["conv4"]
@@ -52,7 +52,7 @@ def test_layers_kept_float_change_the_pictures(explorer):
 
 
 def test_a_network_without_a_clip(explorer):
-    explorer.open("?tab=1&representatives=8")
+    explorer.open("?tab=deployment&representatives=8")
     assert explorer.count("EDSR has no clip at its end") == 1
     assert explorer.count("INT8 clip-free") == 0
     assert explorer.count("16 of ") == 1

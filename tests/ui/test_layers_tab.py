@@ -8,7 +8,7 @@ FIGURES = ("layers alone", "layers all but")
 
 
 def test_bars_by_layer_and_what_keeping_one_float_is_worth(explorer):
-    explorer.open("?tab=3&activation_bits=3&method=minmax")
+    explorer.open("?tab=layers&activation_bits=3&method=minmax")
     alone = explorer.figure("layers alone")["data"][0]
     names, _ = choose_layers(create_model("edsr", 2), None, None)
     assert alone["layer"] == names
@@ -24,7 +24,7 @@ def test_bars_by_layer_and_what_keeping_one_float_is_worth(explorer):
 
 
 def test_tapping_a_bar_chooses_the_layer(explorer):
-    explorer.open("?tab=3&network=xlsr_x3")
+    explorer.open("?tab=layers&network=xlsr_x3")
     explorer.settle()
     box = explorer.page.locator(".bk-Figure").first.bounding_box()
     explorer.page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"])
@@ -33,7 +33,7 @@ def test_tapping_a_bar_chooses_the_layer(explorer):
 
 
 def test_more_bits_hurt_less(explorer):
-    explorer.open("?tab=3&method=minmax&activation_bits=3")
+    explorer.open("?tab=layers&method=minmax&activation_bits=3")
     before = explorer.signature(*FIGURES)
     worse = explorer.figure("layers alone")["data"][0]["only"]
     explorer.slide("Activation bits", 2)
@@ -43,5 +43,5 @@ def test_more_bits_hurt_less(explorer):
 
 
 def test_a_trained_method_has_no_layer_by_itself(explorer):
-    explorer.open("?tab=3&method=odm&activation_bits=2")
+    explorer.open("?tab=layers&method=odm&activation_bits=2")
     assert explorer.count("the layers of odm were trained together; choose a calibrated method") == 1

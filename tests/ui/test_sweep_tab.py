@@ -90,7 +90,7 @@ def test_a_tap_opens_the_configuration_in_the_other_views(explorer):
     explorer.page.mouse.click(x, y)
     explorer.page.get_by_text("Distributions", exact=True).wait_for()
     explorer.settle()
-    assert "tab=" not in explorer.page.url or "tab=0" in explorer.page.url
+    assert "tab=" not in explorer.page.url or "tab=explore" in explorer.page.url
     assert f"activation_bits={bits}" in explorer.page.url
     assert explorer.count(rf"W\dA{bits}")
 
@@ -162,7 +162,7 @@ def test_names_that_cannot_be(explorer, given, said):
 
 
 def test_a_sweep_that_is_not_there(explorer):
-    explorer.open("?tab=4&sweep=nobody")
+    explorer.open("?tab=sweep&sweep=nobody")
     assert explorer.count("There is no sweep named nobody") == 1
     assert json.loads(explorer.signature("sweep bits"))[0]["data"][0]["psnr"] == []
 

@@ -1,25 +1,25 @@
-import subprocess
-import time
+import contextlib
 
+import psutil
 import pytest
+from browser import until
 
 pytestmark = pytest.mark.browser
 CURVES = ("curve psnr_y", "curve mismatch", "curve cosine", "curve conflict")
 
 
 def trainings():
-    return subprocess.run(["pgrep", "-f", "explorer[.]train"], capture_output=True, text=True).stdout.split()
-
-
-def until(condition, explorer, seconds=90):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        explorer.page.wait_for_timeout(100)
+    """Those of this run's server; another one may be under test beside it."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "explorer.train" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def test_a_recorded_run_plays(explorer):
-    explorer.open("?tab=2")
+    explorer.open("?tab=training")
     for name in CURVES:
         data = explorer.figure(name)["data"]
         assert len(data[0].get("step", data[0].get("xs"))) >= 15, name
@@ -38,7 +38,7 @@ def test_a_recorded_run_plays(explorer):
 
 
 def test_a_run_of_ones_own_is_trained_paused_and_cancelled(explorer):
-    explorer.open("?tab=2&network=xlsr_x3&train_steps=5000&train_bits=4")
+    explorer.open("?tab=training&network=xlsr_x3&train_steps=5000&train_bits=4")
     assert explorer.count("No run yet") == 1
     explorer.press("Start")
     until(lambda: len(explorer.figure("curve cosine")["data"][1]["step"]) > 1, explorer)
@@ -56,7 +56,7 @@ def test_a_run_of_ones_own_is_trained_paused_and_cancelled(explorer):
 
 
 def test_closing_the_page_ends_the_run(explorer):
-    explorer.open("?tab=2&network=xlsr_x3&train_steps=5000")
+    explorer.open("?tab=training&network=xlsr_x3&train_steps=5000")
     explorer.press("Start")
     until(trainings, explorer)
     explorer.page.goto("about:blank")
@@ -64,7 +64,7 @@ def test_closing_the_page_ends_the_run(explorer):
 
 
 def test_a_short_run_ends_with_its_picture(explorer):
-    explorer.open("?tab=2&network=xlsr_x3&train_steps=50&train_version=v1&train_regularizer=naive")
+    explorer.open("?tab=training&network=xlsr_x3&train_steps=50&train_version=v1&train_regularizer=naive")
     explorer.press("Start")
     until(lambda: explorer.count("Done, step 50 of 50"), explorer)
     until(lambda: len(explorer.figure("trained After training")["data"][0]["image"]) > 50, explorer)

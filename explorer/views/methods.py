@@ -1,0 +1,223 @@
+"""Methods side by side: pictures, error maps, scores of a region, and a line across an edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import panel as pn
+from bokeh.events import SelectionGeometry, Tap
+from bokeh.models import (
+    BoxAnnotation,
+    BoxSelectTool,
+    ColumnDataSource,
+    Legend,
+    LegendItem,
+    LinearColorMapper,
+    Span,
+)
+
+from explorer.side_by_side import Closely, Look
+from explorer.views.canvas import GRID, Canvas, Tile, Window
+from explorer.views.style import (
+    ACCENT,
+    DIFFERENCE_SCALE,
+    DIFFERENCE_TOP,
+    METHOD_COLORS,
+    NEUTRAL,
+    TABLE,
+    decibel,
+    pane,
+    plot,
+)
+
+# Of a button that is on or off: whether drags on the pictures that are there draw a region.
+SELECT = """
+for (const model of cb_obj.document._all_models.values()) {
+  if (/^(method|error) /.test(model.name ?? '') && model.toolbar)
+    for (const tool of model.toolbar.tools)
+      if (tool.type == 'BoxSelectTool') tool.active = cb_obj.active;
+      else if (tool.type == 'PanTool') tool.active = !cb_obj.active;
+}
+"""
+COLORS = METHOD_COLORS | {"hr": "#222222", "float": NEUTRAL}
+HEAD = ("", "PSNR / dB", "SSIM", "PSNR in the region / dB", "SSIM in the region", "colour shift / levels")
+
+
+class Cell:
+    """The picture of one method over its error map, with the region and the line drawn in both."""
+
+    def __init__(self, key: str, window: Window):
+        self.tile = Tile(f"method {key}", window)
+        mapper = LinearColorMapper("Inferno256", low=0, high=DIFFERENCE_TOP)
+        self.error = Canvas(f"error {key}", window, mapper)
+        self._error: np.ndarray | None = None
+        self.boxes, self.lines, self.selects = [], [], []
+        for fig in (self.tile.canvas.figure, self.error.figure):
+            box = BoxAnnotation(
+                fill_alpha=0, line_color=ACCENT, line_width=2, visible=False, left=0, right=1, bottom=0, top=1
+            )
+            line = Span(dimension="width", line_color=ACCENT, line_dash="dotted", location=-99)
+            select = BoxSelectTool(renderers=[], persistent=False)
+            fig.add_layout(box)
+            fig.add_layout(line)
+            fig.add_tools(select)
+            self.boxes.append(box)
+            self.lines.append(line)
+            self.selects.append(select)
+        self.figures = [self.tile.canvas.figure, self.error.figure]
+        self.panel = pn.Column(self.tile.panel, self.error.panel, sizing_mode="stretch_width", margin=0)
+
+    def show(self, found: Closely) -> None:
+        self.tile.show(found.picture)
+        if found.error is None:
+            self.error.clear()
+        elif found.error is not self._error:
+            self.error.draw(found.error[::-1])
+        self._error = found.error
+
+    def mark(self, look: Look, height: int, width: int) -> None:
+        """Draw the region and the line of `look`; Bokeh counts rows from the bottom."""
+        region, line = look.region(height, width), look.line(height, width)[0]
+        for box in self.boxes:
+            box.visible = region is not None
+            if region is not None:
+                left, top, right, bottom = region
+                box.update(left=left, right=right, top=height - top, bottom=height - bottom)
+        for span in self.lines:
+            row = look.direction == "row"
+            span.update(
+                dimension="width" if row else "height", location=height - line - 0.5 if row else line + 0.5
+            )
+
+    def select(self) -> None:
+        """A drag draws a region from the first instead of moving the picture."""
+        for fig, select in zip(self.figures, self.selects, strict=True):
+            fig.toolbar.active_drag = select
+
+
+class MethodsView:
+    """`on_look(box=..., spot=...)` is called when a person draws a region or taps a spot."""
+
+    def __init__(self, on_look: Callable[..., None]):
+        self._on_look = on_look
+        self.selecting = False  # whether drags on pictures that are yet to come draw a region
+        self._height = 0
+        self.window = Window()
+        self._cells: dict[str, Cell] = {}
+        self.grid = pn.Column(sizing_mode="stretch_width", stylesheets=[GRID])
+        self.table = pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[TABLE], margin=(8, 0))
+        self.profile = plot("", "pixel", "luma / 8-bit levels", 300, name="profile")
+        self._lines: dict[str, ColumnDataSource] = {}
+        self._legend = Legend(label_text_font_size="11px", padding=2, orientation="horizontal", ncols=8)
+        self._legend.background_fill_alpha = self._legend.border_line_alpha = 0
+        self.profile.add_layout(self._legend, "above")
+        self._line("hr")
+        self.panel = pn.Column(
+            self.grid,
+            pn.pane.HTML(SCALE, margin=(4, 8)),
+            self.table,
+            pane(self.profile),
+            sizing_mode="stretch_width",
+            margin=0,
+        )
+
+    def _cell(self, key: str) -> Cell:
+        if key not in self._cells:
+            cell = self._cells[key] = Cell(key, self.window)
+            if self.selecting:
+                cell.select()
+            for fig in cell.figures:
+                fig.on_event(SelectionGeometry, self._drawn)
+                fig.on_event(Tap, self._tapped)
+        return self._cells[key]
+
+    def _drawn(self, event: SelectionGeometry) -> None:
+        g = event.geometry
+        if event.final and g["type"] == "rect":
+            edges = (g["x0"], self._height - g["y1"], g["x1"], self._height - g["y0"])
+            self._on_look(box=[round(edge) for edge in edges])
+
+    def _tapped(self, event: Tap) -> None:
+        if event.x is not None:
+            self._on_look(spot=[int(event.x), int(self._height - event.y)])
+
+    def arrange(self, names: dict[str, str]) -> None:
+        """Show exactly the methods of `names` (key -> title), dimmed until they come."""
+        shown = [self._cell(key).panel for key in names]
+        if list(self.grid) != shown:
+            self.grid.objects = shown
+        for key, name in names.items():
+            tile = self._cell(key).tile
+            tile.label(f"<span style='color:{COLORS[key]}'>■</span> {name}", False)
+            tile.wait()
+
+    def show(self, key: str, found: Closely, look: Look) -> None:
+        height, width = found.picture.rgb.shape[:2]
+        self._height = height
+        self.window.fit(height, width)
+        self._cell(key).show(found)
+        self._cell(key).mark(look, height, width)
+
+    def say(self, key: str, sentence: str) -> None:
+        """There is no picture, and why."""
+        self._cell(key).tile.say(sentence)
+        self._cell(key).error.clear()
+
+    def show_all(self, found: dict[str, Closely], names: dict[str, str], look: Look) -> None:
+        """The table and the profiles."""
+        rows = [
+            (names[key], shown.picture.psnr, shown.picture.ssim, shown.psnr, shown.ssim, shown.shift)
+            for key, shown in found.items()
+            if shown.error is not None
+        ]
+        self.table.object = _table(rows)
+        line, start, end = look.line(*next(iter(found.values())).picture.rgb.shape[:2])
+        for key in [*self._lines]:
+            if key not in found:
+                self._lines[key].data = dict(x=[], y=[])
+        for key, shown in found.items():
+            self._line(key).data = dict(x=np.arange(start, end), y=shown.profile)
+        self._legend.items = [
+            LegendItem(label=names[key], renderers=[r])
+            for key in found
+            for r in self.profile.renderers
+            if r.name == key
+        ]
+        values = np.concatenate([shown.profile for shown in found.values()])
+        room = 0.05 * max(float(np.ptp(values)), 4)
+        self.profile.x_range.update(start=start, end=end - 1)
+        self.profile.y_range.update(start=float(values.min()) - room, end=float(values.max()) + room)
+        self.profile.title.text = f"Luma along {look.direction} {line}"
+
+    def _line(self, key: str) -> ColumnDataSource:
+        if key not in self._lines:
+            source = self._lines[key] = ColumnDataSource(dict(x=[], y=[]))
+            plain = key in ("hr", "float")
+            self.profile.line(
+                "x", "y", source=source, name=key, color=COLORS[key] if key != "hr" else ACCENT,
+                line_width=2 if plain else 1.5, line_dash="dashed" if key == "hr" else "solid",
+            )  # fmt: skip
+        return self._lines[key]
+
+
+SCALE = (
+    "<div style='font-size:13px;margin-bottom:2px'>Below each picture: its difference from the ground truth, "
+    f"mean |RGB| in 8-bit levels</div>{DIFFERENCE_SCALE}"
+)
+
+
+def _table(rows: list[tuple]) -> str:
+    def cells(name, psnr, ssim, local_psnr, local_ssim, shift) -> str:
+        numbers = (
+            decibel(psnr).removesuffix(" dB"),
+            f"{ssim:.4f}",
+            decibel(local_psnr).removesuffix(" dB"),
+            "–" if local_ssim is None else f"{local_ssim:.4f}",
+            f"{shift:.2f}",
+        )
+        return f"<td>{name}</td>" + "".join(f"<td>{number}</td>" for number in numbers)
+
+    head = "".join(f"<th>{name}</th>" for name in HEAD)
+    body = "".join(f"<tr>{cells(*row)}</tr>" for row in rows)
+    return f"<div class='wide'><table><tr>{head}</tr>{body}</table></div>"

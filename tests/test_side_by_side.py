@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+
+import core
+from explorer import pictures
+from explorer.side_by_side import PROFILE, Look, closely
+from explorer.state import ExplorerState
+
+STATE = ExplorerState(network="xlsr_x3")
+WHERE = ("xlsr_x3", STATE.image, "centre")
+WHAT = (STATE.configs("minmax")(4), ())
+SIDE = 384
+
+
+def test_whole_image():
+    found, shown = closely(WHERE, WHAT, Look(), None), pictures.picture(*WHERE, *WHAT)
+    truth = pictures.picture(*WHERE, "hr").rgb.astype(float)
+    assert (found.psnr, found.ssim) == (shown.psnr, shown.ssim)
+    assert np.allclose(found.error, np.abs(shown.rgb - truth).mean(2), atol=1e-4)
+    inner = (slice(3, -3), slice(3, -3))
+    shift = np.abs((shown.rgb - truth)[inner].mean((0, 1))).max()
+    assert found.shift == pytest.approx(shift, abs=1e-6)
+    assert closely(WHERE, WHAT, Look(), None).error is found.error
+
+
+def test_a_region_is_scored_alone():
+    look = Look(box=(300, 200, 340, 260))
+    found, shown = closely(WHERE, WHAT, look, None), pictures.picture(*WHERE, *WHAT)
+    truth = pictures.picture(*WHERE, "hr")
+    a, b = (
+        torch.from_numpy(p.rgb[200:260, 300:340].copy()).permute(2, 0, 1)[None] / 255 for p in (shown, truth)
+    )
+    assert found.psnr == core.psnr_y(a, b, border=0)
+    assert found.ssim == core.ssim_y(a, b, border=0)
+    assert found.shift == core.metrics.colour_shift(a, b)
+    small = closely(WHERE, WHAT, Look(box=(0, 0, 10, 40)), None)
+    assert small.ssim is None, "smaller than the window of SSIM"
+    assert small.psnr > 0
+
+
+@pytest.mark.parametrize(
+    ("box", "region"),
+    [
+        ((), None),
+        ((5, 6), None),
+        ((10, 20, 30, 40), (10, 20, 30, 40)),
+        ((30, 40, 10, 20), (10, 20, 30, 40)),
+        ((-50, -9, 20, 10**9), (0, 0, 20, SIDE)),
+        ((500, 0, 900, 50), None),
+    ],
+)
+def test_regions_that_do_not_fit_give_way(box, region):
+    assert Look(box=box).region(SIDE, SIDE) == region
+
+
+def test_a_line_across_an_edge():
+    truth = pictures.picture(*WHERE, "hr")
+    y = core.luma(torch.from_numpy(truth.rgb.copy()).permute(2, 0, 1)[None] / 255)[0, 0].numpy()
+    row = closely(WHERE, ("hr",), Look(spot=(100, 7)), None).profile
+    assert np.array_equal(row, y[7, 68:132])
+    column = closely(WHERE, ("hr",), Look(spot=(9, 380), direction="column"), None).profile
+    assert np.array_equal(column, y[SIDE - PROFILE :, 9])
+    assert Look(spot=(-5, 10**6)).line(SIDE, 40) == (SIDE - 1, 0, 40), "a narrow image has a short line"
+    assert closely(WHERE, ("hr",), Look(), None).error is None
