@@ -22,6 +22,7 @@ from core.metrics import colour_shift, psnr_y, ssim_y
 from core.mismatch import mismatch
 from core.models import EDSR, MODELS, load_checkpoint, without_clip
 from core.moments import Moments
+from core.observers import ChosenPoints
 from core.odm_config import OdmConfig
 from core.output_range import OutputRange, output_range
 from core.point_selection import SELECTORS, ExactSelection, select_points
@@ -39,6 +40,7 @@ __all__ = [
     "RANGES",
     "SELECTORS",
     "Calibration",
+    "ChosenPoints",
     "Evaluation",
     "ExactSelection",
     "Moments",

@@ -20,6 +20,8 @@ from explorer.protocol import protocol
 from explorer.session import Session
 from explorer.state import BITS, FROM_SUBSET, HAND, NETWORKS, SLIDER, TABS, ExplorerState
 from explorer.sweep import sweep
+from explorer.taking import taking
+from explorer.tour import tour
 from explorer.training import training
 from explorer.views.style import DIFFERENCE_SCALE, columns
 
@@ -135,6 +137,7 @@ def controls(session: Session) -> list:
         sizing_mode="stretch_width",
     )
     return [
+        html(tour(), margin=(0, 8, 4, 8), sizing_mode="stretch_width"),
         pn.widgets.Select.from_param(p.network, label="Network", options=NETWORK_NAMES, **wide),
         html(pn.bind(about, p.network), margin=(0, 8)),
         pn.widgets.Select.from_param(p.image, label="Image", **wide),
@@ -263,6 +266,7 @@ def explore(session: Session) -> pn.Column:
             compare,
             html(note, sizing_mode="stretch_width"),
         ),
+        taking(session),
         sizing_mode="stretch_width",
         margin=0,
     )

@@ -268,7 +268,7 @@ def points(
         quantizer = model.get_submodule(layer).activation_quantizer
     else:
         quantizer = observer(name, layer, config.method, words, terms, token=token).quantizer(config)
-    levels = quantizer.levels(channel)
+    levels = own if selectors.get(BY_HAND) else quantizer.levels(channel)
     mean, scale = quantizer.normalization(x) if quantizer.dynamic else (0.0, 1.0)
     values = ((x - mean) / scale).double()
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values.numpy())]

@@ -28,8 +28,7 @@ for (const tool of cb_obj.document.get_model_by_name('histogram').toolbar.tools)
 TERMS = """<style>
 .terms { max-height: 260px; overflow-y: auto; font-size: 12px }
 .terms table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums }
-.terms th { text-align: left; font-weight: 600; position: sticky; top: 0;
-  background: var(--background-color, canvas) }
+.terms th { text-align: left; font-weight: 600 }
 .terms td, .terms th { padding: 1px 8px 1px 0 }
 .terms :is(td, th):nth-child(n+3) { text-align: right }
 </style>"""

@@ -13,7 +13,7 @@ POINTS = ("histogram", "staircase")
 PICTURES = ("picture 4", "picture 2", "picture 8", "difference")
 
 
-def test_default_view_shows_all_three(explorer):
+def test_default_view_shows_all_three_undimmed(explorer):
     explorer.open()
     assert len(explorer.figure("heat map")["data"][0]["image"]) > 50
     assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
@@ -22,6 +22,12 @@ def test_default_view_shows_all_three(explorer):
     assert explorer.count(r"\d+\.\d\d dB · SSIM 0\.\d{3}") >= 5
     assert explorer.count("377 points, grid step 1/1,024") == 1
     assert explorer.count("stays float") == 1
+    explorer.page.wait_for_timeout(500)
+    for name in ("HR, ground truth", "Float SR", "W4A4"):
+        tile = explorer.page.get_by_text(name).first
+        opacity = "(e) => { let o = 1; while (e) { o *= getComputedStyle(e).opacity; "
+        opacity += "e = e.parentElement ?? e.getRootNode().host; } return o; }"
+        assert tile.evaluate(opacity) == 1, name
 
 
 def test_activation_bits_move_points_and_pictures(explorer):
@@ -43,28 +49,20 @@ def test_weight_bits_move_pictures_only(explorer):
     assert explorer.signature(*POINTS) == points
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile"])
-def test_method(explorer, method):
+def test_methods(explorer):
     explorer.open()
-    points, pictures = explorer.signature(*POINTS), explorer.signature(*PICTURES)
-    explorer.choose("Method", method)
-    explorer.after_change(POINTS, points)
-    assert explorer.signature(*PICTURES) != pictures
-    levels = explorer.figure("histogram")["data"][1]["x"]
-    steps = [b - a for a, b in itertools.pairwise(levels)]
-    assert len(levels) == 16
-    assert max(steps) - min(steps) < 2e-4
-    assert not explorer.page.get_by_text("377 points, grid").is_visible()
-
-
-@pytest.mark.parametrize(
-    ("method", "levels"), [("dfsq+", 16), ("mse-channel", 16), ("log2", 15), ("daq", 16)]
-)
-def test_other_methods_show_their_levels(explorer, method, levels):
-    explorer.open(f"?method={method.replace('+', '%2B')}")
-    assert len(set(explorer.figure("histogram")["data"][1]["x"])) == levels
-    assert len(explorer.figure("picture 4")["data"][0]["image"]) > 50
-    assert explorer.page.get_by_text("377 points, grid").is_visible() == (method == "dfsq+")
+    kinds = {"minmax": 16, "percentile": 16, "dfsq+": 16, "mse-channel": 16, "log2": 15, "daq": 16}
+    for method, number in kinds.items():
+        points, pictures = explorer.signature(*POINTS), explorer.signature("picture 4")
+        explorer.choose("Method", method)
+        explorer.after_change(POINTS, points)
+        assert explorer.signature("picture 4") != pictures, method
+        levels = explorer.figure("histogram")["data"][1]["x"]
+        assert len(set(levels)) == number, method
+        if method in ("minmax", "percentile"):
+            steps = [b - a for a, b in itertools.pairwise(levels)]
+            assert max(steps) - min(steps) < 2e-4, method
+        assert explorer.page.get_by_text("377 points, grid").is_visible() == (method == "dfsq+")
 
 
 def test_selector(explorer):
@@ -213,16 +211,6 @@ def test_junk_in_the_url_leaves_the_defaults(explorer):
     explorer.open("?network=%22nothing%22&activation_bits=99&layer=7&channel=-5&words=%22x%22&method=[1]")
     assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
     assert explorer.figure("by image")["title"].startswith("Channel 0")
-
-
-def test_a_finished_page_is_not_dimmed(explorer):
-    explorer.open()
-    explorer.page.wait_for_timeout(500)
-    for name in ("HR, ground truth", "Float SR", "W4A4"):
-        tile = explorer.page.get_by_text(name).first
-        opacity = "(e) => { let o = 1; while (e) { o *= getComputedStyle(e).opacity; "
-        opacity += "e = e.parentElement ?? e.getRootNode().host; } return o; }"
-        assert tile.evaluate(opacity) == 1, name
 
 
 def test_one_bad_value_in_a_link_takes_no_other_with_it(explorer):

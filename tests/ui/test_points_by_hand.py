@@ -58,7 +58,7 @@ def test_points_are_moved_added_deleted_and_given_back(explorer):
 
 def test_written_points_and_a_link_to_them(explorer):
     explorer.open("?activation_bits=2&hand=[-512,0,512]&hand_layer=true")
-    assert levels(explorer) == [-0.5, 0, 0.5, 0.5]
+    assert levels(explorer) == [-0.5, 0, 0.5]
     assert len(explorer.figure("picture hand")["data"][0]["image"]) > 50
     field = explorer.page.get_by_label("Points by hand")
     assert field.input_value() == "-0.5, 0, 0.5"

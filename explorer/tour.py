@@ -1,0 +1,61 @@
+"""Five questions, each with a state of the dashboard that answers it."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import NamedTuple
+
+
+class Lesson(NamedTuple):
+    """`query` is the state's link; the answer says what to look at there."""
+
+    question: str
+    answer: str
+    query: str
+
+
+LESSONS = (
+    Lesson(
+        "Why can one range not serve all channels?",
+        "Channels by spread: the widest reaches more than four times as far as the narrowest, so most levels "
+        "of a common range lie where most channels have no values.",
+        "?layer=body.0.body.0",
+    ),
+    Lesson(
+        "What do chosen points gain over equal steps?",
+        "At 3 bits dfsq keeps more than 3 dB that min–max loses; its error map shows the grain.",
+        '?tab=methods&activation_bits=3&methods=["dfsq","minmax"]',
+    ),
+    Lesson(
+        "Which layer would you keep float first?",
+        "The first: quantized alone it does the most harm. Press the button below the bars and see the PSNR.",
+        "?tab=layers&activation_bits=4",
+    ),
+    Lesson(
+        "Can training repair what 2 bits break?",
+        "Calibrated by dfsq the picture loses more than 3 dB, trained by ODM less than half of that.",
+        '?tab=methods&activation_bits=2&methods=["dfsq","odm"]',
+    ),
+    Lesson(
+        "What does the clip at a mobile network's end do in INT8?",
+        "With tamed representative images the network without it scores within 0.1 dB of the one with it.",
+        "?tab=deployment&network=xlsr_x3",
+    ),
+)
+
+
+def tour() -> str:
+    """The questions as links, their answers hidden until they are asked for."""
+    items = "".join(
+        f"<li><a href='{escape(lesson.query)}'>{escape(lesson.question)}</a>"
+        f"<details><summary>Answer</summary>{escape(lesson.answer)}</details></li>"
+        for lesson in LESSONS
+    )
+    head = "<summary>Five questions to begin with</summary>"
+    return f"{STYLE}<details class='tour'>{head}<ol>{items}</ol></details>"
+
+
+STYLE = """<style>
+.tour { font-size: 13px; } .tour summary { cursor: pointer; } .tour ol { padding-left: 20px; margin: 6px 0; }
+.tour li { margin-bottom: 6px; } .tour a { color: inherit; } .tour details { opacity: 0.85; }
+</style>"""

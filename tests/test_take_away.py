@@ -1,0 +1,96 @@
+import contextlib
+import csv
+import io
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import core
+from explorer import pictures, take_away
+from explorer.state import ExplorerState
+
+XLSR = dict(network="xlsr_x3", activation_bits=3)
+
+
+def states():
+    kept = ExplorerState(**XLSR)
+    layers = kept.param.layer.objects
+    kept.float_layers = layers[:2]
+    by_hand = ExplorerState(**XLSR)
+    by_hand.layer, by_hand.channel = layers[1], 2
+    by_hand.hand = [-512, 0, 300, 512]
+    layer_wide = ExplorerState(**XLSR, hand_layer=True, region="whole")
+    layer_wide.hand = [-512, 0, 300, 512]
+    trained = ExplorerState(activation_bits=2)
+    trained.method = "odm"
+    return {
+        "default": ExplorerState(**XLSR),
+        "minmax, weights of 8 bits": ExplorerState(**XLSR, method="minmax", weight_bits=8),
+        "another set and selector": ExplorerState(**XLSR, words=3, selector="kmeans"),
+        "dfsq+": ExplorerState(**XLSR, method="dfsq+"),
+        "layers kept float": kept,
+        "points by hand": by_hand,
+        "points by hand in all channels": layer_wide,
+        "trained": trained,
+    }
+
+
+@pytest.mark.parametrize("name", states())
+def test_the_code_makes_the_same_picture(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    state, told = states()[name], io.StringIO()
+    with contextlib.redirect_stdout(told):
+        exec(take_away.code(state), {})
+    bits, hand = state.activation_bits, None
+    if state.by_hand():
+        hand = pictures.Hand(state.layer, None if state.hand_layer else state.channel, state.by_hand())
+    where = (state.network, state.image, state.region)
+    shown = pictures.picture(*where, state.configs()(bits), tuple(state.float_layers), hand)
+    psnr, ssim = map(float, re.findall(r"\d+\.\d+", told.getvalue()))
+    assert psnr == pytest.approx(shown.psnr, abs=0.011)
+    assert ssim == pytest.approx(shown.ssim, abs=0.0011)
+    own = core.load_quantized(tmp_path / take_away.checkpoint_name(state)).state_dict()
+    (tmp_path / "taken.safetensors").write_bytes(take_away.checkpoint(state))
+    for key, value in core.load_quantized(tmp_path / "taken.safetensors").state_dict().items():
+        assert np.allclose(value, own[key], atol=1e-6), key
+
+
+def test_levels_of_every_channel():
+    state = ExplorerState(**XLSR)
+    rows = list(csv.DictReader(take_away.levels(state).decode().splitlines()))
+    assert len(rows) == 8 * (state.param.channel.bounds[1] + 1)
+    points = core.UniversalSet().points
+    assert all(np.abs(points - float(row["level / normalized activation"])).min() < 1e-9 for row in rows)
+    state.float_layers = [state.layer]
+    with pytest.raises(ValueError, match="kept float and has no levels"):
+        take_away.levels(state)
+
+
+def test_pictures_and_their_scores():
+    state = ExplorerState(**XLSR, compared_bits=[2, 8])
+    with zipfile.ZipFile(io.BytesIO(take_away.archive(state))) as files:
+        names = {"hr", "bicubic", "float_sr", "w2a2", "w3a3", "w8a8"}
+        assert {*files.namelist()} == {f"{name}.png" for name in names} | {"scores.csv", "state.py"}
+        picture = np.array(Image.open(io.BytesIO(files.read("float_sr.png"))))
+        rows = {row["picture"]: row for row in csv.DictReader(files.read("scores.csv").decode().splitlines())}
+    float_sr = pictures.picture(state.network, state.image, state.region, "float")
+    assert np.array_equal(picture, float_sr.rgb)
+    assert float(rows["float_sr"]["psnr_y / dB"]) == float_sr.psnr
+    assert rows["hr"]["psnr_y / dB"] == ""
+
+
+def test_what_cannot_be_made_is_left_out():
+    assert "W8A8" not in take_away.shown(ExplorerState(**XLSR, words=1, terms=4))
+
+
+def test_the_report_stands_alone():
+    state = ExplorerState(**XLSR)
+    state.hand = [-512, 0, 512]
+    text = take_away.report(state).decode()
+    assert text.count("<figure><img alt=") == 8
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=.http", text)
+    assert "By hand" in text
+    assert "import core" in text

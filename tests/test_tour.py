@@ -1,0 +1,67 @@
+import json
+from html import escape
+from urllib.parse import parse_qsl
+
+import numpy as np
+import pytest
+
+from explorer import int8, pictures, pipeline
+from explorer.state import ExplorerState
+from explorer.tour import LESSONS, tour
+
+
+def restored(query: str) -> ExplorerState:
+    state = ExplorerState()
+    for name, text in sorted(
+        parse_qsl(query.removeprefix("?"), strict_parsing=True), key=lambda p: p[0] != "network"
+    ):
+        kind = type(getattr(state, name))
+        value = text if kind is str else json.loads(text)
+        setattr(state, name, value)  # ValueError for what is not there
+    return state
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.question)
+def test_links_hold_states_that_are_there(lesson):
+    restored(lesson.query)
+    assert escape(lesson.question) in tour()
+
+
+def scores(state):
+    where, bits = (state.network, state.image, state.region), state.activation_bits
+    asked = {name: (state.configs(name)(bits),) for name in state.methods} | {"float": ("float",)}
+    return {name: pictures.picture(*where, *what).psnr for name, what in asked.items()}
+
+
+def test_the_spread_of_channels():
+    state = restored(LESSONS[0].query)
+    reach = pipeline.distribution(state.network, state.layer).spread[:, 1]
+    assert reach.max() > 4 * reach.min()
+
+
+def test_chosen_points_against_equal_steps():
+    found = scores(restored(LESSONS[1].query))
+    assert found["dfsq"] - found["minmax"] > 3
+
+
+def test_the_layer_to_keep_float():
+    state = restored(LESSONS[2].query)
+    where = (state.network, state.image, state.region)
+    _, found = pictures.sensitivity(*where, state.configs()(state.activation_bits))
+    names, harm = list(found), [layer.only for layer in found.values()]
+    assert np.argmax(harm) == 0
+    assert names[0] == state.layer
+
+
+def test_training_at_two_bits():
+    found = scores(restored(LESSONS[3].query))
+    lost = {name: found["float"] - psnr for name, psnr in found.items()}
+    assert lost["dfsq"] > 3
+    assert lost["odm"] < lost["dfsq"] / 2
+
+
+def test_the_clip_at_the_end():
+    state = restored(LESSONS[4].query)
+    plan, where = int8.Plan.of(state), (state.image, state.region)
+    clip, free = (int8.outcome(plan, name, *where).picture.psnr for name in (int8.CLIP, int8.FREE))
+    assert abs(clip - free) < 0.1
