@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -176,10 +177,36 @@ def main() -> None:
         parser.exit(130, f"\nStopped. What is done is in {args.out}; the same command goes on from there.\n")
 
 
+@contextlib.contextmanager
+def _interrupted_when_asked() -> Iterator[Callable[[], None]]:
+    """Ctrl-C is raised by the function this gives; in the middle of a call, Dask would not end in order.
+
+    A second Ctrl-C is raised at once.
+    """
+    came = False
+
+    def note(*_) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = True
+
+    def ask() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield ask
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _run(args, grid: Grid, images: Mapping[str, torch.Tensor], calibration) -> None:
-    with tqdm(unit="row", smoothing=0.05) as bar:
+    with _interrupted_when_asked() as ask, tqdm(unit="row", smoothing=0.05) as bar:
 
         def progress(done: int, total: int) -> None:
+            ask()
             if bar.total is None:  # the rate, and so the time left, is that of this run
                 bar.reset(total)
                 bar.initial = bar.n = done
