@@ -30,27 +30,65 @@ def test_default_view_shows_all_three_undimmed(explorer):
         assert tile.evaluate(opacity) == 1, name
 
 
-def test_activation_bits_move_points_and_pictures(explorer):
-    explorer.open()
+def test_what_points_and_distributions_follow(explorer):
+    explorer.open("?compared_bits=[4]")
     points, distributions = explorer.signature(*POINTS), explorer.signature(*DISTRIBUTIONS)
     explorer.slide("Activation bits", -1)
-    explorer.after_change(POINTS, points)
+    points = explorer.after_change(POINTS, points)
     assert len(explorer.figure("histogram")["data"][1]["x"]) == 8
     assert explorer.count("W3A3")
-    assert explorer.signature(*DISTRIBUTIONS) == distributions
 
-
-def test_weight_bits_move_pictures_only(explorer):
-    explorer.open()
-    points, pictures = explorer.signature(*POINTS), explorer.signature(*PICTURES)
+    pictures = explorer.signature("picture 4")
     explorer.choose("Weight bits", "8")
-    explorer.after_change(PICTURES, pictures)
-    assert explorer.count("W8A4")
-    assert explorer.signature(*POINTS) == points
+    pictures = explorer.after_change(("picture 4",), pictures)
+    assert explorer.count("W8A3")
+    assert explorer.signature(*POINTS) == points, "weights have no part in it"
+
+    explorer.press("kmeans")
+    points = explorer.after_change(POINTS, points)
+    assert explorer.signature("picture 4") != pictures
+    assert 0 in explorer.figure("histogram")["data"][1]["x"]
+
+    explorer.slide("Words", -1)
+    points = explorer.after_change(POINTS, points)
+    assert explorer.count("107 points, grid step 1/384")
+    assert len(explorer.figure("histogram")["data"][3]["x"]) == 107
+    explorer.slide("Terms", -1)
+    points = explorer.after_change(POINTS, points)
+    assert explorer.count("39 points")
+    assert explorer.signature(*DISTRIBUTIONS) == distributions, "they are of the float network"
+
+    pictures = explorer.signature("picture 4")
+    explorer.choose("Layer", "body.2.body.2")
+    distributions = explorer.after_change(DISTRIBUTIONS, distributions)
+    assert explorer.figure("heat map")["title"] == "body.2.body.2 (post-ReLU)"
+    points = explorer.signature(*POINTS)
+    explorer.slide("Channel", 3)
+    points = explorer.after_change(POINTS, points)
+    assert explorer.figure("by image")["title"].startswith("Channel 3")
+    assert explorer.signature("picture 4") == pictures, "layer and channel are only looked at"
+
+    tap(explorer, 0, 0.4, 0.4)
+    explorer.after_change(POINTS, points)
+    title = explorer.figure("by image")["title"]
+    assert re.match(r"Channel (1\d|2\d)", title), title
+    assert len(explorer.figure("mismatch of means")["data"][0]["rank"]) == 16
+    distributions = explorer.signature(*DISTRIBUTIONS)
+    tap(explorer, 4, 0.98, 0.4)
+    explorer.after_change(DISTRIBUTIONS, distributions)
+    assert explorer.figure("heat map")["title"].startswith("body.7.body.2")
+
+
+def tap(explorer, number: int, right: float, down: float) -> None:
+    """On the page's figure of that number, at shares of its width and height."""
+    figure = explorer.page.locator(".bk-Figure").nth(number)
+    figure.scroll_into_view_if_needed()
+    box = figure.bounding_box()
+    explorer.page.mouse.click(box["x"] + box["width"] * right, box["y"] + box["height"] * down)
 
 
 def test_methods(explorer):
-    explorer.open()
+    explorer.open("?compared_bits=[4]")
     kinds = {"minmax": 16, "percentile": 16, "dfsq+": 16, "mse-channel": 16, "log2": 15, "daq": 16}
     for method, number in kinds.items():
         points, pictures = explorer.signature(*POINTS), explorer.signature("picture 4")
@@ -65,105 +103,31 @@ def test_methods(explorer):
         assert explorer.page.get_by_text("377 points, grid").is_visible() == (method == "dfsq+")
 
 
-def test_selector(explorer):
-    explorer.open()
-    points, pictures = explorer.signature(*POINTS), explorer.signature(*PICTURES)
-    explorer.press("kmeans")
-    explorer.after_change(POINTS, points)
-    assert explorer.signature(*PICTURES) != pictures
-    assert 0 in explorer.figure("histogram")["data"][1]["x"]
+def test_every_view_works_with_every_network(explorer):
+    explorer.open("?compared_bits=[4]")
+    for key, (name, scale) in NETWORKS.items():
+        if key == "edsr_x2":
+            continue  # the page has opened with it
+        before = explorer.signature("heat map", "picture float")
+        explorer.choose("Network", f"{name.upper()} ×{scale}")
+        explorer.after_change(("heat map", "picture float"), before)
+        assert explorer.count(re.escape(model_card(name, scale)["about"])) == 1, key
+        assert len(explorer.figure("heat map")["data"][0]["image"]) > 50, key
+        assert len(explorer.figure("histogram")["data"][1]["x"]) == 16, key
+        assert len(explorer.figure("mismatch of deviations")["data"][0]["rank"]) > 5, key
+        side = min(128, 504 // scale)  # the photograph has 504 pixels
+        assert explorer.figure("picture 4")["data"][0]["dw"] == [side * scale], key
+        assert explorer.count(r"\d+\.\d\d dB · SSIM 0\.\d{3}") >= 3, key
 
 
-def test_words_and_terms(explorer):
-    explorer.open()
-    points = explorer.signature(*POINTS)
-    explorer.slide("Words", -1)
-    points = explorer.after_change(POINTS, points)
-    assert explorer.count("107 points, grid step 1/384")
-    assert len(explorer.figure("histogram")["data"][3]["x"]) == 107
-    explorer.slide("Terms", -1)
-    explorer.after_change(POINTS, points)
-    assert explorer.count("39 points")
-
-
-def test_layer_and_channel(explorer):
-    explorer.open()
-    distributions, pictures = explorer.signature(*DISTRIBUTIONS), explorer.signature(*PICTURES)
-    explorer.choose("Layer", "body.2.body.2")
-    explorer.after_change(DISTRIBUTIONS, distributions)
-    assert explorer.figure("heat map")["title"] == "body.2.body.2 (post-ReLU)"
-    points = explorer.signature(*POINTS)
-    explorer.slide("Channel", 3)
-    explorer.after_change(POINTS, points)
-    assert explorer.figure("by image")["title"].startswith("Channel 3")
-    assert explorer.signature(*PICTURES) == pictures
-
-
-def test_tap_on_the_heat_map_selects_a_channel(explorer):
-    explorer.open()
-    points = explorer.signature(*POINTS)
-    box = explorer.page.locator(".bk-Figure").first.bounding_box()
-    explorer.page.mouse.click(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.4)
-    explorer.after_change(POINTS, points)
-    title = explorer.figure("by image")["title"]
-    assert re.match(r"Channel (1\d|2\d)", title), title
-
-
-def test_tap_on_the_mismatch_selects_a_layer(explorer):
-    explorer.open()
-    assert len(explorer.figure("mismatch of means")["data"][0]["rank"]) == 16
-    before = explorer.signature(*DISTRIBUTIONS)
-    figure = explorer.page.locator(".bk-Figure").nth(4)
-    figure.scroll_into_view_if_needed()
-    box = figure.bounding_box()
-    explorer.page.mouse.click(box["x"] + box["width"] * 0.98, box["y"] + box["height"] * 0.4)
-    explorer.after_change(DISTRIBUTIONS, before)
-    assert explorer.figure("heat map")["title"].startswith("body.7.body.2")
-
-
-@pytest.mark.parametrize("network", [key for key in NETWORKS if not key.startswith("edsr")])
-def test_every_view_works_with_every_network(explorer, network):
-    explorer.open(f"?network={network}")
-    name, scale = NETWORKS[network]
-    assert explorer.count(re.escape(model_card(name, scale)["about"])) == 1
-    assert len(explorer.figure("heat map")["data"][0]["image"]) > 50
-    assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
-    assert len(explorer.figure("mismatch of deviations")["data"][0]["rank"]) > 5
-    assert explorer.figure("picture 4")["data"][0]["dw"] == [128 * scale]
-    assert explorer.count(r"\d+\.\d\d dB · SSIM 0\.\d{3}") >= 5
-
-
-def test_image_and_region(explorer):
-    explorer.open()
-    names = ("picture hr", *PICTURES)
-    pictures = explorer.signature(*names)
-    explorer.choose("Image", "chelsea the cat (scikit-image)")
-    pictures = explorer.after_change(names, pictures)
-    explorer.press("Whole image")
-    explorer.after_change(names, pictures)
-    assert explorer.figure("picture hr")["data"][0]["dw"] == [444]
-
-
-def test_network(explorer):
-    explorer.open()
-    names = ("heat map", "histogram", "picture float")
-    before = explorer.signature(*names)
-    explorer.choose("Network", "EDSR ×4")
-    explorer.after_change(names, before)
-    assert explorer.figure("picture float")["data"][0]["dw"] == [504]
-
-
-def test_compared_bit_widths(explorer):
-    explorer.open()
+def test_pictures_side_by_side(explorer):
+    explorer.open("?compared_bits=[2]")
     assert not explorer.count("W6A6")
     before = explorer.signature("picture 6")
     explorer.press("6")
     explorer.after_change(("picture 6",), before)
     assert explorer.count("W6A6")
 
-
-def test_comparison_follows_its_choices(explorer):
-    explorer.open()
     before = explorer.signature("left", "difference")
     explorer.choose("Left", "HR")
     explorer.after_change(("left", "difference"), before)
@@ -171,9 +135,6 @@ def test_comparison_follows_its_choices(explorer):
     explorer.choose("Right", "8 bits")
     explorer.after_change(("right",), right)
 
-
-def test_zoom_is_linked(explorer):
-    explorer.open()
     names = ["picture hr", "picture float", "picture 4", "left", "difference"]
     before = explorer.figure("picture hr")["x"]
     tile = explorer.page.locator(".bk-Figure").nth(8)
@@ -184,14 +145,22 @@ def test_zoom_is_linked(explorer):
     explorer.page.wait_for_timeout(300)
     zoomed = [explorer.figure(name)["x"] for name in names]
     assert zoomed[0][1] - zoomed[0][0] < 0.95 * (before[1] - before[0])
-    assert all(x == zoomed[0] for x in zoomed)
+    assert all(x == zoomed[0] for x in zoomed), "zoom is linked"
     explorer.press("Reset zoom")
     explorer.page.wait_for_timeout(300)
     assert explorer.figure("picture 4")["x"] == before
 
+    names = ("picture hr", *PICTURES)
+    pictures = explorer.signature(*names)
+    explorer.choose("Image", "chelsea the cat (scikit-image)")
+    pictures = explorer.after_change(names, pictures)
+    explorer.press("Whole image")
+    explorer.after_change(names, pictures)
+    assert explorer.figure("picture hr")["data"][0]["dw"] == [444]
 
-def test_shared_url_restores_the_state(explorer, chromium, server):
-    explorer.open()
+
+def test_shared_url_restores_the_state(explorer):
+    explorer.open("?compared_bits=[2]")
     points = explorer.signature(*POINTS)
     explorer.slide("Activation bits", -2)
     points = explorer.after_change(POINTS, points)
@@ -208,13 +177,15 @@ def test_shared_url_restores_the_state(explorer, chromium, server):
 
 
 def test_junk_in_the_url_leaves_the_defaults(explorer):
-    explorer.open("?network=%22nothing%22&activation_bits=99&layer=7&channel=-5&words=%22x%22&method=[1]")
+    explorer.open(
+        "?compared_bits=[4]&network=%22nothing%22&activation_bits=99&layer=7&channel=-5&words=%22x%22&method=[1]"
+    )
     assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
     assert explorer.figure("by image")["title"].startswith("Channel 0")
 
 
 def test_one_bad_value_in_a_link_takes_no_other_with_it(explorer):
-    explorer.open("?words=3&activation_bits=99&terms=3&selector=%22nothing%22&channel=2")
+    explorer.open("?compared_bits=[4]&words=3&activation_bits=99&terms=3&selector=%22nothing%22&channel=2")
     assert explorer.count("39 points, grid step 1/24")
     assert explorer.figure("by image")["title"].startswith("Channel 2")
     assert len(explorer.figure("histogram")["data"][1]["x"]) == 16

@@ -44,13 +44,6 @@ def test_layers_kept_float_are_float_in_the_file(explorer):
     assert [row.name for row in audit_onnx(proto) if row.reason] == ["conv4"]
 
 
-def test_layers_kept_float_change_the_pictures(explorer):
-    explorer.open("?activation_bits=2")
-    before = explorer.signature("picture 2")
-    explorer.open("?activation_bits=2&float_layers=[%22body.0.body.0%22,%22body.0.body.2%22]")
-    assert explorer.signature("picture 2") != before
-
-
 def test_a_network_without_a_clip(explorer):
     explorer.open("?tab=deployment&representatives=8")
     assert explorer.count("EDSR has no clip at its end") == 1
