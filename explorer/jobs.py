@@ -118,7 +118,11 @@ def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1):
                     del flights[key]
                 flight.landed.set()
 
-        call.cache = cache
+        def known(*key) -> bool:
+            with lock:
+                return key in cache
+
+        call.cache, call.known = cache, known
         return call
 
     return decorate

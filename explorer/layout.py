@@ -18,7 +18,7 @@ from explorer.layers import layers
 from explorer.methods import methods
 from explorer.protocol import protocol
 from explorer.session import Session
-from explorer.state import BITS, FROM_SUBSET, HAND, NETWORKS, SLIDER, TABS, ExplorerState
+from explorer.state import BITS, FIELDS, FROM_SUBSET, HAND, NETWORKS, SLIDER, TABS, ExplorerState
 from explorer.sweep import sweep
 from explorer.taking import taking
 from explorer.tour import tour
@@ -48,10 +48,6 @@ DRAWER = """
 """
 # On a narrow screen all names fit in one row.
 NARROW_TABS = "@media (max-width: 800px) { .bk-tab { padding: 4px 5px !important; font-size: 13px; } }"
-URL_FIELDS = [name for name in ExplorerState.param if name != "name"]
-# The network decides which layers there are, the layer which channels, the version the other constants; and
-# points by hand are forgotten with what they were chosen for.
-FIRST, LAST = ["network", "layer", "train_version", "hand_layer"], ["hand"]
 PICTURE_NAMES = {
     "HR": "hr",
     "Bicubic": "bicubic",
@@ -92,12 +88,12 @@ def page() -> pn.template.FastListTemplate:
 def _restore(state: ExplorerState) -> None:
     """Take the choices from the URL and keep them there; what is not valid leaves the default."""
     query = pn.state.location.query_params
-    for name in FIRST + [name for name in URL_FIELDS if name not in FIRST + LAST] + LAST:
+    for name in FIELDS:
         if name in query:
             # One by one, so that a bad value takes no other with it.
             with contextlib.suppress(ValueError, TypeError):
                 setattr(state, name, query[name])
-    pn.state.location.sync(state, URL_FIELDS)
+    pn.state.location.sync(state, FIELDS)
 
 
 def about(network: str) -> str:

@@ -228,6 +228,7 @@ class Points(ReadOnly):
     error: float  # mean squared, in units of the axis
     sqnr: float  # dB, in the units of the network
     selectors: dict[str, tuple[float, float]]  # name -> mean squared error of the channel, of the layer
+    compared: bool  # whether that is every selector's, or only the best's and that of points by hand
     # Of every distinct level, if it is in the set: its terms, and the shifts and additions they cost.
     terms: tuple[tuple[tuple[float, ...], int, int] | None, ...]
 
@@ -240,12 +241,14 @@ def points(
     config: core.QuantConfig,
     hand: tuple[int, ...] = (),
     whole_layer: bool = False,
+    compared: bool = True,
     *,
     token: Token,
 ) -> Points:
     """The channel's distribution and the levels that `config` gives it.
 
-    hand: points in steps of the grid that take their place, in all channels if `whole_layer`.
+    hand: points in steps of the grid that take their place, in all channels if `whole_layer`. compared:
+    whether the errors of all selectors are asked for, which takes longer than all else.
     """
     x = activations(name, layer, token=token)[:, channel : channel + 1]
     words, terms, bits = config.universal_set.words, config.universal_set.terms, config.activation_bits
@@ -253,7 +256,7 @@ def points(
     if config.from_subset:
         key = (name, layer, config.method, words, terms)
         chosen = selection(*key, config.selector, bits, token=token)
-        for selector in COMPARED_SELECTORS:
+        for selector in COMPARED_SELECTORS if compared else ("exact",):
             mse = selection(*key, selector, bits, token=token).error
             selectors[selector] = (float(mse[channel]), float(mse.mean()))
         if hand:
@@ -289,6 +292,7 @@ def points(
         float((values - torch.from_numpy(nearest)).square().mean()),
         10 * math.log10(float(x.double().square().sum()) / noise) if noise else math.inf,
         selectors,
+        compared,
         tuple(_terms(config.universal_set, level) for level in np.unique(levels)) if selectors else (),
     )
 

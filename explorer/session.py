@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
@@ -210,9 +211,16 @@ class Session:
         self._points_done.clear()
 
         def work(token: Token, emit: Callable) -> None:
-            emit(pipeline.points(name, layer, channel, configs(bits), *hand, token=token))
+            where = (name, layer, channel, configs(bits), *hand)
+            emit((self._show_points, pipeline.points(*where, False, token=token)))
+            emit((self.points.show_errors, pipeline.points(*where, token=token)))
 
-        self.submit("points", work, self.points.show, self.points.clear, self._points_done.set)
+        show = lambda result: result[0](result[1])  # noqa: E731
+        self.submit("points", work, show, self.points.clear, self._points_done.set)
+
+    def _show_points(self, found: pipeline.Points) -> None:
+        self.points.show(found)
+        self._points_done.set()
 
     def update_images(self) -> None:
         state = self.state
@@ -227,6 +235,11 @@ class Session:
             names[HAND] = f"By hand, {names[current]}"
         configs, kept = state.configs(), tuple(state.float_layers)
 
+        def what(key: str | int) -> tuple:
+            if key in REFERENCES:
+                return (key,)
+            return (configs(current), kept, hand) if key == HAND else (configs(key), kept)
+
         # What the sliders ask for comes first, then the comparison, then the rest.
         order = sorted(names, key=lambda key: key not in REFERENCES and key not in (current, *sides))
 
@@ -234,16 +247,16 @@ class Session:
             if not self._points_done.is_set():
                 self._points_done.wait(PATIENCE)
                 time.sleep(PAINT)
-            emit(("arrange", (names, current)))
-            shown, waiting = {}, True
+            shown, waiting, asked = {}, True, {}
+            for key in order:
+                with contextlib.suppress(ValueError):  # said below, in its place
+                    asked[key] = (*where, *what(key))
+            new = {key for key in asked if not pictures.picture.known(*asked[key])}
+            emit(("arrange", (names, current, new)))
             for done, key in enumerate(order):
                 token.progress("Super-resolving", done / len(order))
                 try:
-                    if key in REFERENCES:
-                        what = (key,)
-                    else:
-                        what = (configs(current), kept, hand) if key == HAND else (configs(key), kept)
-                    shown[key] = pictures.picture(*where, *what, token=token)
+                    shown[key] = pictures.picture(*where, *what(key), token=token)
                     emit((key, shown[key]))
                 except ValueError as error:
                     emit((key, str(error)))

@@ -151,6 +151,13 @@ class ExplorerState(param.Parameterized):
         self.channel = min(self.channel, last)
         self.param.channel.bounds = (0, last)
 
+    def copy(self) -> ExplorerState:
+        """The same choices, which a job may read while a person goes on."""
+        same = ExplorerState()
+        for name in FIELDS:
+            setattr(same, name, getattr(self, name))
+        return same
+
     def shown_bits(self) -> list[int]:
         """The bit-widths whose pictures are needed, ascending."""
         picked = [int(side) for side in (self.left, self.right) if side.isdigit()]
@@ -198,3 +205,10 @@ class ExplorerState(param.Parameterized):
             return QuantConfig(method, bits, bits if weight_bits == SAME else weight_bits, *chosen)
 
         return config
+
+
+# The network decides which layers there are, the layer which channels, the version the other constants; and
+# points by hand are forgotten with what they were chosen for.
+_FIRST, _LAST = ["network", "layer", "train_version", "hand_layer"], ["hand"]
+_REST = [name for name in ExplorerState.param if name not in ("name", *_FIRST, *_LAST)]
+FIELDS = [*_FIRST, *_REST, *_LAST]  # every choice, in the order in which they can be set one by one

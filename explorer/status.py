@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import param
+
+SELDOM = 0.2  # seconds between two reports of progress: each of them is drawn
 
 
 class Status(param.Parameterized):
@@ -11,7 +15,12 @@ class Status(param.Parameterized):
     busy = param.Dict({}, doc="output -> (what is being done, share done)")
     errors = param.Dict({}, doc="output -> one sentence")
 
+    _drawn = 0.0
+
     def set_busy(self, output: str, what: str, share: float) -> None:
+        if output in self.busy and time.monotonic() - self._drawn < SELDOM:
+            return
+        self._drawn = time.monotonic()
         self.busy = self.busy | {output: (what, share)}
 
     def set_done(self, output: str) -> None:

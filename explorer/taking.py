@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import Callable
 from html import escape
@@ -23,10 +24,6 @@ navigator.clipboard.writeText(location.href).then(
   () => { button.label = 'Copied'; setTimeout(() => { button.label = label; }, 1500); },
   () => { prompt('The link:', location.href); });
 """
-FIELDS = (
-    "network", "image", "region", "activation_bits", "weight_bits", "method", "words", "terms", "selector",
-    "layer", "channel", "float_layers", "hand", "hand_layer",
-)  # fmt: skip
 
 
 def taking(session: Session) -> pn.Column:
@@ -35,35 +32,38 @@ def taking(session: Session) -> pn.Column:
     copy = pn.widgets.Button(label="Copy link", width=110, margin=(6, 8), color="primary", variant="outline")
     copy.js_on_click(code=COPY)
 
-    def file(label: str, make: Callable[[ExplorerState], bytes], ending: str) -> pn.widgets.FileDownload:
-        def content() -> io.BytesIO:
+    def file(label: str, make: Callable[[ExplorerState], bytes]) -> pn.widgets.FileDownload:
+        async def content() -> io.BytesIO:
             try:
-                data = make(state)
+                data = await asyncio.to_thread(make, state.copy())
             except ValueError as error:
                 session.status.set_error("take away", str(error))
                 raise
             session.status.set_error("take away", "")
             return io.BytesIO(data)
 
-        name = pn.bind(lambda *_: f"{take_away.stem(state)}{ending}", *(state.param[f] for f in FIELDS[:6]))
         return pn.widgets.FileDownload(
-            callback=content, filename=name, label=label, color="primary", width=150, margin=(6, 8)
+            callback=content, filename="file", label=label, color="primary", width=150, margin=(6, 8)
         )
 
-    written = pn.bind(lambda *_: CODE.format(escape(_code(state))), *(state.param[f] for f in FIELDS))
-    return section(
-        "Take it away",
-        LEAD,
-        pn.FlexBox(
-            copy,
-            file("Pictures (ZIP)", take_away.archive, ".zip"),
-            file("Levels (CSV)", take_away.levels, "_levels.csv"),
-            file("Quantized network", take_away.checkpoint, ".safetensors"),
-            file("Report (HTML)", take_away.report, ".html"),
-            margin=0,
-        ),
-        html(written, sizing_mode="stretch_width"),
-    )
+    files = {
+        ".zip": file("Pictures (ZIP)", take_away.archive),
+        "_levels.csv": file("Levels (CSV)", take_away.levels),
+        ".safetensors": file("Quantized network", take_away.checkpoint),
+        ".html": file("Report (HTML)", take_away.report),
+    }
+    written = html("", sizing_mode="stretch_width")
+
+    def follow(busy: dict) -> None:
+        """Only once the page is at rest: nobody waits for it as for points and pictures."""
+        if not busy:
+            written.object = CODE.format(escape(_code(state)))
+            for ending, button in files.items():
+                button.filename = f"{take_away.stem(state)}{ending}"
+
+    follow({})
+    session.status.param.watch(lambda event: follow(event.new), "busy")
+    return section("Take it away", LEAD, pn.FlexBox(copy, *files.values(), margin=0), written)
 
 
 def _code(state: ExplorerState) -> str:

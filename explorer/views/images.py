@@ -64,14 +64,18 @@ class ImagesView:
             self._tiles[key] = Tile(f"picture {key}", self.window)
         return self._tiles[key]
 
-    def arrange(self, names: dict, current: object) -> None:
-        """Show exactly the tiles of `names` (key -> title); `current` is the one at the sliders' bits."""
+    def arrange(self, names: dict, current: object, new: set) -> None:
+        """Show exactly the tiles of `names` (key -> title); `current` is the one at the sliders' bits.
+
+        new: those whose pictures are still to be computed.
+        """
         shown = [self.tile(key).panel for key in names]
         if list(self.grid) != shown:
             self.grid.objects = shown
         for key, name in names.items():
             self.tile(key).label(name, key == current)
-            self.tile(key).wait()
+            if key in new:
+                self.tile(key).wait()
 
     def clear_comparison(self) -> None:
         """One of the two cannot be computed; its tile says why."""

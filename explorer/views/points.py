@@ -139,12 +139,14 @@ class PointsView:
         staircase.y_range.update(start=float(data.edges[0]), end=float(data.edges[-1]))
         histogram.title.text = f"Channel {data.channel}: histogram and the {len(data.levels)} points"
         staircase.xaxis.axis_label = data.unit
-        self._show_errors(data)
+        if data.compared:
+            self.show_errors(data)
         self.facts.object = _facts(data)
         self.terms.object = _terms(data)
         bars.visible = bool(data.selectors)
 
-    def _show_errors(self, data: Points) -> None:
+    def show_errors(self, data: Points) -> None:
+        """The bars alone: they may come later than the rest."""
         bars, ratios, errors, colors = [], [], [], []
         for index, scope in ((0, "channel"), (1, "layer")):
             for name, values in data.selectors.items():
