@@ -16,6 +16,12 @@ STATES = {
     "minmax": "&method=minmax",
     "post-relu": "&layer=body.4.body.2&activation_bits=3&channel=7",
     "error": "&words=1&terms=3",
+    "by-hand": "&activation_bits=2&hand=[-512,-96,0,256]&right=hand",
+    "methods": "&tab=methods&activation_bits=3&box=[60,40,190,140]",
+    "layers": "&tab=layers&activation_bits=3&method=mse",
+    "training": "&tab=training",
+    "sweep": "&tab=sweep",
+    "deployment": "&tab=deployment&network=xlsr_x3&representatives=16",
 }
 
 

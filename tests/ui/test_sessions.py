@@ -1,14 +1,17 @@
 """What sessions leave behind, without a browser: documents are pulled over the websocket."""
 
 import gc
+import itertools
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import panel as pn
+import psutil
 from bokeh.client import pull_session
 from browser import free_port
 
-from explorer.layout import page
+from explorer.layout import explore, page
+from explorer.session import Session
 from explorer.state import ExplorerState
 
 
@@ -51,3 +54,35 @@ def test_closed_sessions_are_freed():
         assert live_states() == before
     finally:
         server.stop()
+
+
+def at_rest(session: Session) -> None:
+    end = time.monotonic() + 120
+    while session.status.busy:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_two_hundred_moves_leave_nothing_behind():
+    state = ExplorerState(network="xlsr_x3", compared_bits=[4])
+    session = Session(state)
+    view = explore(session)
+    session.start()
+    at_rest(session)
+    places = list(itertools.product((3, 4), (0, 1, 2)))
+
+    def move(times: int) -> None:
+        for bits, channel in itertools.islice(itertools.cycle(places), times):
+            state.param.update(activation_bits=bits, channel=channel)
+            at_rest(session)
+
+    move(2 * len(places))  # all that is kept for next time is there
+    gc.collect()
+    memory, things = psutil.Process().memory_info().rss, len(gc.get_objects())
+    move(200)
+    gc.collect()
+    more = psutil.Process().memory_info().rss - memory
+    print(f"{more / 2**20:.1f} MiB and {len(gc.get_objects()) - things} objects more after 200 moves")
+    assert len(gc.get_objects()) - things < 1000
+    assert more < 30 * 2**20
+    assert view is not None
