@@ -239,7 +239,7 @@ def explore(session: Session) -> pn.Column:
             margin=0,
         ),
     )
-    session.points.below.append(by_hand(session))
+    session.points.main.append(by_hand(session))
     note = pn.bind(lambda *_: f"<p class='note'>{protocol(state)}</p>", p.network, p.method)
     return pn.Column(
         section(

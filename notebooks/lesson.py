@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import panel as pn
-from bokeh.models import Axis, ColorBar, DataRange1d, FactorRange, Legend, Plot, Title
+from bokeh.models import Axis, ColorBar, DataRange1d, FactorRange, Legend, Model, Plot, Title
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from IPython.display import display
@@ -24,15 +25,19 @@ SAVING = "NOTEBOOK_PICTURES" in os.environ
 RECORDED = Path(__file__).parent / "recorded"
 WIDTH, WIDGET_WIDTH = 860, 250  # pixels
 TEXT = "#767C82"  # contrast above 4 to white and to black
+SHOWN: weakref.WeakSet[pn.viewable.Viewable] = weakref.WeakSet()
 # Okabe and Ito's palette, but for black and yellow: what has no colour of its own in the dashboard.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 CSS = """
 :host, .bk-input, .bk-slider-title, label {
-  color: var(--jp-content-font-color1, #767C82) !important; font-family: sans-serif;
+  color: var(--jp-content-font-color1, #767C82) !important;
+  font-family: Helvetica, Arial, sans-serif !important;
 }
 .bk-input, .bk-btn { background-color: transparent !important; border-color: rgba(128, 128, 128, 0.6); }
 .bk-btn { color: var(--jp-content-font-color1, #767C82) !important; }
 .bk-btn.bk-active { background-color: #0072B2 !important; color: white !important; }
+select.bk-input { background-image: none !important; appearance: auto !important; }
+option { background-color: var(--jp-layout-color1, transparent); }
 td { opacity: 1 !important; }
 .noUi-target { background-color: rgba(128, 128, 128, 0.4); }
 """
@@ -42,6 +47,7 @@ def start() -> None:
     """Load what widgets need into the page: to be called again when the page was opened anew."""
     if not SAVING:
         pn.extension(inline=True)  # nothing is fetched from the net
+        pn.pane.HTML._update = _update_text
 
 
 def show(*shown: Plot | pn.viewable.Viewable) -> None:
@@ -52,12 +58,30 @@ def show(*shown: Plot | pn.viewable.Viewable) -> None:
         panel.save(page, resources=INLINE)
         display({"text/html": page.getvalue()}, raw=True)
     else:
+        SHOWN.add(panel)
         display(panel)
 
 
 def follow(function: Callable, *widgets: object) -> Callable:
     """What `function` draws from the widgets' values, drawn anew when one of them is moved."""
     return pn.bind(lambda *values: _styled(pn.panel(function(*values))), *widgets)
+
+
+def redraw(function: Callable, *widgets: object) -> object:
+    """Call `function`, which draws in a view, whenever a widget is moved, and now; what it returns now."""
+
+    def draw(*values):
+        found = function(*values)
+        pn.io.push_notebook(*SHOWN)  # unlike Panel's objects, Bokeh's do not tell the page that they changed
+        return found
+
+    return pn.bind(draw, *widgets, watch=True)()
+
+
+def _update_text(pane: pn.pane.HTML, ref: str, model: Model) -> None:
+    """As Panel does, but for its style sheets: it would send them anew, as addresses in the net."""
+    properties = pane._get_properties(model.document)
+    model.update(**{name: value for name, value in properties.items() if name != "stylesheets"})
 
 
 def _styled(panel: pn.viewable.Viewable) -> pn.viewable.Viewable:

@@ -54,14 +54,16 @@ class PointsView:
         self.figures = [self._histogram(), self._staircase(), self._error_bars()]
         self._levels.on_change("data", self._moved)
         self.facts = pn.pane.HTML("", sizing_mode="stretch_width", height=172, margin=0)
-        self.below = pn.Column(sizing_mode="stretch_width", margin=0)  # room for controls
         self.terms = pn.pane.HTML("", sizing_mode="stretch_width", margin=(8, 0, 0, 0))
         histogram, staircase, bars = (
             pn.pane.Bokeh(fig, sizing_mode="stretch_width", margin=0) for fig in self.figures
         )
+        self.main = pn.Column(
+            histogram, staircase, sizing_mode="stretch_width", margin=0
+        )  # controls go below
         self.panel = columns(
             "minmax(0, 2.2fr) minmax(0, 1fr)",
-            pn.Column(histogram, staircase, self.below, sizing_mode="stretch_width", margin=0),
+            self.main,
             pn.Column(self.facts, bars, self.terms, sizing_mode="stretch_width", margin=0),
         )
 

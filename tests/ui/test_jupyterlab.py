@@ -6,14 +6,20 @@ import sys
 import time
 import urllib.request
 
+import nbformat
 import pytest
 from browser import ROOT, free_port
 
 pytestmark = pytest.mark.browser
 
-NOTEBOOK = "2_universal_sets.ipynb"
-CELLS = 6  # up to the first widget
+# Cells with a figure drawn anew, a text, and a view that changes in place.
+CELLS = {
+    "2_universal_sets": ("start()", "def universal_set", "def draw_set", "def write_down"),
+    "5_odm": ("start()", "TrainingView()"),
+}
 SECONDS = 120
+SHOWS = """(text) => Bokeh.documents.flatMap((d) => [...d._all_models.values()])
+    .some((m) => typeof m.text == 'string' && m.text.includes(text))"""
 
 
 @pytest.fixture
@@ -54,7 +60,20 @@ def lab(tmp_path):
         process.wait(30)
 
 
-def test_a_widget_moves_its_figure(lab, chromium):
+def excerpt():
+    """A notebook of the CELLS."""
+    chosen = None
+    for name, marks in CELLS.items():
+        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        cells = [c for c in notebook.cells if c.cell_type == "code" and any(m in c.source for m in marks)]
+        assert len(cells) == len(marks)
+        chosen = chosen or nbformat.v4.new_notebook(metadata=notebook.metadata)
+        chosen.cells += [nbformat.v4.new_code_cell(c.source) for c in cells]
+    return chosen
+
+
+def test_widgets_move_what_they_should(lab, chromium, tmp_path):
+    nbformat.write(excerpt(), tmp_path / "notebooks" / "excerpt.ipynb")
     context = chromium.new_context(viewport={"width": 1300, "height": 1600})
     page = context.new_page()
     strangers = []
@@ -62,18 +81,30 @@ def test_a_widget_moves_its_figure(lab, chromium):
         "request",
         lambda r: None if r.url.startswith((lab, "data:", "blob:", "ws:")) else strangers.append(r.url),
     )
-    page.goto(f"{lab}/lab/tree/{NOTEBOOK}")
+    page.goto(f"{lab}/lab/tree/excerpt.ipynb")
     page.locator(".jp-Notebook").wait_for(timeout=SECONDS * 1000)
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=SECONDS * 1000)
-    page.locator(".jp-Cell").first.click()
-    for _ in range(CELLS):
-        page.keyboard.press("Shift+Enter")
-    slider = page.locator(".bk-input-group:has(.bk-slider-title:has-text('Words')) .noUi-handle")
-    slider.wait_for(timeout=SECONDS * 1000)
-    title = """() => Bokeh.documents.flatMap((d) => [...d._all_models.values()])
-        .filter((m) => m.type == 'Title').map((m) => m.text).filter((t) => t.includes('words of'))"""
-    page.wait_for_function(f"({title})().includes('4 words of 4 terms: 377 values')", timeout=SECONDS * 1000)
-    slider.press("ArrowLeft")
-    page.wait_for_function(f"({title})().includes('3 words of 4 terms: 107 values')", timeout=SECONDS * 1000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.locator(".jp-InputPrompt", has_text=f"[{sum(map(len, CELLS.values()))}]:").wait_for(
+        timeout=SECONDS * 1000
+    )
+
+    def shows(text):
+        page.wait_for_function(SHOWS, arg=text, timeout=SECONDS * 1000)
+
+    def slide(label):
+        page.locator(f".bk-input-group:has(.bk-slider-title:has-text('{label}')) .noUi-handle").press(
+            "ArrowRight"
+        )
+
+    shows("4 words of 4 terms: 377 values")
+    slide("Words")
+    shows("5 words of 4 terms: 1,065 values")
+    slide("Point number")
+    shows("0.3125 · x")
+    shows("What body.3.body.0 receives")
+    page.locator(".bk-input-group:has(label:has-text('Layer')) select").select_option("body.0.body.0")
+    shows("What body.0.body.0 receives")
     context.close()
     assert not strangers
