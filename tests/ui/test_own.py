@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def size(explorer) -> int:
 
 def test_an_image_of_ones_own(explorer, chromium, server):
     explorer.open("?network=xlsr_x3&compared_bits=[8]")
-    load(explorer, "photo.png", photo(540))
+    load(explorer, "photo.png", photo(402))
     shown(explorer, "Image", "own: photo.png, as HR")
     until(lambda: explorer.count(r"reduction of photo\.png"), explorer)
     assert size(explorer) == 384
@@ -64,10 +65,12 @@ def test_an_image_of_ones_own(explorer, chromium, server):
     explorer.settle()
     box = explorer.page.locator("#sidebar .bk-Figure").bounding_box()
     explorer.page.mouse.click(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.6)
-    before = explorer.after_change(("picture float",), before)
+    explorer.after_change(("picture float",), before)
+    place = re.search(r"region=(\d+)%2C(\d+)", explorer.page.url)
     explorer.slide("Across", 3)
-    before = explorer.after_change(("picture float",), before)
-    assert "region=" in explorer.page.url
+    moved = f"region={int(place[1]) + 15}%2C{place[2]}"
+    until(lambda: moved in explorer.page.url, explorer)
+    explorer.settle()
 
     explorer.press("LR, no ground truth")
     shown(explorer, "Image", "own: photo.png, as LR")
@@ -76,8 +79,8 @@ def test_an_image_of_ones_own(explorer, chromium, server):
     assert explorer.count(r"dB · SSIM 0\.\d+ against float SR") == 3
     assert explorer.count("there is no ground truth of it") == 1
     explorer.press("Whole image")
-    before = explorer.after_change(("picture float",), before)
-    assert size(explorer) == 3 * 540
+    until(lambda: size(explorer) == 3 * 402, explorer)
+    explorer.settle()
     assert explorer.count("Worked by tiles of 320×320 LR pixels") == 1
     explorer.page.get_by_text("The same in Python").click()
     assert explorer.count(r"core\.load_image\('photo\.png'\)") == 1
