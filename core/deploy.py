@@ -136,16 +136,31 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, graph: onnx.ModelProto | str | Path, threads: int = 1):
         super().__init__()
+        import onnx
         import onnxruntime
 
+        if isinstance(graph, (str, Path)):
+            graph = onnx.load(graph)
+        self.receptive_radius = _reach(graph)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # fatal: errors are raised, and need not be printed too
-        source = str(graph) if isinstance(graph, (str, Path)) else graph.SerializeToString()
-        self.session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(
+            graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
 
     def forward(self, lr: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(self.session.run(None, {"lr": lr.numpy(force=True)})[0])
+
+
+def _reach(graph: onnx.ModelProto) -> int:
+    """How far, in LR pixels, an output pixel looks; as `core.receptive_radius` bounds it."""
+    radius = 0
+    for node in graph.graph.node:
+        if node.op_type in ("Conv", "ConvTranspose"):
+            given = {attribute.name: max(attribute.ints, default=1) for attribute in node.attribute}
+            radius += given.get("dilations", 1) * (given["kernel_shape"] // 2)
+    return radius
 
 
 def quantize_int8(

@@ -125,8 +125,11 @@ def receptive_radius(model: nn.Module) -> int:
     """How far, in LR pixels, an output pixel looks: the sum over the convs that run.
 
     An upper bound for networks that keep or raise the resolution: shared convs count at every call, convs
-    after an upsampling as if before it. Strides, pooling and means over the whole image are not seen.
+    after an upsampling as if before it. Strides, pooling and means over the whole image are not seen. A
+    network that knows better says so as its attribute `receptive_radius`.
     """
+    if isinstance(known := getattr(model, "receptive_radius", None), int):
+        return known
     parameter = next((p for p in model.parameters()), torch.zeros(()))
     with _eval_mode(model), _Reach() as reach:
         model(torch.zeros(1, 3, 32, 32, device=parameter.device, dtype=parameter.dtype))

@@ -33,23 +33,24 @@ def sensitivity(
     quantized: nn.Module,
     images: Sequence[torch.Tensor],
     progress: Callable[[str, float], None] = lambda what, share: None,
+    tile: int | None = None,
 ) -> tuple[float, dict[str, Sensitivity]]:
     """The error of `quantized`, and by layer, over LR images (1, 3, H, W).
 
     quantized: what `core.quantize_model` made of `model`; both are left as they are. ValueError if it is not.
     Weights that were solved for the quantized input of their layer (dfsq+) keep that solution also where the
-    input is float. `progress(what, share)` may raise to cancel.
+    input is float. `progress(what, share)` may raise to cancel; `tile` as in `core.super_resolve`.
     """
     names = [name for name, module in quantized.named_modules() if hasattr(module, "quantization")]
     theirs = dict(model.named_modules())
     if not names or any(name not in theirs for name in names):
         raise ValueError("sensitivity needs a float network and what quantize_model made of it")
     reference, whole = copy.deepcopy(model).eval(), copy.deepcopy(quantized).eval()
-    pictures = [_picture(reference, image) for image in images]
+    pictures = [_picture(reference, image, tile) for image in images]
 
     def error(network: nn.Module) -> float:
         squares = [
-            (_picture(network, image) - picture).square().mean()
+            (_picture(network, image, tile) - picture).square().mean()
             for image, picture in zip(images, pictures, strict=True)
         ]
         return math.sqrt(float(torch.stack(squares).mean()))
@@ -66,9 +67,9 @@ def sensitivity(
     return error(whole), found
 
 
-def _picture(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
+def _picture(network: nn.Module, image: torch.Tensor, tile: int | None) -> torch.Tensor:
     """Luma in 8-bit levels, as it would be shown."""
-    return luma(round_8bit(super_resolve(network, image)))
+    return luma(round_8bit(super_resolve(network, image, tile)))
 
 
 def _parts(model: nn.Module, quantized: nn.Module, name: str) -> Iterator[nn.Module]:

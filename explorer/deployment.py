@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from html import escape
 
 import panel as pn
 
 from core.models import has_clip
 from explorer import int8, pipeline
 from explorer.elements import html, section
+from explorer.own import is_own
 from explorer.session import Session
-from explorer.state import NETWORKS
+from explorer.sources import name_of, stem
 
 LEAD = (
     "The network in uniform INT8, run by ONNX Runtime on this machine. The range of every layer comes from "
@@ -41,8 +43,8 @@ def deployment(session: Session) -> pn.Column:
     def free(network: str) -> str:
         if has_clip(pipeline.network(network)):
             return ""
-        name = NETWORKS[network][0].upper()
-        return f"<p class='note'>{name} has no clip at its end, so there is none to take out.</p>"
+        name = name_of(network) if is_own(network) else name_of(network).upper()
+        return f"<p class='note'>{escape(name)} has no clip at its end, so there is none to take out.</p>"
 
     note = NOTE.format(runs=int8.RUNS, height=int8.TIMED[0], width=int8.TIMED[1], threads=int8.THREADS)
     return section(
@@ -59,7 +61,7 @@ def _download(session: Session, label: str, suffix: str, content) -> pn.widgets.
     """A file that is made, or taken from the cache, when it is asked for."""
 
     def name(network: str) -> str:
-        return f"{network}_int8.{suffix}"
+        return f"{stem(network)}_int8.{suffix}"
 
     return pn.widgets.FileDownload(
         callback=lambda: io.BytesIO(content(int8.Plan.of(session.state))),

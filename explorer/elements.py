@@ -5,10 +5,9 @@ from __future__ import annotations
 import panel as pn
 
 from core.config import FLOAT
-from explorer.state import BITS, NETWORKS, SAME
+from explorer.state import BITS, SAME
 from explorer.views.style import LATE
 
-NETWORK_NAMES = {f"{name.upper()} ×{scale}": key for key, (name, scale) in NETWORKS.items()}
 WEIGHT_NAMES = {"as activations": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}
 CSS = (
     LATE
@@ -16,6 +15,7 @@ CSS = (
 :host { --line: rgba(128, 128, 128, 0.3); }
 h2 { font-size: 17px; margin: 0 0 2px; }
 label { font-size: 13px; }
+.file { font-size: 13px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .note { font-size: 13px; opacity: 0.8; margin: 0; }
 .progress { position: relative; height: 20px; border-radius: 4px; background: var(--line); overflow: hidden; }
 .progress .bar { position: absolute; inset: 0 auto 0 0; background: #0072b2; opacity: 0.45; }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from importlib.metadata import version
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from core.models import has_clip, without_clip
 from core.output_range import OutputRange, output_range
 from core.representative import representative_images
 from explorer.jobs import Token, shared
-from explorer.pictures import Picture, shown_picture
+from explorer.pictures import Picture, by_tiles, scored
 from explorer.pipeline import network, pair
-from explorer.state import NETWORKS, ExplorerState
+from explorer.sources import layer_channels, name_of, scale_of
+from explorer.state import ExplorerState
 
 POOL = 200  # patches to choose the representative images from
 BINS = 120
@@ -31,8 +33,7 @@ THREADS = 1
 RUNS = 15
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What decides an INT8 file: the network, its representative images, and the layers kept float."""
 
     network: str
@@ -61,7 +62,7 @@ def pool(scale: int, token: Token) -> list[torch.Tensor]:
 @shared(16)
 def representatives(plan: Plan, token: Token) -> list[torch.Tensor]:
     model = network(plan.network, token=token)
-    images = pool(NETWORKS[plan.network][1], token=token)
+    images = pool(scale_of(plan.network), token=token)
     return representative_images(model, images, plan.strategy, plan.number, progress=token.progress)
 
 
@@ -74,10 +75,9 @@ def graph(plan: Plan, variant: str, token: Token) -> bytes:
         return export_onnx(model).SerializeToString()
     if variant == FREE:
         model = without_clip(model)
-    kept = set(plan.float_layers)
-    layers = lambda name, module: model.quantized_scope(name, module) and name not in kept  # noqa: E731
+    layers = [layer for layer in layer_channels(plan.network) if layer not in plan.float_layers]
     if variant == CLIP:  # needs no tamed images: its range is [0, 1] whatever they are
-        plan = dataclasses.replace(plan, strategy="random")
+        plan = plan._replace(strategy="random")
     images = representatives(plan, token=token)
     return quantize_int8(model, images, layers, token.progress).SerializeToString()
 
@@ -98,16 +98,17 @@ def outcome(plan: Plan, variant: str, image: str, region: str, token: Token) -> 
     """The file of the variant run by ONNX Runtime."""
     import onnx
 
-    scale = NETWORKS[plan.network][1]
     file = graph(plan, variant, token=token)
     token.check()
-    _, lr, hr = pair(image, scale, region, token=token)
-    sr = core.super_resolve(OnnxNetwork(onnx.load_model_from_string(file), THREADS), lr)
-    reference = core.super_resolve(network(plan.network, token=token), lr)
+    _, lr, _ = pair(image, scale_of(plan.network), region, token=token)
+    sr = by_tiles(OnnxNetwork(onnx.load_model_from_string(file), THREADS), lr, token)
+    reference = by_tiles(network(plan.network, token=token), lr, token)
     rows = audit_onnx(onnx.load_model_from_string(file))
     integer = sum(not row.reason for row in rows)
     shift = core.colour_shift(sr, reference)
-    return Outcome(shown_picture(sr, hr, scale), shift, len(file) / 1024, integer, len(rows))
+    return Outcome(
+        scored(sr, plan.network, image, region, token), shift, len(file) / 1024, integer, len(rows)
+    )
 
 
 @shared(16)
@@ -153,11 +154,11 @@ def card(plan: Plan, token: Token | None = None) -> str:
 
     variant = variants(plan.network)[-1]
     proto = onnx.load_model_from_string(graph(plan, variant, token=token))
-    name, scale = NETWORKS[plan.network]
+    scale = scale_of(plan.network)
     found = outputs(plan, token=token).range
     return json.dumps(
         {
-            "network": name,
+            "network": name_of(plan.network),
             "scale": scale,
             "variant": variant,
             "input": "lr: (N, 3, H, W) float32, RGB in [0, 1]",

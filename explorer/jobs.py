@@ -57,6 +57,7 @@ class _Flight(Token):
         self.landed = threading.Event()
         self.value: Any = None
         self.error: BaseException | None = None
+        self.kept = True  # whether its value goes into the cache
 
     @property
     def cancelled(self) -> bool:
@@ -66,6 +67,19 @@ class _Flight(Token):
         for token in self.tokens:
             if not token.cancelled:
                 token.tell(what, share)
+
+
+_forgetters: list[Callable[[str], None]] = []
+
+
+def forget(name: str) -> None:
+    """Drop everything whose key holds `name`, from all caches, and do not keep what is under way."""
+    for call in _forgetters:
+        call(name)
+
+
+def _holds(key: Hashable, name: str) -> bool:
+    return key == name or (isinstance(key, tuple) and any(_holds(part, name) for part in key))
 
 
 def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1):
@@ -107,7 +121,7 @@ def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1):
             try:
                 flight.value = f(*key, token=flight)
                 with lock:
-                    if size(flight.value) <= max_size:
+                    if flight.kept and size(flight.value) <= max_size:
                         cache[key] = flight.value
                 return flight.value
             except BaseException as error:
@@ -122,6 +136,14 @@ def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1):
             with lock:
                 return key in cache
 
+        def drop(name: str) -> None:
+            with lock:
+                for key in [key for key in cache if _holds(key, name)]:
+                    del cache[key]
+                for key, flight in flights.items():
+                    flight.kept = flight.kept and not _holds(key, name)
+
+        _forgetters.append(drop)
         call.cache, call.known = cache, known
         return call
 

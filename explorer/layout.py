@@ -10,15 +10,17 @@ import panel as pn
 from panel.theme.fast import Fast
 
 from core import UniversalSet
-from core.zoo import model_card
 from explorer.by_hand_controls import by_hand
 from explorer.deployment import deployment
-from explorer.elements import NETWORK_NAMES, TOGGLE, WEIGHT_NAMES, html, section
+from explorer.elements import TOGGLE, WEIGHT_NAMES, html, section
 from explorer.layers import layers
 from explorer.methods import methods
+from explorer.own import is_own
+from explorer.own_controls import own, region
 from explorer.protocol import protocol
 from explorer.session import Session
-from explorer.state import BITS, FIELDS, FROM_SUBSET, HAND, NETWORKS, SLIDER, TABS, ExplorerState
+from explorer.sources import about
+from explorer.state import FIELDS, FROM_SUBSET, TABS, ExplorerState
 from explorer.sweep import sweep
 from explorer.taking import taking
 from explorer.tour import tour
@@ -31,6 +33,12 @@ STICKY = """
   position: sticky; top: 0; z-index: 5; padding: 6px 0; margin: 0 0 6px;
   backdrop-filter: blur(10px);
 }
+"""
+# It stays in its place, and lights up only for work that takes its time.
+STOP = """
+.bk-btn { height: 22px; min-height: 22px; padding: 0 !important; font-size: 12px;
+  transition: opacity 0.1s 1s; }
+.bk-btn[disabled] { transition: opacity 0.1s; }
 """
 # On a narrow screen the controls are a drawer that starts closed. The template's button adds the class
 # "hidden" at the first tap, so there the class opens the drawer.
@@ -48,13 +56,6 @@ DRAWER = """
 """
 # On a narrow screen all names fit in one row.
 NARROW_TABS = "@media (max-width: 800px) { .bk-tab { padding: 4px 5px !important; font-size: 13px; } }"
-PICTURE_NAMES = {
-    "HR": "hr",
-    "Bicubic": "bicubic",
-    "Float": "float",
-    "Sliders' bits": SLIDER,
-    "By hand": HAND,
-} | {f"{bits} bits": str(bits) for bits in BITS}
 
 
 # Nothing is loaded from the net: Panel's Fast design would fetch a web font.
@@ -64,9 +65,10 @@ Fast._resources.pop("font", None)
 def page() -> pn.template.FastListTemplate:
     """The whole page of a new visitor."""
     state = ExplorerState()
-    if pn.state.location:
-        _restore(state)
+    missing = _restore(state) if pn.state.location else []
     session = Session(state)
+    if missing:
+        session.uploads.missing(missing)
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",
         sidebar=controls(session),
@@ -85,8 +87,11 @@ def page() -> pn.template.FastListTemplate:
     return template
 
 
-def _restore(state: ExplorerState) -> None:
-    """Take the choices from the URL and keep them there; what is not valid leaves the default."""
+def _restore(state: ExplorerState) -> list[str]:
+    """Take the choices from the URL and keep them there; what is not valid leaves the default.
+
+    Returns the keys of files of a visitor's own, which no other page has.
+    """
     query = pn.state.location.query_params
     for name in FIELDS:
         if name in query:
@@ -94,13 +99,7 @@ def _restore(state: ExplorerState) -> None:
             with contextlib.suppress(ValueError, TypeError):
                 setattr(state, name, query[name])
     pn.state.location.sync(state, FIELDS)
-
-
-def about(network: str) -> str:
-    """What the model card says of a network, in two lines."""
-    card = model_card(*NETWORKS[network])
-    facts = f"{card['parameters'] / 1e3:.0f} k parameters, Set5 {card['scores']['Set5']['psnr_y']:.2f} dB."
-    return f"<p class='note'>{facts} {escape(card['about'])}</p>"
+    return [key for key in map(str, (query.get("network", ""), query.get("image", ""))) if is_own(key)]
 
 
 def controls(session: Session) -> list:
@@ -134,10 +133,11 @@ def controls(session: Session) -> list:
     )
     return [
         html(tour(), margin=(0, 8, 4, 8), sizing_mode="stretch_width"),
-        pn.widgets.Select.from_param(p.network, label="Network", options=NETWORK_NAMES, **wide),
-        html(pn.bind(about, p.network), margin=(0, 8)),
+        pn.widgets.Select.from_param(p.network, label="Network", **wide),
+        html(pn.bind(lambda key: f"<p class='note'>{escape(about(key))}</p>", p.network), margin=(0, 8)),
         pn.widgets.Select.from_param(p.image, label="Image", **wide),
-        buttons(p.region, label="Region", options={"Centre 128×128 LR": "centre", "Whole image": "whole"}),
+        region(session),
+        own(session),
         pn.widgets.IntSlider.from_param(p.activation_bits, label="Activation bits", **wide),
         pn.widgets.Select.from_param(p.weight_bits, label="Weight bits", options=WEIGHT_NAMES, **wide),
         pn.widgets.Select.from_param(p.method, label="Method", **wide),
@@ -198,8 +198,17 @@ def status_line(session: Session) -> pn.Column:
             f"<div class='error'>{escape(sentence)}</div>" for sentence in dict.fromkeys(found.values())
         )
 
+    stop = pn.widgets.Button(
+        label="Stop", disabled=status.param.busy.rx.not_(), width=56, margin=(0, 0, 0, 8), stylesheets=[STOP]
+    )
+    stop.on_click(lambda _: session.stop_all())
     return pn.Column(
-        html(pn.bind(progress, status.param.busy), sizing_mode="stretch_width", margin=0, height=22),
+        pn.Row(
+            html(pn.bind(progress, status.param.busy), sizing_mode="stretch_width", margin=0, height=22),
+            stop,
+            sizing_mode="stretch_width",
+            margin=0,
+        ),
         html(pn.bind(errors, status.param.errors), sizing_mode="stretch_width", margin=0),
         sizing_mode="stretch_width",
         stylesheets=[STICKY],
@@ -212,7 +221,7 @@ def explore(session: Session) -> pn.Column:
     p = state.param
     reset = pn.widgets.Button(label="Reset zoom", margin=(18, 8, 0, 8))
     reset.on_click(lambda _: images.window.reset())
-    side = dict(options=PICTURE_NAMES, width=118, margin=(0, 8))
+    side = dict(width=118, margin=(0, 8))
     compare = columns(
         "minmax(0, 1fr) minmax(0, 1fr)",
         pn.Column(
@@ -240,7 +249,9 @@ def explore(session: Session) -> pn.Column:
         ),
     )
     session.points.main.append(by_hand(session))
-    note = pn.bind(lambda *_: f"<p class='note'>{protocol(state)}</p>", p.network, p.method)
+    note = pn.bind(
+        lambda *_: f"<p class='note'>{escape(protocol(state))}</p>", p.network, p.image, p.region, p.method
+    )
     return pn.Column(
         section(
             "Distributions",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import panel as pn
 
 from explorer.elements import TOGGLE, html, section
+from explorer.pictures import FLOAT_SR, TRUTH
 from explorer.session import Session
 from explorer.side_by_side import DIRECTIONS
+from explorer.sources import without_truth
 from explorer.views.methods import SELECT
 
 LEAD = (
@@ -15,7 +17,7 @@ LEAD = (
 )
 NOTE = (
     "PSNR and SSIM as in the tab Explore; in a region nothing is cropped, and SSIM needs 11×11 pixels of it. "
-    "Colour shift: how far the mean colour of the region is from the ground truth's, the largest of the "
+    "Colour shift: how far the mean colour of the region is from that of the {}, the largest of the "
     "three channels. Set, selector and layers kept float are those of the sidebar."
 )
 
@@ -36,6 +38,10 @@ def methods(session: Session) -> pn.Column:
     line = pn.widgets.RadioButtonGroup.from_param(
         p.direction, options={name: key for key, name in DIRECTIONS.items()}, **TOGGLE
     )
+
+    def note(image: str) -> str:
+        return f"<p class='note'>{NOTE.format(FLOAT_SR if without_truth(image) else TRUTH)}</p>"
+
     return section(
         "Methods side by side",
         LEAD,
@@ -48,5 +54,5 @@ def methods(session: Session) -> pn.Column:
             margin=0,
         ),
         view.panel,
-        html(f"<p class='note'>{NOTE}</p>", sizing_mode="stretch_width"),
+        html(pn.bind(note, p.image), sizing_mode="stretch_width"),
     )

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 import core
-from core.images import to_uint8
+from core.images import to_tensor, to_uint8
 from core.methods import TRAINED
 from core.odm_training import quantized_before
 from core.sensitivity import Sensitivity
-from core.zoo import model_card, trained
+from core.zoo import model_card
 from explorer.jobs import Token, shared
+from explorer.own import file_name
 from explorer.pipeline import (
     ReadOnly,
     calibration_images,
@@ -29,7 +30,10 @@ from explorer.pipeline import (
     selection,
     trained_network,
 )
-from explorer.state import NETWORKS, layer_channels
+from explorer.regions import TILE
+from explorer.sources import NETWORKS, layer_channels, scale_of, trained, without_truth
+
+TRUTH, FLOAT_SR = "ground truth", "float SR"  # what pictures are scored against
 
 
 class Hand(NamedTuple):
@@ -69,18 +73,19 @@ def quantized(
             observers[layer] = chosen_points(chosen, config)
         else:
             observers[layer] = observer(name, layer, config.method, words, terms, token=token)
-    images = calibration_images(NETWORKS[name][1], token=token)
+    images = calibration_images(scale_of(name), token=token)
     made = core.Calibration(config, observers, {}, images)
     return core.quantize_model(network(name, token=token), made, config, layers, token.progress)
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture(ReadOnly):
-    """A picture and how near it is to the ground truth; PSNR and SSIM are None for the ground truth."""
+    """A picture and how near it is to what it is scored against; PSNR and SSIM are None for that itself."""
 
     rgb: np.ndarray  # (H, W, 3) uint8
     psnr: float | None
     ssim: float | None
+    against: str = TRUTH
 
 
 @shared(2.5e8, lambda picture: picture.rgb.nbytes)
@@ -95,9 +100,11 @@ def picture(
     token: Token,
 ) -> Picture:
     """`what`: "hr", "bicubic", "float", or the configuration of a quantized network."""
-    scale = NETWORKS[name][1]
+    scale = scale_of(name)
     _, lr, hr = pair(image, scale, region, token=token)
     if what == "hr":
+        if hr is None:
+            raise ValueError(f"{file_name(image)} is an LR: there is no ground truth of it")
         return Picture(to_uint8(hr)[0], None, None)
     if what == "bicubic":
         sr = core.bicubic(lr, scale)
@@ -105,8 +112,28 @@ def picture(
         float_model = network(name, token=token)
         model = float_model if what == "float" else quantized(name, what, float_layers, hand, token=token)
         token.check()
-        sr = core.super_resolve(model, lr)
-    return shown_picture(sr, hr, scale)
+        sr = by_tiles(model, lr, token)
+    if hr is None and what == "float":
+        return Picture(to_uint8(sr)[0], None, None, FLOAT_SR)
+    return scored(sr, name, image, region, token)
+
+
+def reference(image: str) -> str:
+    """The picture, as `what` of `picture`, that the others of the image are scored against."""
+    return "float" if without_truth(image) else "hr"
+
+
+def scored(sr: torch.Tensor, name: str, image: str, region: str, token: Token) -> Picture:
+    """What a network made of the region, (1, 3, H, W), and its scores."""
+    best = picture(name, image, region, reference(image), token=token)
+    return shown_picture(sr, to_tensor(best.rgb.copy()), scale_of(name), best.against)
+
+
+def by_tiles(model: torch.nn.Module, lr: torch.Tensor, token: Token) -> torch.Tensor:
+    """The SR; large images by tiles, with the share done."""
+    return core.super_resolve(
+        model, lr, TILE, lambda share: token.progress("Super-resolving by tiles", share)
+    )
 
 
 @shared(64)
@@ -117,15 +144,14 @@ def sensitivity(
     if config.method in TRAINED:
         raise ValueError(f"the layers of {config.method} were trained together; choose a calibrated method")
     made = quantized(name, config, (), token=token)
-    _, lr, _ = pair(image, NETWORKS[name][1], region, token=token)
-    return core.sensitivity(network(name, token=token), made, [lr], token.progress)
+    _, lr, _ = pair(image, scale_of(name), region, token=token)
+    return core.sensitivity(network(name, token=token), made, [lr], token.progress, TILE)
 
 
 @shared(1e8, lambda picture: picture.rgb.nbytes)
 def training_picture(name: str, image: str, region: str, what: str, run: str, token: Token) -> Picture:
     """`what`: "before" or "after" a training; `run`: the name of a bundled one, or the path of its files."""
-    scale = NETWORKS[name][1]
-    _, lr, hr = pair(image, scale, region, token=token)
+    _, lr, _ = pair(image, scale_of(name), region, token=token)
     if what == "before":
         model = quantized_before(network(name, token=token), training_card(name, run))
     elif bundled_card(name, run) is not None:
@@ -133,7 +159,7 @@ def training_picture(name: str, image: str, region: str, what: str, run: str, to
     else:
         model = core.load_quantized(f"{run}.safetensors")
     token.check()
-    return shown_picture(core.super_resolve(model, lr), hr, scale)
+    return scored(by_tiles(model, lr, token), name, image, region, token)
 
 
 def training_card(name: str, run: str) -> dict:
@@ -145,13 +171,13 @@ def training_card(name: str, run: str) -> dict:
 @functools.cache
 def bundled_card(name: str, run: str) -> dict | None:
     """None for a run of a visitor's own."""
-    return model_card(*NETWORKS[name], run) if run in trained(*NETWORKS[name]) else None
+    return model_card(*NETWORKS[name], run) if run in trained(name) else None
 
 
-def shown_picture(sr: torch.Tensor, hr: torch.Tensor, scale: int) -> Picture:
-    """What a network made of one image, (1, 3, H, W), and its scores."""
+def shown_picture(sr: torch.Tensor, hr: torch.Tensor, scale: int, against: str = TRUTH) -> Picture:
+    """What a network made of one image, (1, 3, H, W), and its scores; `against` says what `hr` is."""
     psnr, ssim = core.psnr_y(sr, hr, border=scale), core.ssim_y(sr, hr, border=scale)
-    return Picture(to_uint8(sr)[0], psnr, ssim)
+    return Picture(to_uint8(sr)[0], psnr, ssim, against)
 
 
 def difference(a: Picture, b: Picture) -> np.ndarray:

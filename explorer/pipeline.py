@@ -7,7 +7,6 @@ progress. What they return is shared between sessions: read it, never change it.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 
 import core
 from core.calibration import PATCH_SIZE, PATCHES, layer_inputs
+from core.images import to_tensor
 from core.methods import TRAINED
 from core.mismatch import Mismatch
 from core.normalization import normalization
@@ -22,11 +22,12 @@ from core.observers import ChosenPoints
 from core.point_selection import prepare
 from core.quantize import layer_groups
 from core.quantizers import GaussianQuantizer, SubsetQuantizer
-from core.zoo import trained
+from explorer import regions, sources
 from explorer.jobs import Token, shared
-from explorer.state import BITS, NETWORKS, layer_channels
+from explorer.sources import NETWORKS, layer_channels, scale_of, trained
+from explorer.state import BITS, WHOLE
 
-REGION = 128  # LR pixels of the centre crop
+MARGIN = 4  # LR pixels around a region that its bicubic reduction looks at, and some to spare
 VALUE_BINS = 256
 EAGER_SET = 1100  # largest set for which 256 points are chosen ahead: more would keep a person waiting
 COMPARED_SELECTORS = ("exact", "kmeans", "greedy")
@@ -50,21 +51,27 @@ class ReadOnly:
 
 @shared(4)
 def network(name: str, token: Token) -> torch.nn.Module:
-    return core.create_model(*NETWORKS[name])
+    return sources.make_network(name)
 
 
 @shared(16)
 def pair(image: str, scale: int, region: str, token: Token) -> core.Pair:
-    """The photograph and its bicubic LR; "centre" crops both to 128x128 LR pixels."""
-    hr = core.demo_image(image)
-    lr = core.make_lr(hr, scale)
-    if region == "centre":
-        size = [min(REGION, n) for n in lr.shape[-2:]]
-        top, left = ((n - s) // 2 for n, s in zip(lr.shape[-2:], size, strict=True))
-        lr = lr[..., top : top + size[0], left : left + size[1]]
-        top, left, height, width = (scale * n for n in (top, left, *size))
-        hr = hr[..., top : top + height, left : left + width]
-    return core.Pair(image, lr, hr)
+    """LR and HR of the region; HR is None for an image without ground truth."""
+    if region == WHOLE and (sentence := regions.too_large(image, scale)):
+        raise ValueError(sentence)
+    size = sources.lr_size(image, scale)
+    top, left, height, width = regions.window(region, *size)
+    pixels = sources.pixels(image)
+    if sources.without_truth(image):
+        return core.Pair(image, to_tensor(pixels[top : top + height, left : left + width].copy()), None)
+    # Only as much of a large image is reduced as the region needs: its LR is that of the whole.
+    above, before = max(0, top - MARGIN), max(0, left - MARGIN)
+    below, behind = min(size[0], top + height + MARGIN), min(size[1], left + width + MARGIN)
+    part = to_tensor(pixels[scale * above : scale * below, scale * before : scale * behind].copy())
+    top, left = top - above, left - before
+    lr = core.bicubic(part, 1 / scale)[..., top : top + height, left : left + width]
+    top, left, height, width = (scale * n for n in (top, left, height, width))
+    return core.Pair(image, lr, part[..., top : top + height, left : left + width])
 
 
 @shared(4)
@@ -74,18 +81,18 @@ def calibration_images(scale: int, token: Token) -> torch.Tensor:
     return core.calibration_patches(images, PATCHES, PATCH_SIZE[scale])
 
 
-@functools.cache
-def groups(name: str, method: str, words: int, terms: int) -> list[list[str]]:
+@shared(64)
+def groups(name: str, method: str, words: int, terms: int, token: Token) -> list[list[str]]:
     """The quantized layers in groups whose statistics are held at once."""
     config = core.QuantConfig(method, 2, 2, core.UniversalSet(words, terms))
-    return layer_groups(network(name), list(layer_channels(name)), config)
+    return layer_groups(network(name, token=token), list(layer_channels(name)), config)
 
 
 @shared(2.2e9, _bytes)
 def calibration(name: str, method: str, words: int, terms: int, group: int, token: Token) -> core.Calibration:
     """Of one group of layers."""
-    images = calibration_images(NETWORKS[name][1], token=token)
-    parts = groups(name, method, words, terms)
+    images = calibration_images(scale_of(name), token=token)
+    parts = groups(name, method, words, terms, token=token)
     config = core.QuantConfig(method, 2, 2, core.UniversalSet(words, terms), refine=())
 
     def progress(what: str, share: float) -> None:
@@ -99,7 +106,7 @@ def calibration(name: str, method: str, words: int, terms: int, group: int, toke
 def trained_network(name: str, config: core.QuantConfig, token: Token) -> torch.nn.Module:
     """The bundled network that training quantized so; ValueError says at which bits there is one."""
     weights = f"{config.method}-w{config.weight_bits}a{config.activation_bits}"
-    there = [known for known in trained(*NETWORKS[name]) if known.startswith(f"{config.method}-w")]
+    there = [known for known in trained(name) if known.startswith(f"{config.method}-w")]
     if weights not in there:
         known = " and ".join(w.removeprefix(f"{config.method}-").upper() for w in there)
         raise ValueError(f"{config.method} was trained at {known or 'no bits'} here; the tab Training trains")
@@ -107,7 +114,7 @@ def trained_network(name: str, config: core.QuantConfig, token: Token) -> torch.
 
 
 def observer(name: str, layer: str, method: str, words: int, terms: int, token: Token):
-    parts = groups(name, method, words, terms)
+    parts = groups(name, method, words, terms, token=token)
     group = next(i for i, part in enumerate(parts) if layer in part)
     return calibration(name, method, words, terms, group, token=token).observers[layer]
 
@@ -115,7 +122,7 @@ def observer(name: str, layer: str, method: str, words: int, terms: int, token: 
 @shared(4e8, lambda x: x.nbytes)
 def activations(name: str, layer: str, token: Token) -> torch.Tensor:
     """The layer's float input for every calibration image, (N, C, H, W)."""
-    images = calibration_images(NETWORKS[name][1], token=token)
+    images = calibration_images(scale_of(name), token=token)
     return layer_inputs(network(name, token=token), layer, images, token.progress)
 
 
@@ -160,7 +167,7 @@ def distribution(name: str, layer: str, token: Token) -> Distribution:
 @shared(16)
 def mismatch(name: str, token: Token) -> dict[str, Mismatch]:
     """Of every quantized layer's float input over the calibration images."""
-    images = calibration_images(NETWORKS[name][1], token=token)
+    images = calibration_images(scale_of(name), token=token)
     return core.mismatch(network(name, token=token), images, list(layer_channels(name)), token.progress)
 
 

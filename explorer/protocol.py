@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from core.calibration import PATCH_SIZE, PATCHES
 from core.methods import EVERY_METHOD, TRAINED
-from core.models import new_model
-from explorer import pipeline
-from explorer.state import NETWORKS, ExplorerState
+from core.scope import scope_of
+from explorer import pipeline, regions
+from explorer.own import file_name, is_own
+from explorer.sources import scale_of, without_truth
+from explorer.state import ExplorerState
 
 WEIGHT_RULES = {"minmax": "min–max", "mse": "range of least squared error", "2dquant": "bound search"}
 
 
 def protocol(state: ExplorerState) -> str:
     """Of the tab Explore, in one paragraph."""
-    name, scale = NETWORKS[state.network]
-    scope = new_model(name, scale).scope_in_words
+    scale = scale_of(state.network)
+    scope = scope_of(pipeline.network(state.network), None)
     ranges = _trained() if state.method in TRAINED else _calibrated(state, scale)
     return (
         f"Quantized: {scope}; everything else stays float. {ranges} PSNR and SSIM: luma, {scale} pixels of "
-        f"border cropped, 8 bits; LR is the bicubic reduction of the photograph.{_dynamic(state)}"
+        f"border cropped, 8 bits{_truth(state)}{_dynamic(state, scale)}"
     )
+
+
+def _truth(state: ExplorerState) -> str:
+    if without_truth(state.image):
+        return (
+            f", against the float network's SR: {file_name(state.image)} is itself the LR, and there is no "
+            "ground truth of it."
+        )
+    what = file_name(state.image) if is_own(state.image) else "the photograph"
+    return f"; LR is the bicubic reduction of {what}."
 
 
 def _trained() -> str:
@@ -29,22 +42,30 @@ def _trained() -> str:
 
 
 def _calibrated(state: ExplorerState, scale: int) -> str:
-    size = pipeline.PATCH_SIZE[scale]
+    size = PATCH_SIZE[scale]
+    shown = "yours is not among them" if is_own(state.image) else "the one shown among them"
     method = EVERY_METHOD[state.method]
     weights = f"{WEIGHT_RULES[method.weights]} per output channel"
     if method.refine:
         weights += ", rounded so that errors make up for each other, biases corrected"
     return (
-        f"Calibration: {pipeline.PATCHES} random {size}×{size} LR patches of the packaged photographs, the "
-        f"one shown among them. Weights: {weights}."
+        f"Calibration: {PATCHES} random {size}×{size} LR patches of the packaged photographs, "
+        f"{shown}. Weights: {weights}."
     )
 
 
-def _dynamic(state: ExplorerState) -> str:
+def _dynamic(state: ExplorerState, scale: int) -> str:
     method = EVERY_METHOD[state.method]
     if not method.dynamic:
         return ""
     of = f"each block of about {method.block}×{method.block} pixels" if method.block else "the image it sees"
+    if regions.by_tiles(state.image, scale, state.region):
+        side = regions.TILE
+        part = "block of a tile" if method.block else "tile"
+        return (
+            f" Worked by tiles of {side}×{side} LR pixels: {state.method} normalizes by the statistics of "
+            f"each {part}, so the picture is not that of the whole at once."
+        )
     return (
         f" {state.method} normalizes by the statistics of {of}, so a region quantized alone is not a crop of "
         "the whole image quantized."

@@ -12,11 +12,16 @@ import threading
 from pathlib import Path
 
 from core.odm_config import OdmConfig
-from explorer.state import NETWORKS
+from explorer.own import is_own
+from explorer.sources import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST = 2  # trainings at once on this server
 FULL = "{} trainings run on this server already; start yours when one of them is done."
+OWN_NETWORK = (
+    "Training on this page starts from a bundled network; from a checkpoint of yours: "
+    "python -m core.odm --checkpoint"
+)
 _lock = threading.Lock()
 _running: set[Run] = set()
 
@@ -24,10 +29,12 @@ _running: set[Run] = set()
 class Run:
     """One training of one network; its files live as long as it does.
 
-    `start` raises ValueError when the server has enough to do.
+    ValueError for a visitor's own network; `start` raises it when the server has enough to do.
     """
 
     def __init__(self, network: str, config: OdmConfig):
+        if is_own(network):
+            raise ValueError(OWN_NETWORK)
         self.network, self.config = network, config
         self._folder = tempfile.TemporaryDirectory(prefix="explorer-training-")
         self._process: subprocess.Popen | None = None

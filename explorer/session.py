@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import panel as pn
 
-from explorer import pictures, pipeline
+from explorer import pictures, pipeline, regions, sources
 from explorer.by_hand import ByHand
 from explorer.jobs import QUICK, SLOW, LatestWins, Token
 from explorer.state import (
@@ -21,23 +21,26 @@ from explorer.state import (
     METHODS_TAB,
     SWEEP,
     TRAINING,
+    WHOLE,
     ExplorerState,
 )
 from explorer.status import Status
-from explorer.studies import TITLES, UPDATES, weights_and_activations
+from explorer.studies import TITLES, UPDATES, references, weights_and_activations
 from explorer.sweeper import Sweeper
 from explorer.trainer import Trainer
 from explorer.turns import Turns
+from explorer.uploads import Uploads
 from explorer.views.deployment import DeploymentView
 from explorer.views.distributions import DistributionsView
 from explorer.views.images import ImagesView
 from explorer.views.layers import LayersView
 from explorer.views.methods import MethodsView
 from explorer.views.mismatch import MismatchView
+from explorer.views.place import PlaceView
 from explorer.views.points import PointsView
 
 QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
-QUICKER = ("distributions", "points", "sweep", "sweep ahead")
+QUICKER = ("distributions", "points", "place", "sweep", "sweep ahead")
 SLOWER = ("images", "mismatch", "methods", "int8", "training", "layers")
 POOLS = dict.fromkeys(QUICKER, QUICK) | dict.fromkeys(SLOWER, SLOW)
 BY_HAND = ("hand", "hand_layer")
@@ -60,7 +63,6 @@ DEPENDS = {
 }
 PATIENCE = 0.25  # seconds that pictures give way to points, which take less
 PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
-REFERENCES = {"hr": TITLES["hr"], "bicubic": "Bicubic", "float": TITLES["float"]}
 
 
 class Session:
@@ -71,14 +73,20 @@ class Session:
         self._on_document = Turns()
         self._points_done = threading.Event()
         self._runners = {output: LatestWins(self._on_document, pool) for output, pool in POOLS.items()}
+        self.uploads = Uploads(state, self.status, self._on_document)
         self._asked: dict[str, str] = {}  # output -> the choices it was last asked for
         self.status.busy = {"page": ("", 0.0)}
         for output, (_, choices) in DEPENDS.items():
             update = functools.partial(self._update, output)
             self.state.param.watch(lambda *_, update=update: update(), ["tab", *choices])
         self.state.param.watch(lambda *_: self._update_parts(), "tab")
+        self.state.param.watch(lambda *_: self.update_place(), ["network", "image", "region"])
         if pn.state.curdoc is not None:
             pn.state.on_session_destroyed(self._leave)
+
+    @functools.cached_property
+    def place(self) -> PlaceView:
+        return PlaceView(lambda region: self.state.param.update(region=region))
 
     # What a tab shows is made when the tab is first opened: figures take long to make.
 
@@ -135,6 +143,7 @@ class Session:
         for output in DEPENDS:
             self._update(output)
         self._update_parts()
+        self.update_place()
         self._on_document(lambda: self.status.set_done("page"))
 
     def _update(self, output: str) -> None:
@@ -162,6 +171,7 @@ class Session:
                 getattr(self, name).leave()
         for runner in self._runners.values():
             runner.cancel()
+        self.uploads.shelf.close()
 
     def submit(
         self,
@@ -186,6 +196,26 @@ class Session:
         self._runners[output].cancel()
         # By the way of what was told before, so that it comes last.
         self._on_document(lambda: (self.status.set_done(output), self.status.set_error(output, "")))
+
+    def stop_all(self) -> None:
+        """What is under way is not wanted; any change of a choice asks anew."""
+        for output in self._runners.keys() & self.status.busy.keys():
+            self._asked.pop(output, None)
+            self.stop(output)
+
+    def update_place(self) -> None:
+        """Where on the image the region is."""
+        state, view = self.state, self.place
+        image, region = state.image, state.region
+        if region == WHOLE:
+            return
+        size = sources.lr_size(image, sources.scale_of(state.network))
+        part = regions.window(region, *size)
+
+        def work(token: Token, emit: Callable) -> None:
+            emit(regions.thumbnail(image, token=token))
+
+        self.submit("place", work, lambda small: view.show(small, part, size))
 
     def update_distributions(self) -> None:
         name, layer, channel = self.state.network, self.state.layer, self.state.channel
@@ -228,7 +258,8 @@ class Session:
         current, sides = state.activation_bits, (state.picture_key("left"), state.picture_key("right"))
         bits = state.shown_bits()
         weights = {b: b if not state.weight_bits else state.weight_bits for b in bits}
-        names = REFERENCES | {b: weights_and_activations(weights[b], b) for b in bits}
+        names = {key: TITLES[key] for key in references(state.image, *TITLES)}
+        names |= {b: weights_and_activations(weights[b], b) for b in bits}
         hand = None
         if state.by_hand():
             hand = pictures.Hand(state.layer, None if state.hand_layer else state.channel, state.by_hand())
@@ -236,12 +267,12 @@ class Session:
         configs, kept = state.configs(), tuple(state.float_layers)
 
         def what(key: str | int) -> tuple:
-            if key in REFERENCES:
+            if key in TITLES:
                 return (key,)
             return (configs(current), kept, hand) if key == HAND else (configs(key), kept)
 
         # What the sliders ask for comes first, then the comparison, then the rest.
-        order = sorted(names, key=lambda key: key not in REFERENCES and key not in (current, *sides))
+        order = sorted(names, key=lambda key: key not in TITLES and key not in (current, *sides))
 
         def work(token: Token, emit: Callable) -> None:
             if not self._points_done.is_set():
@@ -293,7 +324,7 @@ def warm_up() -> None:
         pipeline.distribution(state.network, state.layer, token=token)
         pipeline.points(state.network, state.layer, state.channel, config(state.activation_bits), token=token)
         where = (state.network, state.image, state.region)
-        for what in (*((name,) for name in REFERENCES), *((config(bits), ()) for bits in state.shown_bits())):
+        for what in (*((name,) for name in TITLES), *((config(bits), ()) for bits in state.shown_bits())):
             pictures.picture(*where, *what, token=token)
         pipeline.mismatch(state.network, token=token)
 

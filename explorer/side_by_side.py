@@ -12,9 +12,9 @@ import core
 from core.images import luma
 from core.metrics import colour_shift
 from explorer.jobs import Token, shared
-from explorer.pictures import Picture, difference, picture
+from explorer.pictures import Picture, difference, picture, reference
 from explorer.pipeline import ReadOnly
-from explorer.state import NETWORKS
+from explorer.sources import scale_of
 
 PROFILE = 64  # pixels of the line
 SSIM_WINDOW = 11
@@ -47,10 +47,10 @@ class Look(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Closely(ReadOnly):
-    """A picture of one method, and what there is to see in it. None: not for the ground truth itself."""
+    """A picture of one method, and what there is to see in it. None: not for what is the truth itself."""
 
     picture: Picture
-    error: np.ndarray | None  # (H, W), mean |RGB| difference from the ground truth in 8-bit levels
+    error: np.ndarray | None  # (H, W), mean |RGB| difference from `pictures.reference` in 8-bit levels
     psnr: float | None  # of the region
     ssim: float | None  # of the region; None also where it is smaller than SSIM's window
     shift: float | None  # of the region's mean colour, in 8-bit levels
@@ -59,22 +59,22 @@ class Closely(ReadOnly):
 
 @shared(2e8, lambda error: error.nbytes)
 def error_map(where: tuple, what: tuple, token: Token) -> np.ndarray:
-    found = difference(picture(*where, *what, token=token), picture(*where, "hr", token=token))
+    found = difference(picture(*where, *what, token=token), picture(*where, reference(where[1]), token=token))
     found.setflags(write=False)
     return found
 
 
 def closely(where: tuple[str, str, str], what: tuple, look: Look, token: Token) -> Closely:
     """`where` and `what` are those of `explorer.pictures.picture`."""
-    shown, truth = picture(*where, *what, token=token), picture(*where, "hr", token=token)
+    shown, truth = (picture(*where, *key, token=token) for key in (what, (reference(where[1]),)))
     height, width = truth.rgb.shape[:2]
     a, b = (torch.from_numpy(p.rgb.copy()).permute(2, 0, 1)[None] / 255 for p in (shown, truth))
     line, start, end = look.line(height, width)
     values = luma(a)[0, 0]
     profile = (values[line] if look.direction == "row" else values[:, line])[start:end].numpy()
-    if shown is truth:
+    if what == (reference(where[1]),):
         return Closely(shown, None, None, None, None, profile)
-    region, border = look.region(height, width), NETWORKS[where[0]][1]
+    region, border = look.region(height, width), scale_of(where[0])
     psnr, ssim = shown.psnr, shown.ssim
     if region is not None:
         left, top, right, bottom = region

@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import param
 
-from core import METHODS, SELECTORS, QuantConfig, UniversalSet, demo_names
+from core import METHODS, SELECTORS, QuantConfig, UniversalSet
 from core.cfqp import STRATEGIES
 from core.config import FLOAT
 from core.methods import EVERY_METHOD
 from core.odm_config import REGULARIZERS, VERSIONS, OdmConfig
-from core.scope import choose_layers, input_channels
-from core.zoo import bundled, create_model, trained
+from explorer.sources import IMAGE_NAMES, NETWORK_NAMES, layer_channels, trained, without_truth
 
 BITS = [2, 3, 4, 5, 6, 7, 8]
-REGIONS = ["centre", "whole"]
+CENTRE, WHOLE = "centre", "whole"
+PLACE = r"(\d{1,3}|1000),(\d{1,3}|1000)"  # middle of a region, in thousandths of the width and height
 FROM_SUBSET = [name for name, method in METHODS.items() if method.from_subset]
-NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in bundled()}
 TABS = ["explore", "methods", "layers", "training", "sweep", "deployment"]
 EXPLORE, METHODS_TAB, LAYERS, TRAINING, SWEEP, DEPLOYMENT = TABS
 OWN = "own"  # run: the visitor's
 SAME = 0  # weight_bits: as many as the activations
 SLIDER = "slider"  # the picture at the bits of the slider
 HAND = "hand"  # the picture with points by hand
-PICTURES = ["hr", "bicubic", "float", SLIDER, HAND, *map(str, BITS)]
+PICTURES = {
+    "HR": "hr",
+    "Bicubic": "bicubic",
+    "Float": "float",
+    "Sliders' bits": SLIDER,
+    "By hand": HAND,
+} | {f"{bits} bits": str(bits) for bits in BITS}
 SNAPS = {"set": "universal set", "grid": "its grid"}
 
 
 def trained_methods(network: str) -> list[str]:
     """The methods of training that the network is bundled with, besides float."""
-    return list(dict.fromkeys(weights.rpartition("-")[0] for weights in trained(*NETWORKS[network])))
-
-
-@functools.cache
-def layer_channels(network: str) -> dict[str, int]:
-    """The layers that are quantized, in the order of the network, and their input channels."""
-    model = create_model(*NETWORKS[network])
-    names, _ = choose_layers(model, None, None)
-    return {name: input_channels(model.get_submodule(name)) for name in names}
+    return list(dict.fromkeys(weights.rpartition("-")[0] for weights in trained(network)))
 
 
 class ExplorerState(param.Parameterized):
     """The choices that decide every view."""
 
-    network = param.Selector(default="edsr_x2", objects=list(NETWORKS), doc="Super-resolution network")
-    image = param.Selector(objects=demo_names(), doc="Photograph; its LR is made by bicubic reduction")
-    region = param.Selector(objects=REGIONS, doc="Part of the image that is super-resolved")
+    network = param.Selector(default="edsr_x2", objects=NETWORK_NAMES, doc="Super-resolution network")
+    image = param.Selector(objects=IMAGE_NAMES, doc="Photograph; its LR is made by bicubic reduction")
+    region = param.String(
+        CENTRE,
+        regex=rf"({CENTRE}|{WHOLE}|{PLACE})\Z",
+        doc="Part of the image that is super-resolved: of 128x128 LR pixels around its middle, or the whole",
+    )
     activation_bits = param.Integer(4, bounds=(BITS[0], BITS[-1]), doc="Bits of the activations")
     weight_bits = param.Selector(default=SAME, objects=[SAME, *BITS, FLOAT], doc="Bits of the weights")
     method = param.Selector(objects=list(METHODS), doc="Quantization method")
@@ -100,6 +100,17 @@ class ExplorerState(param.Parameterized):
         if "run" not in choices:
             self.run = next(iter(self.param.run.objects))
 
+    def offer_own(self, networks: dict[str, str], images: dict[str, str]) -> None:
+        """What can be chosen besides what is bundled, label -> key; a choice that is gone is the first."""
+        self._offer("network", NETWORK_NAMES | networks)
+        self._offer("image", IMAGE_NAMES | images)
+
+    @param.depends("image", watch=True)
+    def _follow_image(self) -> None:
+        there = {name: key for name, key in PICTURES.items() if key != "hr" or not without_truth(self.image)}
+        for side in ("left", "right"):
+            self._offer(side, there)
+
     @param.depends("network", watch=True)
     def _follow_network(self) -> None:
         self._offer_layers()  # before a method that is gone makes others look at the layer
@@ -110,7 +121,7 @@ class ExplorerState(param.Parameterized):
         self._offer("method", dict(zip(methods, methods, strict=True)))
         self.methods = [name for name in self.methods if name in methods]
         self.param.methods.objects = methods
-        runs = trained(*NETWORKS[self.network])
+        runs = trained(self.network)
         recorded = {f"{name.replace('-', ' ').upper()}, recorded": name for name in runs}
         self._offer("run", recorded | {"your own": OWN})
 
@@ -154,6 +165,8 @@ class ExplorerState(param.Parameterized):
     def copy(self) -> ExplorerState:
         """The same choices, which a job may read while a person goes on."""
         same = ExplorerState()
+        for name in ("network", "image"):
+            same._offer(name, dict(self.param[name].names))
         for name in FIELDS:
             setattr(same, name, getattr(self, name))
         return same

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from explorer import int8, pictures
 from explorer.jobs import Token
 from explorer.side_by_side import Look, closely
+from explorer.sources import without_truth
 
 if TYPE_CHECKING:
     from explorer.session import Session
 
-TITLES = {"hr": "HR, ground truth", "float": "Float SR"}
+TITLES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
 
 
 def update_int8(session: Session) -> None:
@@ -40,7 +41,9 @@ def update_methods(session: Session) -> None:
     bits = state.activation_bits
     size = weights_and_activations(state.weight_bits or bits, bits)
     configs = {method: state.configs(method) for method in state.methods}
-    names = {key: TITLES[key] for key in ("hr", "float")} | {m: f"{m} {size}" for m in configs}
+    names = {key: TITLES[key] for key in references(state.image, "hr", "float")} | {
+        m: f"{m} {size}" for m in configs
+    }
 
     def work(token: Token, emit: Callable) -> None:
         emit((view.arrange, names))
@@ -72,6 +75,11 @@ def update_layers(session: Session) -> None:
         emit((view.show_scores, *shown, len(kept)))
 
     session.submit("layers", work, lambda result: result[0](*result[1:]))
+
+
+def references(image: str, *asked: str) -> list[str]:
+    """Those of the asked pictures, besides the quantized ones, that there are of the image."""
+    return [key for key in asked if key != "hr" or not without_truth(image)]
 
 
 def weights_and_activations(weight_bits: int, activation_bits: int) -> str:

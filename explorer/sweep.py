@@ -8,8 +8,10 @@ import panel as pn
 
 from core import UniversalSet
 from core.sweep_grid import ALL, EACH
-from explorer.elements import NETWORK_NAMES, TOGGLE, WEIGHT_NAMES, html, section
+from explorer.elements import TOGGLE, WEIGHT_NAMES, html, section
+from explorer.own import is_own
 from explorer.session import Session
+from explorer.sources import NETWORK_NAMES
 from explorer.sweep_choices import COSTS, FIELDS, MEAN, SETS, VALUES
 from explorer.views.style import columns
 
@@ -25,6 +27,10 @@ ALIKE = (
 NOTE = (
     "Size: weights at their bits, two floats a row, codebooks as indices, the rest float. BitOPs: of one "
     "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core.sweep."
+)
+OWN = (
+    "A sweep is kept on this server for everybody, so files of yours take no part in it; on your own machine "
+    "python -m core.sweep takes them."
 )
 LAYER_NAMES = {"all together": ALL, "each alone": EACH}
 NARROW = ".bk-btn { padding-left: 0 !important; padding-right: 0 !important; min-width: 0 !important; }"
@@ -81,7 +87,13 @@ def _grid(session: Session) -> pn.Column:
         html(ahead, margin=(0, 8), min_width=260),
         margin=0,
     )
-    return section("Sweep", LEAD, fields, bar)
+
+    def own(network: str, image: str) -> str:
+        return f"<p class='note'>{OWN}</p>" if is_own(network) or is_own(image) else ""
+
+    chosen = session.state.param
+    note = html(pn.bind(own, chosen.network, chosen.image), sizing_mode="stretch_width", margin=(0, 8))
+    return section("Sweep", LEAD, fields, bar, note)
 
 
 def _results(session: Session) -> pn.Column:

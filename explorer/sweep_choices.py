@@ -7,7 +7,8 @@ import param
 from core import METHODS, SELECTORS, demo_names
 from core.config import FLOAT
 from core.sweep_grid import ALL, EACH
-from explorer.state import BITS, NETWORKS, SAME
+from explorer.sources import NETWORKS
+from explorer.state import BITS, SAME
 
 SETS = [(words, terms) for words in range(1, 6) for terms in range(2, 6)]
 MEAN = "mean"  # over the images

@@ -11,7 +11,8 @@ import param
 
 from explorer import sweep_runs, sweeps
 from explorer.jobs import Token
-from explorer.state import BITS, EXPLORE, SAME, SWEEP, ExplorerState, layer_channels
+from explorer.sources import layer_channels
+from explorer.state import BITS, EXPLORE, SAME, SWEEP, ExplorerState
 from explorer.sweep_choices import FIELDS, MEAN, VALUES, SweepChoices
 from explorer.views.sweep import SweepView
 from explorer.views.sweep_table import SweepTableView

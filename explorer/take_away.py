@@ -17,39 +17,62 @@ from PIL import Image
 import core
 from core.calibration import PATCH_SIZE, PATCHES
 from core.methods import TRAINED
-from explorer import pictures, pipeline
+from explorer import pictures, pipeline, regions
 from explorer.jobs import Token
-from explorer.pictures import Picture
+from explorer.own import file_name, is_own
+from explorer.pictures import FLOAT_SR, Picture
 from explorer.protocol import protocol
-from explorer.state import NETWORKS, ExplorerState
-from explorer.studies import TITLES, weights_and_activations
+from explorer.sources import NETWORKS, layer_channels, lr_size, name_of, network_code, scale_of, without_truth
+from explorer.sources import stem as stem_of
+from explorer.state import WHOLE, ExplorerState
+from explorer.studies import TITLES, references, weights_and_activations
 from explorer.views.distributions import DistributionsView
 from explorer.views.points import PointsView
-from explorer.views.style import decibel
+from explorer.views.style import against, decibel
 
 
 def code(state: ExplorerState) -> str:
-    """A script against `core` that makes the picture at the sliders' bits, and prints its scores."""
-    scale = NETWORKS[state.network][1]
+    """A script against `core` that makes the picture at the sliders' bits, and prints its scores.
+
+    A file of the visitor's own is read from beside it.
+    """
+    scale, lr_only = scale_of(state.network), without_truth(state.image)
     lines = ["import core", ""]
+    if state.method not in TRAINED or lr_only:
+        lines.append(f"model = {network_code(state.network)}")
     lines += _trained(state) if state.method in TRAINED else _calibrated(state)
-    lines += ["", f"hr = core.demo_image({state.image!r})", f"lr = core.make_lr(hr, {scale})"]
-    if state.region == "centre":
-        side = pipeline.REGION
-        lines += [
-            f"height, width = (min({side}, n) for n in lr.shape[-2:])",
-            "top, left = (lr.shape[-2] - height) // 2, (lr.shape[-1] - width) // 2",
-            "lr = lr[..., top : top + height, left : left + width]",
-            f"top, left, height, width = ({scale} * n for n in (top, left, height, width))",
-            "hr = hr[..., top : top + height, left : left + width]",
-        ]
-    scores = (f"core.{score}_y(sr, hr, border={scale})" for score in ("psnr", "ssim"))
+    lines += ["", *_image(state.image, scale), *_region(state, scale)]
+    tile = f", tile={regions.TILE}" if regions.by_tiles(state.image, scale, state.region) else ""
+    lines.append(f"sr = core.super_resolve(quantized, lr{tile})")
+    if lr_only:
+        lines.append(f"float_sr = core.super_resolve(model, lr{tile})  # there is no ground truth")
+    truth = "float_sr" if lr_only else "hr"
+    scores = (f"core.{score}_y(sr, {truth}, border={scale})" for score in ("psnr", "ssim"))
+    what = against(FLOAT_SR) if lr_only else ""
     lines += [
-        "sr = core.super_resolve(quantized, lr)",
-        f'print("PSNR {{:.2f}} dB, SSIM {{:.3f}}".format({", ".join(scores)}))',
+        f'print("PSNR {{:.2f}} dB, SSIM {{:.3f}}{what}".format({", ".join(scores)}))',
+        f"core.save_quantized(quantized, {checkpoint_name(state)!r})",
     ]
-    lines.append(f"core.save_quantized(quantized, {checkpoint_name(state)!r})")
     return "\n".join(lines) + "\n"
+
+
+def _image(image: str, scale: int) -> list[str]:
+    file = f"core.load_image({file_name(image)!r})"
+    if without_truth(image):
+        return [f"lr = {file}"]
+    hr = f"core.modcrop({file}, {scale})" if is_own(image) else f"core.demo_image({image!r})"
+    return [f"hr = {hr}", f"lr = core.make_lr(hr, {scale})"]
+
+
+def _region(state: ExplorerState, scale: int) -> list[str]:
+    if state.region == WHOLE:
+        return []
+    top, left, height, width = regions.window(state.region, *lr_size(state.image, scale))
+    lines = [f"lr = lr[..., {top} : {top + height}, {left} : {left + width}]"]
+    if not without_truth(state.image):
+        top, left, height, width = (scale * n for n in (top, left, height, width))
+        lines.append(f"hr = hr[..., {top} : {top + height}, {left} : {left + width}]")
+    return lines
 
 
 def _trained(state: ExplorerState) -> list[str]:
@@ -60,14 +83,13 @@ def _trained(state: ExplorerState) -> list[str]:
 
 
 def _calibrated(state: ExplorerState) -> list[str]:
-    name, scale = NETWORKS[state.network]
+    scale = scale_of(state.network)
     config = state.configs()(state.activation_bits)
     options = [repr(config.method), str(config.activation_bits), str(config.weight_bits)]
     if config.from_subset:
         options += [f"core.UniversalSet({config.universal_set.words}, {config.universal_set.terms})"]
         options += [repr(config.selector)]
     lines = [
-        f"model = core.create_model({name!r}, {scale})",
         f"photographs = [core.make_lr(core.demo_image(name), {scale}) for name in core.demo_names()]",
         f"patches = core.calibration_patches(photographs, {PATCHES}, {PATCH_SIZE[scale]})",
         f"config = core.QuantConfig({', '.join(options)})",
@@ -75,10 +97,8 @@ def _calibrated(state: ExplorerState) -> list[str]:
     layers = ""
     if state.float_layers:
         layers = ", layers=quantize"
-        lines += [
-            f"kept_float = {state.float_layers!r}",
-            "quantize = lambda name, module: model.quantized_scope(name, module) and name not in kept_float",
-        ]
+        kept = [layer for layer in layer_channels(state.network) if layer not in state.float_layers]
+        lines.append(f"quantize = {kept!r}")
     if state.by_hand() and state.layer not in state.float_layers:
         rows = ":" if state.hand_layer else str(state.channel)
         width = 2**config.activation_bits - len(state.by_hand())
@@ -105,9 +125,8 @@ def checkpoint_name(state: ExplorerState) -> str:
 def stem(state: ExplorerState) -> str:
     """edsr_x2_dfsq_w4a4: of the files' names."""
     bits = state.activation_bits
-    return (
-        f"{state.network}_{state.method}_{weights_and_activations(state.weight_bits or bits, bits).lower()}"
-    )
+    size = weights_and_activations(state.weight_bits or bits, bits).lower()
+    return f"{stem_of(state.network)}_{state.method}_{size}"
 
 
 def _hand(state: ExplorerState) -> pictures.Hand | None:
@@ -139,14 +158,14 @@ def levels(state: ExplorerState, token: Token | None = None) -> bytes:
     rows.writerow(["network", "layer", "channel", "index", f"level / {unit}"])
     for channel in range(state.param.channel.bounds[1] + 1):
         for index, level in enumerate(quantizer.levels(channel)):
-            rows.writerow([state.network, state.layer, channel, index, float(level)])
+            rows.writerow([stem_of(state.network), state.layer, channel, index, float(level)])
     return text.getvalue().encode()
 
 
 def shown(state: ExplorerState, token: Token | None = None) -> dict[str, Picture]:
     """Every picture of the tab Explore that can be made, by its title."""
     where, kept = (state.network, state.image, state.region), tuple(state.float_layers)
-    asked = {TITLES["hr"]: ("hr",), "Bicubic": ("bicubic",), TITLES["float"]: ("float",)}
+    asked = {TITLES[key]: (key,) for key in references(state.image, *TITLES)}
     configs = state.configs()
     for bits in state.shown_bits():
         asked[weights_and_activations(state.weight_bits or bits, bits)] = (bits,)
@@ -172,12 +191,14 @@ def archive(state: ExplorerState, token: Token | None = None) -> bytes:
     """The pictures as PNG and their scores as CSV, in one ZIP."""
     data, text = io.BytesIO(), io.StringIO()
     rows = csv.writer(text)
-    rows.writerow(["picture", "psnr_y / dB", "ssim_y"])
+    rows.writerow(["picture", "psnr_y / dB", "ssim_y", "against"])
     with zipfile.ZipFile(data, "w") as files:
         for title, picture in shown(state, token).items():
             name = title.split(",")[0].lower().replace(" ", "_")
             files.writestr(f"{name}.png", png(picture))
-            rows.writerow([name, picture.psnr, picture.ssim])
+            rows.writerow(
+                [name, picture.psnr, picture.ssim, picture.against if picture.psnr is not None else ""]
+            )
         files.writestr("scores.csv", text.getvalue())
         files.writestr("state.py", code(state))
     return data.getvalue()
@@ -205,8 +226,8 @@ def report(state: ExplorerState, token: Token | None = None) -> bytes:
     where = (state.network, state.layer, state.channel, config, state.by_hand(), state.hand_layer)
     points.show(pipeline.points(*where, token=token))
     choices = {
-        "Network": state.network,
-        "Image": f"{state.image}, {state.region}",
+        "Network": name_of(state.network) + f" ×{scale_of(state.network)}",
+        "Image": f"{file_name(state.image)}, {regions.in_words(state.region)}",
         "Method": state.method,
         "Bits": weights_and_activations(config.weight_bits, config.activation_bits),
         "Universal set": f"{state.words} words of {state.terms} terms, {state.selector}",
@@ -217,8 +238,8 @@ def report(state: ExplorerState, token: Token | None = None) -> bytes:
         del choices["Universal set"]
     cells = "".join(f"<tr><td>{name}</td><td>{escape(value)}</td></tr>" for name, value in choices.items())
     images = "".join(_figure(title, picture) for title, picture in shown(state, token).items())
-    title = f"Quantization of {state.network}"
-    above = f"<h1>{title}</h1><table>{cells}</table><p>{escape(protocol(state))}</p>"
+    title = f"Quantization of {name_of(state.network)}"
+    above = f"<h1>{escape(title)}</h1><table>{cells}</table><p>{escape(protocol(state))}</p>"
     above += f'<h2>Images</h2><div class="grid">{images}</div><h2>Distributions and points</h2>'
     return file_html(
         [*distribution.figures, *points.figures],
@@ -231,7 +252,9 @@ def report(state: ExplorerState, token: Token | None = None) -> bytes:
 
 
 def _figure(title: str, picture: Picture) -> str:
-    score = "" if picture.psnr is None else f": {decibel(picture.psnr)}, SSIM {picture.ssim:.3f}"
+    score = ""
+    if picture.psnr is not None:
+        score = f": {decibel(picture.psnr)}, SSIM {picture.ssim:.3f}{against(picture.against)}"
     data = base64.b64encode(png(picture)).decode()
     return (
         f'<figure><img alt="{escape(title)}" src="data:image/png;base64,{data}">'

@@ -10,11 +10,13 @@ import param
 from core import QuantConfig
 from explorer import pictures
 from explorer.jobs import Token
-from explorer.runs import Run
+from explorer.own import is_own
+from explorer.runs import OWN_NETWORK, Run
 from explorer.state import OWN, TRAINING, ExplorerState
 from explorer.views.training import TILES, TrainingView
 
 POLL = 1000  # ms
+NO_RUN = "No run yet: choose its constants and start it."
 
 
 class Trainer(param.Parameterized):
@@ -55,7 +57,7 @@ class Trainer(param.Parameterized):
         if shown is None:
             self._stop("training")
             if self.state.tab == TRAINING:
-                view.clear()
+                view.clear(OWN_NETWORK if is_own(self.state.network) else NO_RUN)
             return
         name, run = shown
         where = (self.state.image, self.state.region)
@@ -80,8 +82,9 @@ class Trainer(param.Parameterized):
         """Begin a run of the visitor's own, or go on with the one that is paused."""
         try:
             if self.own is None or not self.own.paused:
+                run = Run(self.state.network, self.state.training())  # refuses before the last one is gone
                 self.cancel()
-                self.own = Run(self.state.network, self.state.training())
+                self.own = run
             self.own.start()
         except ValueError as error:
             self.text = str(error)

@@ -6,6 +6,7 @@ import panel as pn
 
 from core.odm_config import REGULARIZERS, VERSIONS
 from explorer.elements import html, section
+from explorer.own import is_own
 from explorer.session import Session
 from explorer.state import OWN
 
@@ -28,7 +29,8 @@ def training(session: Session) -> pn.Column:
     """Which run, its constants, the buttons, and what the view shows."""
     trainer, p = session.trainer, session.state.param
     small = dict(margin=(0, 8))
-    own = p.run.rx() == OWN
+    # A run starts from a bundled network.
+    own = pn.bind(lambda run, network: run == OWN and not is_own(network), p.run, p.network)
 
     def switch(parameter, label):
         return pn.widgets.Checkbox.from_param(parameter, label=label, margin=(24, 8, 0, 8))
@@ -53,6 +55,7 @@ def training(session: Session) -> pn.Column:
         button.on_click(lambda _, act=act: act())
         buttons.append(button)
     buttons.append(html(trainer.param.text, margin=(10, 8)))
+
     return section(
         "Training with quantization",
         LEAD,

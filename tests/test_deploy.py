@@ -271,3 +271,12 @@ def test_a_real_network_keeps_its_picture(benchmark_data):
     calibration = [pair.lr for pair in paired_folder(benchmark_data / "Set14/x3", 3)]
     int8 = OnnxNetwork(quantize_int8(model, calibration))
     assert evaluate(int8, pairs, 3).psnr == pytest.approx(evaluate(model, pairs, 3).psnr, abs=0.4)
+
+
+@pytest.mark.parametrize("name", ["xlsr", "abpn"])
+def test_by_tiles_a_graph_gives_the_picture_of_the_whole(name):
+    model = core.create_model(name, 3)
+    network = core.OnnxNetwork(core.export_onnx(model))
+    assert core.receptive_radius(network) == core.receptive_radius(model)
+    lr = torch.rand(1, 3, 40, 36, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(core.super_resolve(network, lr, tile=16), network(lr), atol=1e-4)

@@ -1,7 +1,8 @@
 import pytest
 
 from core import UniversalSet
-from explorer.state import NETWORKS, SAME, ExplorerState, layer_channels
+from explorer.sources import NETWORKS, layer_channels
+from explorer.state import SAME, ExplorerState
 
 pytestmark = pytest.mark.skipif(not NETWORKS, reason="no network is bundled")
 

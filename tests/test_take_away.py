@@ -7,9 +7,11 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 import core
 from explorer import pictures, take_away
+from explorer.own import Shelf
 from explorer.state import ExplorerState
 
 XLSR = dict(network="xlsr_x3", activation_bits=3)
@@ -36,6 +38,35 @@ def states():
         "points by hand in all channels": layer_wide,
         "trained": trained,
     }
+
+
+@pytest.mark.parametrize("role", ["hr", "lr"])
+def test_the_code_reads_files_of_ones_own(role, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    Image.fromarray(small).resize((641, 477), Image.Resampling.BICUBIC).save("my 'photo'.png")
+    weights = core.create_model("xlsr", 3).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, "mine.safetensors")
+    shelf, state, told = Shelf(), ExplorerState(activation_bits=3), io.StringIO()
+    for name in ("my 'photo'.png", "mine.safetensors"):
+        shelf.put(name, (tmp_path / name).read_bytes())
+    state.offer_own(shelf.labels("network"), shelf.labels("hr", "lr"))
+    (state.network,), (state.image,) = shelf.labels("network").values(), shelf.labels(role).values()
+    state.region = "whole" if role == "lr" else "300,610"
+    code = take_away.code(state)
+    assert ("tile=320" in code) == (role == "lr")
+    with contextlib.redirect_stdout(told):
+        exec(code, {})
+    shown = pictures.picture(state.network, state.image, state.region, state.configs()(3))
+    psnr, ssim = map(float, re.findall(r"\d+\.\d+", told.getvalue()))
+    assert psnr == pytest.approx(shown.psnr, abs=0.011)
+    assert ssim == pytest.approx(shown.ssim, abs=0.0011)
+    assert told.getvalue().endswith("against float SR\n") == (role == "lr")
+    with zipfile.ZipFile(io.BytesIO(take_away.archive(state))) as files:
+        assert ("hr.png" in files.namelist()) == (role == "hr")
+        scores = files.read("scores.csv").decode()
+    assert ("float SR" in scores) == (role == "lr")
+    shelf.close()
 
 
 @pytest.mark.parametrize("name", states())

@@ -7,8 +7,8 @@ import panel as pn
 from bokeh.models import ColumnDataSource, LinearColorMapper, PanTool, Range1d, WheelZoomTool
 from bokeh.plotting import figure
 
-from explorer.pictures import Picture
-from explorer.views.style import decibel
+from explorer.pictures import TRUTH, Picture
+from explorer.views.style import against, decibel
 
 # Panel's columns hold a button for scrolling, which would take a cell of the grid.
 GRID = """
@@ -111,9 +111,9 @@ class Tile:
             self.canvas.draw(rgba(picture.rgb))
             self._shown = picture
         self.panel.styles = {"opacity": "1"}
-        score = (
-            "ground truth" if picture.psnr is None else f"{decibel(picture.psnr)} · SSIM {picture.ssim:.3f}"
-        )
+        score = TRUTH if picture.against == TRUTH else "what the others are scored against"
+        if picture.psnr is not None:
+            score = f"{decibel(picture.psnr)} · SSIM {picture.ssim:.3f}{against(picture.against)}"
         self._score.object = f"<div style='font-size:12px'>{score}</div>"
 
     def wait(self) -> None:

@@ -9,13 +9,14 @@ import panel as pn
 from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d, Span
 
 from explorer.int8 import CLIP, FLOAT, FREE, PLAIN, Outcome, Outputs
+from explorer.pictures import TRUTH
 from explorer.views.canvas import GRID, Tile, Window
-from explorer.views.style import ACCENT, NEUTRAL, TABLE, columns, decibel, pane, plot
+from explorer.views.style import ACCENT, NEUTRAL, TABLE, against, columns, decibel, pane, plot
 
 COLORS = {FLOAT: "#8A9199", CLIP: "#C0392B", FREE: "#2471A3", PLAIN: "#2471A3"}
 LEVELS = 256
 HEAD = (
-    "variant", "PSNR / dB", "SSIM", "colour shift / levels", "time / ms", "file / KiB", "layers in INT8",
+    "variant", "PSNR{} / dB", "SSIM{}", "colour shift / levels", "time / ms", "file / KiB", "layers in INT8",
 )  # fmt: skip
 
 
@@ -96,7 +97,8 @@ class DeploymentView:
 
     def show_table(self, found: dict[str, Outcome], times: dict[str, float]) -> None:
         rows = "".join(_line(name, outcome, times.get(name)) for name, outcome in found.items())
-        head = "".join(f"<th>{title}</th>" for title in HEAD)
+        scored = next((o.picture.against for o in found.values() if o.picture.psnr is not None), TRUTH)
+        head = "".join(f"<th>{title.format(against(scored))}</th>" for title in HEAD)
         self.table.object = f"<div class='wide'><table><tr>{head}</tr>{rows}</table></div>"
 
 

@@ -11,7 +11,7 @@ from bokeh.models import ColumnDataSource, HoverTool, Span
 
 from core.sensitivity import Sensitivity
 from explorer.pictures import Picture
-from explorer.views.style import ACCENT, NEUTRAL, columns, decibel, pane, plot
+from explorer.views.style import ACCENT, NEUTRAL, against, columns, decibel, pane, plot
 
 HEIGHT = 300
 UNIT = "error of the picture / 8-bit levels"
@@ -105,9 +105,10 @@ class LayersView:
 
     def show_scores(self, whole: Picture, kept: Picture, reference: Picture, number: int) -> None:
         """All layers quantized, `number` of them kept float, and the float network."""
+        floats = "" if reference.psnr is None else f", float network {decibel(reference.psnr)}"
         self.scores.object = (
             f"<div style='font-size:13px'>PSNR with all quantized {decibel(whole.psnr)}, with {number} kept "
-            f"float <b>{decibel(kept.psnr)}</b>, float network {decibel(reference.psnr)}</div>"
+            f"float <b>{decibel(kept.psnr)}</b>{against(whole.against)}{floats}</div>"
         )
 
     def wait(self) -> None:

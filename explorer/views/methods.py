@@ -17,6 +17,7 @@ from bokeh.models import (
     Span,
 )
 
+from explorer.pictures import TRUTH
 from explorer.side_by_side import Closely, Look
 from explorer.views.canvas import GRID, Canvas, Tile, Window
 from explorer.views.style import (
@@ -26,6 +27,7 @@ from explorer.views.style import (
     METHOD_COLORS,
     NEUTRAL,
     TABLE,
+    against,
     decibel,
     pane,
     plot,
@@ -41,7 +43,9 @@ for (const model of cb_obj.document._all_models.values()) {
 }
 """
 COLORS = METHOD_COLORS | {"hr": "#222222", "float": NEUTRAL}
-HEAD = ("", "PSNR / dB", "SSIM", "PSNR in the region / dB", "SSIM in the region", "colour shift / levels")
+HEAD = (
+    "", "PSNR{} / dB", "SSIM{}", "PSNR in the region / dB", "SSIM in the region", "colour shift / levels",
+)  # fmt: skip
 
 
 class Cell:
@@ -107,6 +111,7 @@ class MethodsView:
         self._cells: dict[str, Cell] = {}
         self.grid = pn.Column(sizing_mode="stretch_width", stylesheets=[GRID])
         self.table = pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[TABLE], margin=(8, 0))
+        self.scale = pn.pane.HTML(SCALE.format(TRUTH), margin=(4, 8))
         self.profile = plot("", "pixel", "luma / 8-bit levels", 300, name="profile")
         self._lines: dict[str, ColumnDataSource] = {}
         self._legend = Legend(label_text_font_size="11px", padding=2, orientation="horizontal", ncols=8)
@@ -115,7 +120,7 @@ class MethodsView:
         self._line("hr")
         self.panel = pn.Column(
             self.grid,
-            pn.pane.HTML(SCALE, margin=(4, 8)),
+            self.scale,
             self.table,
             pane(self.profile),
             sizing_mode="stretch_width",
@@ -171,7 +176,9 @@ class MethodsView:
             for key, shown in found.items()
             if shown.error is not None
         ]
-        self.table.object = _table(rows)
+        truth = next(iter(found.values())).picture.against
+        self.scale.object = SCALE.format(truth)
+        self.table.object = _table(rows, truth)
         line, start, end = look.line(*next(iter(found.values())).picture.rgb.shape[:2])
         for key in [*self._lines]:
             if key not in found:
@@ -202,12 +209,12 @@ class MethodsView:
 
 
 SCALE = (
-    "<div style='font-size:13px;margin-bottom:2px'>Below each picture: its difference from the ground truth, "
+    "<div style='font-size:13px;margin-bottom:2px'>Below each picture: its difference from the {}, "
     f"mean |RGB| in 8-bit levels</div>{DIFFERENCE_SCALE}"
 )
 
 
-def _table(rows: list[tuple]) -> str:
+def _table(rows: list[tuple], truth: str) -> str:
     def cells(name, psnr, ssim, local_psnr, local_ssim, shift) -> str:
         numbers = (
             decibel(psnr).removesuffix(" dB"),
@@ -218,6 +225,6 @@ def _table(rows: list[tuple]) -> str:
         )
         return f"<td>{name}</td>" + "".join(f"<td>{number}</td>" for number in numbers)
 
-    head = "".join(f"<th>{name}</th>" for name in HEAD)
+    head = "".join(f"<th>{name.format(against(truth))}</th>" for name in HEAD)
     body = "".join(f"<tr>{cells(*row)}</tr>" for row in rows)
     return f"<div class='wide'><table><tr>{head}</tr>{body}</table></div>"

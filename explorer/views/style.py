@@ -9,6 +9,8 @@ from bokeh.models import Range1d
 from bokeh.palettes import Inferno11
 from bokeh.plotting import figure
 
+from explorer.pictures import TRUTH
+
 # Okabe and Ito's palette: distinguishable with colour-blind eyes, readable on light and dark.
 METHOD_COLORS = {
     "dfsq": "#0072B2",
@@ -93,6 +95,11 @@ def decibel(value: float | None) -> str:
     if value is None:
         return "–"
     return "∞" if math.isinf(value) else f"{value:.2f} dB"
+
+
+def against(truth: str) -> str:
+    """What a score is against, where that is not the ground truth."""
+    return "" if truth == TRUTH else f" against {truth}"
 
 
 def scientific(value: float) -> str:

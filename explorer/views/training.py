@@ -159,10 +159,10 @@ class TrainingView:
         for tile in self.tiles.values():
             tile.wait()
 
-    def clear(self) -> None:
-        """No run."""
+    def clear(self, sentence: str) -> None:
+        """No run, and why."""
         self._drawn = None
-        self.summary.object = _small("No run yet: choose its constants and start it.")
+        self.summary.object = _small(sentence)
         for source in (*self._sources.values(), *self._lines.values(), *self._shapes.values()):
             source.data = {name: [] for name in source.data}
         for line in (*self._now, *self._ends):

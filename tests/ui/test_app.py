@@ -4,7 +4,7 @@ import re
 import pytest
 
 from core.zoo import model_card
-from explorer.state import NETWORKS
+from explorer.sources import NETWORKS
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,251 @@
+"""Files of a visitor's own: what they are resolved to, and who can see them."""
+
+import io
+import pickle
+
+import cachetools
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import core
+from core.models import SwinIR, new_model
+from explorer import own, pictures, pipeline, regions, sources
+from explorer.jobs import Token, shared
+from explorer.own import Shelf, other_role
+from explorer.state import WHOLE, ExplorerState
+
+SIDE = 132
+
+
+def png(side=SIDE, seed=0) -> bytes:
+    small = np.random.default_rng(seed).integers(0, 256, (side // 6, side // 6, 3), np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(data, "PNG")
+    return data.getvalue()
+
+
+def checkpoint(model, path) -> bytes:
+    save_file({name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}, path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def shelf():
+    mine = Shelf()
+    yield mine
+    mine.close()
+
+
+@pytest.fixture
+def xlsr(tmp_path) -> bytes:
+    return checkpoint(core.create_model("xlsr", 3), tmp_path / "mine.safetensors")
+
+
+def test_an_image_is_taken_as_hr_and_as_lr(shelf):
+    key, _ = shelf.put("folder/photo.png", png())
+    assert list(shelf.labels("hr", "lr")) == ["own: photo.png, as HR", "own: photo.png, as LR"]
+    hr = core.load_image(io.BytesIO(png()))
+    as_hr, as_lr = (pipeline.pair(k, 2, WHOLE) for k in (key, other_role(key)))
+    assert torch.equal(as_hr.hr, hr)
+    assert torch.equal(as_hr.lr, core.make_lr(hr, 2))
+    assert torch.equal(as_lr.lr, hr)
+    assert as_lr.hr is None
+
+
+@pytest.mark.parametrize("place", ["centre", "0,0", "1000,1000", "310,720"])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_region_is_a_crop_of_the_whole(shelf, place, scale):
+    key, _ = shelf.put("photo.png", png(scale * 150 + 1))
+    hr = core.modcrop(core.load_image(io.BytesIO(png(scale * 150 + 1))), scale)
+    lr = core.make_lr(hr, scale)
+    found = pipeline.pair(key, scale, place)
+    top, left, height, width = regions.window(place, *lr.shape[-2:])
+    assert (height, width) == (128, 128)
+    assert torch.equal(found.lr, lr[..., top : top + 128, left : left + 128])
+    rows, columns = (slice(scale * n, scale * (n + 128)) for n in (top, left))
+    assert torch.equal(found.hr, hr[..., rows, columns])
+
+
+def test_a_network_of_ones_own_is_what_its_file_holds(shelf, xlsr):
+    key, _ = shelf.put("mine.safetensors", xlsr)
+    state = ExplorerState()
+    state.offer_own(shelf.labels("network"), shelf.labels("hr", "lr"))
+    state.network = key
+    assert state.param.layer.objects == list(sources.layer_channels("xlsr_x3"))
+    assert sources.scale_of(key) == 3
+    assert sources.about(key).startswith("XLSR ×3, 22 k parameters, your file.")
+    assert state.run == "own"
+    where = (state.image, "centre", state.configs()(4))
+    mine, bundled = (pictures.picture(name, *where) for name in (key, "xlsr_x3"))
+    assert np.array_equal(mine.rgb, bundled.rgb)
+    assert state.copy().network == key
+    state.offer_own({}, {})
+    assert state.network == "edsr_x2"
+
+
+def test_without_ground_truth_scores_are_against_the_float_picture(shelf):
+    key, _ = shelf.put("photo.png", png())
+    lr, config = other_role(key), ExplorerState().configs()(3)
+    reference, shown = (pictures.picture("xlsr_x3", lr, "centre", what) for what in ("float", config))
+    assert (reference.psnr, reference.against, shown.against) == (None, "float SR", "float SR")
+    a, b = (torch.from_numpy(p.rgb.copy()).permute(2, 0, 1)[None] / 255 for p in (shown, reference))
+    assert shown.psnr == pytest.approx(core.psnr_y(a, b, border=3), abs=1e-9)
+    with pytest.raises(ValueError, match=r"photo\.png is an LR: there is no ground truth of it"):
+        pictures.picture("xlsr_x3", lr, "centre", "hr")
+    state = ExplorerState(left="hr")
+    state.offer_own({}, shelf.labels("hr", "lr"))
+    state.image = lr
+    assert "hr" not in state.param.left.objects
+    assert state.left == "bicubic"
+
+
+def test_a_large_image_is_not_shown_whole(shelf):
+    key, _ = shelf.put("large.png", png(1200))
+    assert regions.too_large(key, 2) == ""
+    with pytest.raises(ValueError, match=r"has an SR of 5\.8 megapixels, and the page shows up to 4"):
+        pipeline.pair(other_role(key), 2, WHOLE)
+
+
+def test_by_tiles_the_float_picture_is_that_of_the_whole(shelf, monkeypatch):
+    key, _ = shelf.put("photo.png", png(660))
+    told = []
+    token = Token(lambda what, share: told.append(share))
+    found = pictures.picture("xlsr_x3", other_role(key), WHOLE, "float", token=token)
+    with torch.no_grad():
+        sr = core.create_model("xlsr", 3)(core.load_image(io.BytesIO(png(660))))
+    assert np.abs(found.rgb.astype(int) - core.images.to_uint8(sr)[0]).max() <= 1
+    assert told[-9:] == pytest.approx([n / 9 for n in range(1, 10)])
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code was run",))
+
+
+def truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def with_nan(tmp_path) -> bytes:
+    model = core.create_model("xlsr", 3)
+    next(model.parameters()).data[0] = float("nan")
+    return checkpoint(model, tmp_path / "nan.safetensors")
+
+
+def quantized(tmp_path) -> bytes:
+    model, config = core.create_model("xlsr", 3), core.QuantConfig("minmax", 4, 4)
+    core.save_quantized(
+        core.quantize_model(model, torch.rand(1, 3, 24, 24), config), tmp_path / "q.safetensors"
+    )
+    return (tmp_path / "q.safetensors").read_bytes()
+
+
+WRONG = {
+    "truncated": ("x.safetensors", lambda folder, good: truncated(good), "not a readable checkpoint"),
+    "of another kind": (
+        "x.safetensors",
+        lambda folder, good: checkpoint(torch.nn.Linear(3, 3), folder / "l.safetensors"),
+        "belongs to no network known here",
+    ),
+    "with NaN": ("x.safetensors", lambda folder, good: with_nan(folder), "NaN"),
+    "with code": ("x.pth", lambda folder, good: pickle.dumps(Evil()), "was not loaded"),
+    "quantized": ("x.safetensors", lambda folder, good: quantized(folder), "is quantized already"),
+    "too large a network": (
+        "x.safetensors",
+        lambda folder, good: checkpoint(new_model("rdn", 2), folder / "r.safetensors"),
+        "has 0.2 million parameters, and 0 are taken",
+    ),
+    "of tokens": (
+        "x.safetensors",
+        lambda folder, good: checkpoint(SwinIR(2), folder / "s.safetensors"),
+        "are not all convolutions",
+    ),
+    "no image": ("x.png", lambda folder, good: b"not an image", "not a readable image"),
+    "a truncated image": ("x.png", lambda folder, good: truncated(png()), "not a readable image"),
+    "too small an image": ("x.png", lambda folder, good: png(36), "36×36 pixels, and 64×64 are needed"),
+    "something else": ("x.txt", lambda folder, good: b"text", "neither an image nor a checkpoint"),
+    "too large a file": ("x.png", lambda folder, good: bytes(33 * 10**6), "has 33 MB, and 32 are taken"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_file_is_a_sentence(what, shelf, xlsr, tmp_path, monkeypatch, capsys):
+    if what == "too large a network":
+        monkeypatch.setattr(own, "PARAMETERS", 100_000)
+    name, make, sentence = WRONG[what]
+    with pytest.raises(ValueError, match=sentence) as error:
+        shelf.put(name, make(tmp_path, xlsr))
+    assert "\n" not in str(error.value)
+    assert shelf.labels("network", "hr", "lr") == {}
+    assert "code was run" not in capsys.readouterr().out
+
+
+def test_files_take_no_more_than_a_visitor_may_have(shelf, monkeypatch):
+    monkeypatch.setattr(own, "TOGETHER_MB", 0.06)
+    shelf.put("photo.png", png())
+    shelf.put("photo.png", png(seed=1))
+    with pytest.raises(ValueError, match="remove one first"):
+        shelf.put("other.png", png())
+
+
+def test_what_gives_way_is_there_until_it_is_dropped(shelf):
+    first, _ = shelf.put("photo.png", png())
+    second, before = shelf.put("photo.png", png(seed=1))
+    assert before == [first, other_role(first)]
+    assert sources.pixels(first).shape == (SIDE, SIDE, 3)
+    shelf.drop(before)
+    with pytest.raises(ValueError, match=r"photo\.png is not here any more"):
+        sources.pixels(first)
+    assert sources.pixels(second).shape == (SIDE, SIDE, 3)
+
+
+def held(name: str) -> list:
+    """Everything in the caches of the process that was computed of `name`."""
+    found = [getattr(f, "cache", None) for m in (pipeline, pictures, regions) for f in vars(m).values()]
+    caches = [cache for cache in found if isinstance(cache, cachetools.Cache)]
+    return [key for cache in caches for key in cache if name in repr(key)]
+
+
+def test_two_visitors(xlsr):
+    mine, theirs = Shelf(), Shelf()
+    image, _ = mine.put("photo.png", png())
+    network, _ = mine.put("mine.safetensors", xlsr)
+    again, _ = theirs.put("photo.png", png())
+    assert again != image, "the same file of another visitor has another key"
+    state = ExplorerState()
+    state.offer_own(theirs.labels("network"), theirs.labels("hr", "lr"))
+    for name, key in (("image", image), ("network", network)):
+        with pytest.raises(ValueError, match="own:"):
+            setattr(state, name, key)
+    config = ExplorerState().configs()(3)
+    shown = pictures.picture(network, image, "centre", config)
+    theirs_shown = pictures.picture("xlsr_x3", again, "centre", config)
+    assert np.array_equal(shown.rgb, theirs_shown.rgb)
+    assert held(image)
+    assert held(network)
+    mine.close()
+    assert not held(image)
+    assert not held(network)
+    assert held(again)
+    with pytest.raises(ValueError, match="not here any more"):
+        pictures.picture(network, image, "centre", config)
+    with pytest.raises(ValueError, match="not here any more"):
+        pictures.picture("xlsr_x3", image, "centre", config)
+    mine.put("late.png", png())
+    assert mine.labels("hr") == {}
+    theirs.close()
+    assert not any(key.startswith("own:") for key in own._known)
+
+
+def test_what_is_under_way_is_not_kept_when_its_file_goes():
+    @shared(8)
+    def slow(key, token):
+        own.forget("own:x")
+        return key
+
+    assert slow(("a", "own:x")) == ("a", "own:x")
+    assert slow("other") == "other"
+    assert list(slow.cache) == [("other",)]
