@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from html import escape
 
 import panel as pn
+from panel.io import location
 from panel.theme.fast import Fast
 
 from core import UniversalSet
@@ -15,6 +15,7 @@ from explorer.by_hand_controls import by_hand
 from explorer.deployment import deployment
 from explorer.elements import NETWORK_NAMES, TOGGLE, WEIGHT_NAMES, html, section
 from explorer.layers import layers
+from explorer.links import restore, tolerant
 from explorer.methods import methods
 from explorer.protocol import protocol
 from explorer.session import Session
@@ -59,13 +60,15 @@ PICTURE_NAMES = {
 
 # Nothing is loaded from the net: Panel's Fast design would fetch a web font.
 Fast._resources.pop("font", None)
+location.parse_query = tolerant(location.parse_query)
 
 
 def page() -> pn.template.FastListTemplate:
     """The whole page of a new visitor."""
     state = ExplorerState()
-    if pn.state.location:
-        _restore(state)
+    if address := pn.state.location:
+        address.search = restore(state, address.search)
+        address.sync(state, FIELDS)
     session = Session(state)
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",
@@ -83,17 +86,6 @@ def page() -> pn.template.FastListTemplate:
     start = weakref.WeakMethod(session.start)
     pn.state.onload(lambda: (call := start()) and call())
     return template
-
-
-def _restore(state: ExplorerState) -> None:
-    """Take the choices from the URL and keep them there; what is not valid leaves the default."""
-    query = pn.state.location.query_params
-    for name in FIELDS:
-        if name in query:
-            # One by one, so that a bad value takes no other with it.
-            with contextlib.suppress(ValueError, TypeError):
-                setattr(state, name, query[name])
-    pn.state.location.sync(state, FIELDS)
 
 
 def about(network: str) -> str:
