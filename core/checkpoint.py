@@ -8,11 +8,12 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from core.audit import LayerQuantization
 from core.config import BITS, MAX_BLOCK, QuantConfig
+from core.files import replace_file
 from core.methods import EVERY_METHOD
 from core.models import network_from_state
 from core.models.checkpoints import read_tensors, reason
@@ -48,7 +49,7 @@ def save_quantized(model: nn.Module, path: str | Path) -> None:
     header = {"format": FORMAT, "layers": layers, "config": dataclasses.asdict(model.quant_config)}
     header |= {"reasons": model.float_reasons, "scope": model.scope_in_words}
     state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
-    save_file(state, str(path), {"quantization": json.dumps(header)})
+    replace_file(Path(path), save(state, {"quantization": json.dumps(header)}))
 
 
 def load_quantized(path: str | Path, model: nn.Module | None = None) -> nn.Module:
