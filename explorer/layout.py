@@ -181,7 +181,9 @@ def status_line(session: Session) -> pn.Column:
             return "<div class='progress'><div class='bar' style='width:0'></div><span>Ready</span></div>"
         what, share = max(busy.values(), key=lambda job: bool(job[0]))  # a job that has begun, if any
         label = (
-            f"<span>{what} … {100 * share:.0f} %</span>" if what else "<span class='late'>Working …</span>"
+            f"<span>{escape(what)} … {100 * share:.0f} %</span>"
+            if what
+            else "<span class='late'>Working …</span>"
         )
         return f"<div class='progress'><div class='bar' style='width:{100 * share:.0f}%'></div>{label}</div>"
 
