@@ -196,6 +196,7 @@ def test_too_small_a_set_is_said_in_a_sentence(explorer):
     explorer.open("?words=1&terms=3&tab=layers")
     assert explorer.count("4 bits need 16 points but the universal set of words=1, terms=3 has 5")
     explorer.page.get_by_text("Explore", exact=True).click()
+    explorer.page.get_by_text(re.compile("dB · SSIM")).nth(2).wait_for()
     explorer.settle()
     assert explorer.figure("histogram")["data"][1]["x"] == []
     assert explorer.figure("picture 4")["data"][0]["image"] == []
