@@ -8,18 +8,30 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from core.audit import LayerQuantization
-from core.config import QuantConfig
+from core.config import BITS, MAX_BLOCK, QuantConfig
+from core.files import replace_file
+from core.methods import EVERY_METHOD
 from core.models import network_from_state
+from core.models.checkpoints import read_tensors, reason
+from core.models.state import State
 from core.quantize import attach_quantizer
-from core.quantizers import QUANTIZERS
-from core.universal_set import UniversalSet
+from core.quantizers import QUANTIZERS, SubsetQuantizer
+from core.scope import channel_dim_of, input_channels
+from core.universal_set import MAX_TERMS, MAX_WORDS, UniversalSet
 
 FORMAT = "quantized SR network, 1"
+# What the settings of a quantizer can be. The finest step is that of the largest universal set.
+SETTINGS = {
+    "bits": lambda value: type(value) is int and value in BITS,
+    "channel_dim": lambda value: type(value) is int and value in (-3, -1, 1),
+    "post_relu": lambda value: type(value) is bool,
+    "block": lambda value: type(value) is int and 0 <= value <= MAX_BLOCK,
+    "step": lambda value: type(value) is float and UniversalSet(MAX_WORDS, MAX_TERMS).step <= value <= 1,
+}
 
 
 def save_quantized(model: nn.Module, path: str | Path) -> None:
@@ -37,7 +49,7 @@ def save_quantized(model: nn.Module, path: str | Path) -> None:
     header = {"format": FORMAT, "layers": layers, "config": dataclasses.asdict(model.quant_config)}
     header |= {"reasons": model.float_reasons, "scope": model.scope_in_words}
     state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
-    save_file(state, str(path), {"quantization": json.dumps(header)})
+    replace_file(Path(path), save(state, {"quantization": json.dumps(header)}))
 
 
 def load_quantized(path: str | Path, model: nn.Module | None = None) -> nn.Module:
@@ -47,53 +59,93 @@ def load_quantized(path: str | Path, model: nn.Module | None = None) -> nn.Modul
     Raises FileNotFoundError, or ValueError with what does not fit.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+    state, texts = read_tensors(path)
     try:
-        with safe_open(str(path), "pt") as file:
-            header = json.loads((file.metadata() or {}).get("quantization", "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path.name} is not a readable checkpoint: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(f"{path.name} holds no quantized network; use load_checkpoint for a float one")
-    try:
+        header = json.loads(texts.get("quantization", "{}"))
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise _Unfit("holds no quantized network; use load_checkpoint for a float one")
         return _restored(header, state, model, path.name)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path.name} has a damaged header: {error!r}") from error
+    except _Unfit as error:
+        raise ValueError(f"{path.name} {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path.name} has a damaged header ({reason(error)}); save the network again with save_quantized"
+        ) from error
 
 
-def _restored(header: dict, state: dict, model: nn.Module | None, source: str) -> nn.Module:
+class _Unfit(Exception):
+    """What is wrong with a file whose header is whole; follows its name."""
+
+
+def _restored(header: dict, state: State, model: nn.Module | None, source: str) -> nn.Module:
+    if len(header["layers"]) > len(state):
+        raise ValueError("it has more layers than tensors")
     prefix = tuple(f"{name}.activation_quantizer." for name in header["layers"])
     weights = {name: value for name, value in state.items() if not name.startswith(prefix)}
-    model = network_from_state(weights, source) if model is None else copy.deepcopy(model)
+    try:
+        model = network_from_state(weights, source) if model is None else copy.deepcopy(model)
+    except ValueError as error:
+        raise _Unfit(str(error).removeprefix(f"{source} ")) from error
     for name, entry in header["layers"].items():
-        _restore_layer(model, name, entry, state, source)
+        _restore_layer(model, name, entry, state)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
-        raise ValueError(f"{source} does not fit the network: {reason}") from error
+        raise _Unfit(f"does not fit the network: {reason(error)}") from error
     config = header["config"]
     model.quant_config = QuantConfig(
         **config
         | {"universal_set": UniversalSet(**config["universal_set"])}
         | {"refine": None if config["refine"] is None else tuple(config["refine"])}
     )
-    model.float_reasons, model.scope_in_words = header["reasons"], header["scope"]
+    reasons, scope = header["reasons"], header["scope"]
+    if not all(isinstance(text, str) for text in (scope, *reasons, *reasons.values())):
+        raise TypeError("reasons and scope must be texts")
+    model.float_reasons, model.scope_in_words = reasons, scope
     return model.eval()
 
 
-def _restore_layer(model: nn.Module, name: str, entry: dict, state: dict, source: str) -> None:
+def _restore_layer(model: nn.Module, name: str, entry: dict, state: State) -> None:
     """Make the layer ready to take its tensors from `state`."""
     module = dict(model.named_modules()).get(name)
-    if module is None:
-        raise ValueError(f"{source} does not fit the network: it has no layer {name}")
+    if module is None or channel_dim_of(module) is None:
+        raise _Unfit(f"does not fit the network: it has no layer {name[:80]}")
     if module.bias is None and f"{name}.bias" in state:  # bias correction adds one
         module.bias = nn.Parameter(torch.zeros_like(state[f"{name}.bias"]))
+    done = LayerQuantization(**{field: entry[field] for field in LayerQuantization._fields})
+    _require(done.method in EVERY_METHOD, "method", done.method)
+    for field in ("weight_bits", "activation_bits"):
+        _require(type(entry[field]) is int and entry[field] in BITS, field, entry[field])
+    _require(type(done.post_relu) is bool, "post_relu", done.post_relu)
     if entry["quantizer"] is not None:
         own = f"{name}.activation_quantizer."
         tensors = {key.removeprefix(own): value for key, value in state.items() if key.startswith(own)}
-        attach_quantizer(module, QUANTIZERS[entry["quantizer"]](**tensors, **entry["settings"]))
-    done = {field: entry[field] for field in LayerQuantization._fields}
-    module.quantization = LayerQuantization(**done)
+        attach_quantizer(module, _quantizer(entry, tensors, module))
+    module.quantization = done
+
+
+def _quantizer(entry: dict, tensors: State, module: nn.Module) -> nn.Module:
+    """Its settings and tensors are checked before it is made: a tiny step would take all memory."""
+    kind, settings, channels = entry["quantizer"], entry["settings"], input_channels(module)
+    _require(kind in QUANTIZERS, "quantizer", kind)
+    for name, value in settings.items():
+        _require(name in SETTINGS and SETTINGS[name](value), name, value)
+    if any(value.ndim for name, value in tensors.items() if name != "points"):
+        _require(settings["channel_dim"] == channel_dim_of(module), "channel_dim", settings["channel_dim"])
+    per_channel = ((1,), (channels,)) if kind == SubsetQuantizer.__name__ else ((),)
+    for name, value in tensors.items():
+        if name == "points":
+            fits = value.shape[:-1] in per_channel and value.shape[-1] <= 2 ** settings["bits"]
+            fits = fits and bool((value.diff() >= 0).all())
+        else:
+            fits = value.shape in (((),) if name.startswith("level_") else ((), (channels,)))
+        _require(fits, name, f"these {' × '.join(map(str, value.shape)) or 1} numbers")
+    for low, high in (("low", "high"), ("level_low", "level_high")):
+        if low in tensors:
+            _require(bool((tensors[low] <= tensors[high]).all()), low, f"above {high}")
+    return QUANTIZERS[kind](**tensors, **settings)
+
+
+def _require(fits: bool, field: str, value: object) -> None:
+    if not fits:
+        raise ValueError(f"{field[:80]} cannot be {str(value)[:80]}")

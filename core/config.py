@@ -11,6 +11,7 @@ from core.weights import WEIGHTS
 
 FLOAT = 32  # bits that mean "not quantized"
 BITS = (*range(2, 9), FLOAT)
+MAX_BLOCK = 4096  # pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +54,8 @@ class QuantConfig:
             isinstance(self.refine, tuple) and set(self.refine) <= set(REFINEMENTS)
         ):
             raise ValueError(f"refine must be a tuple out of {', '.join(REFINEMENTS)}, got {self.refine!r}")
-        if self.block is not None and (type(self.block) is not int or not 0 <= self.block <= 4096):
-            raise ValueError(f"block must be a side of 0 to 4,096 pixels, got {self.block!r}")
+        if self.block is not None and (type(self.block) is not int or not 0 <= self.block <= MAX_BLOCK):
+            raise ValueError(f"block must be a side of 0 to {MAX_BLOCK:,} pixels, got {self.block!r}")
         needed = 2**self.activation_bits if self.activation_bits != FLOAT else 0
         if self.from_subset and needed > len(self.universal_set):
             words, terms, size = self.universal_set.words, self.universal_set.terms, len(self.universal_set)

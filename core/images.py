@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+
+from core.image_files import read_rgb
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
@@ -58,15 +59,16 @@ def round_8bit(images: torch.Tensor) -> torch.Tensor:
     return (images.clamp(0, 1) * 255).round() / 255
 
 
-def load_image(path: str | Path) -> torch.Tensor:
-    """Read an image file as (1, 3, H, W) RGB in [0, 1]; ValueError if it is not a readable image."""
-    try:
-        with Image.open(path) as image:
-            return to_tensor(np.array(image.convert("RGB")))
-    except FileNotFoundError:
-        raise
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{Path(path).name} is not a readable image: {error}") from error
+def load_image(source: str | Path | bytes, name: str | None = None) -> torch.Tensor:
+    """Read the path or the bytes of an image file as (1, 3, H, W) RGB in [0, 1], whatever its suffix says.
+
+    PNG, JPEG, BMP, TIFF and WebP; of several frames the first. Turned as its EXIF says; what is transparent
+    lies on white; 16 bits are rounded to 8. `name` stands in errors: the file's, if it is not given.
+    Raises FileNotFoundError, or ValueError with one sentence for what is no readable image or beyond
+    `MAX_FILE_BYTES` or `MAX_PIXELS` of `core.image_files`, which the header tells before anything is decoded.
+    """
+    name = name or ("the image" if isinstance(source, bytes) else Path(source).name)
+    return to_tensor(read_rgb(source, name))
 
 
 def luma(images: torch.Tensor) -> torch.Tensor:
@@ -118,7 +120,12 @@ def bicubic(images: torch.Tensor, factor: float) -> torch.Tensor:
 
 
 def make_lr(hr: torch.Tensor, scale: int) -> torch.Tensor:
-    """The field's bicubic low-resolution image: modcrop and reduce."""
+    """The field's bicubic low-resolution image: modcrop and reduce. ValueError if no pixel would be left."""
+    height, width = hr.shape[-2:]
+    if min(height, width) < scale:
+        raise ValueError(
+            f"an image of {width}×{height} pixels is too small for ×{scale}; choose a larger one"
+        )
     return bicubic(modcrop(hr, scale), 1 / scale)
 
 

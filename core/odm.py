@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import nn
 from core.checkpoint import save_quantized
 from core.cost import cost
 from core.evaluation import evaluate
+from core.files import replace_file
 from core.images import Pair, demo_image, demo_names, make_lr
 from core.models import MODELS, load_checkpoint
 from core.odm_config import REGULARIZERS, VERSIONS, OdmConfig
@@ -147,10 +147,7 @@ def run(
 
 def write_json(card: dict, path: Path) -> None:
     """So that a reader finds the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(card) + "\n")
-    os.replace(partial, path)
+    replace_file(path, (json.dumps(card) + "\n").encode())
 
 
 def _arguments() -> argparse.Namespace:
@@ -219,7 +216,7 @@ def main() -> None:
             done = run(model, images, args.scale, config, args.out, card, middle, None, report)
     except KeyboardInterrupt:
         raise SystemExit(f"stopped; the same command goes on from {args.out}.ckpt") from None
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(str(error)) from error
     result = json.loads(args.out.with_suffix(".json").read_text())
     result = {"scores": scores(done, args.scale, args.validation, args.benchmark)} | result

@@ -44,7 +44,10 @@ def _mean(values: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m core.odm_table", description=__doc__.splitlines()[0])
     parser.add_argument("cards", type=Path, nargs="+", help=".json files of core.odm")
-    cards = [json.loads(path.read_text()) for path in parser.parse_args().cards]
+    try:
+        cards = [json.loads(path.read_text()) for path in parser.parse_args().cards]
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: no readable card of core.odm among these ({error})\n")
     over = [card for card in cards if "scores" in card]
     if len(over) < len(cards):
         print(f"{len(cards) - len(over)} runs are not over and left out")

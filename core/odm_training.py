@@ -24,7 +24,7 @@ from core.mismatch import mismatch
 from core.odm_config import VERSIONS, OdmConfig
 from core.quantize import attach_quantizer
 from core.scope import Layers, channel_dim_of, choose_layers, input_channels, scope_of
-from core.training import PatchSampler, save_atomically
+from core.training import PatchSampler, read_state, save_state
 
 RANGE_BATCHES = 4  # of training patches, for the first ranges and the choice of the offsets' layers
 
@@ -148,11 +148,11 @@ class QuantizedTraining:
         """Write all that `resume` needs; `extra` (plain values and tensors) comes back from it."""
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "extra": extra}
         state |= {"step": self.step, "config": dataclasses.asdict(self.config), "layers": self.layers}
-        save_atomically(state | {"data": self.sampler.checksum}, path)
+        save_state(state | {"data": self.sampler.checksum}, path)
 
     def resume(self, path: Path) -> dict:
         """Go on where `save` was; ValueError if the file belongs to another run."""
-        saved = torch.load(path, weights_only=True, map_location=self.device)
+        saved = read_state(path, self.device)
         for key, own in (("config", dataclasses.asdict(self.config)), ("layers", self.layers)):
             if saved[key] != own:
                 raise ValueError(f"{path} was made with {key} {saved[key]}; choose another --out")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +25,7 @@ from core.calibration import PATCH_SIZE, PATCHES, calibration_patches
 from core.checkpoint import load_quantized
 from core.comparison import COLUMNS, VARIANTS, VARIANTS_AND_ABLATION, digest, rows
 from core.config import QuantConfig
+from core.files import replace_file
 from core.images import Pair, demo_image, demo_names, make_lr, paired_folder
 from core.methods import EVERY_METHOD
 from core.models import load_checkpoint
@@ -40,18 +41,20 @@ def read_rows(path: Path, columns: Sequence[str] = COLUMNS) -> list[dict]:
     """The rows of a CSV; none if it does not exist or has other columns."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if set(row) == set(columns)]
+    try:
+        with path.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if set(row) == set(columns)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); move it away and start again") from error
 
 
 def write_rows(path: Path, found: list[dict], columns: Sequence[str] = COLUMNS) -> None:
     """Replace the CSV at once, so that a run stopped at any moment leaves a whole one."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(found)
-    os.replace(partial, path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(found)
+    replace_file(path, text.getvalue().encode())
 
 
 def table(found: list[dict], images: str) -> str:
@@ -148,13 +151,17 @@ def main() -> None:
     parser = _arguments()
     args = parser.parse_args()
     try:
-        chosen = networks(args.model, args.scale)
-        more = [load_quantized(path) for path in args.trained]
-        inputs = {network.scale: _inputs(args, network.scale) for network in chosen}
-        for b in args.bits:
-            QuantConfig(activation_bits=b, weight_bits=b)
+        _run(args)
     except (ValueError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
+
+
+def _run(args: argparse.Namespace) -> None:
+    chosen = networks(args.model, args.scale)
+    more = [load_quantized(path) for path in args.trained]
+    inputs = {network.scale: _inputs(args, network.scale) for network in chosen}
+    for b in args.bits:
+        QuantConfig(activation_bits=b, weight_bits=b)
     offered = VARIANTS_AND_ABLATION if args.ablation else VARIANTS
     variants = {n: c for n, c in offered.items() if not args.methods or c["method"] in args.methods}
     source = args.calibration.name if args.calibration else "the packaged photographs"
@@ -179,11 +186,11 @@ def main() -> None:
                 found.append(row)
                 bar.update()
                 if args.out:
-                    args.out.parent.mkdir(parents=True, exist_ok=True)
                     write_rows(args.out.with_suffix(".csv"), found)
         _print(network.title, [row for row in found if row["question"] == texts["question"]])
     if args.out:
-        args.out.with_suffix(".html").write_text(page(found, {n.title: n.about for n in chosen}))
+        html = page(found, {n.title: n.about for n in chosen})
+        replace_file(args.out.with_suffix(".html"), html.encode())
 
 
 def _asked(config: QuantConfig, args: argparse.Namespace) -> bool:

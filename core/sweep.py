@@ -25,7 +25,7 @@ from tqdm import tqdm
 from core.calibration import PATCH_SIZE, PATCHES, calibration_patches
 from core.cluster import connected
 from core.images import Pair, demo_image, demo_names, make_lr, modcrop
-from core.sweep_grid import Grid, Networks, expand
+from core.sweep_grid import Grid, Networks, check_number, expand
 from core.sweep_run import Inputs, Wanted, computed, wanted_rows
 from core.sweep_store import Store, read_sweep
 from core.training import image_files, load_folder
@@ -83,6 +83,7 @@ def prepared(
     choices = expand(grid, networks)
     if not images:
         raise ValueError("a sweep needs at least one image, got none")
+    check_number(sum(len(images if names is None else names) for names in choices.values()))
     source = "the packaged photographs" if calibration is None else "the images given"
     if calibration is None:
         calibration = [demo_image(name) for name in demo_names()]
@@ -124,7 +125,7 @@ def load_grid(path: Path) -> tuple[Grid, dict[str, torch.Tensor]]:
     """
     try:
         grid = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
     found: dict[str, torch.Tensor] = {}
     parts = grid if isinstance(grid, list) else [grid]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from core.zoo import bundled, create_model
 
 ALL, EACH = "all", "each"  # of the layers: all that the network declares; every one of them alone
 QUANTIZATION = [field.name for field in dataclasses.fields(QuantConfig)]
+MAX_RUNS = 100_000  # configurations, and rows, of one sweep
 FIELDS = ("network", "scale", "images", "layers", "bits", *QUANTIZATION)
 Grid = Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]]
 
@@ -86,19 +88,35 @@ def expand(grid: Grid, networks: Networks) -> dict[Choice, list[str] | None]:
     (with (words, terms) for a universal set), `bits` for weights and activations alike, `network`, `scale`
     (by default every one that the network has), `images`, and `layers`: "all", "each" alone, a name, or
     a list of names. What does not matter to a method is not varied for it. ValueError for an unknown field,
-    network or scale; a configuration that cannot be is found out by `Choice.config`.
+    network or scale, or for more than `MAX_RUNS`, before they are spelled out; a configuration that cannot be
+    is found out by `Choice.config`.
     """
     found: dict[Choice, list[str] | None] = {}
-    for part in [grid] if isinstance(grid, Mapping) else grid:
+    grids = [grid] if isinstance(grid, Mapping) else grid
+    if not isinstance(grids, list | tuple):
+        raise ValueError(f"a grid must be a mapping from fields to lists, got {type(grid).__name__}")
+    for part in grids:
         _check(part)
+    check_number(sum(math.prod(map(len, part.values())) for part in grids))
+    for part in grids:
         images = list(map(str, part["images"])) if "images" in part else None
         for choice in _choices(part, networks):
             before = found.get(choice, [])
             both = None if images is None or before is None else list(dict.fromkeys([*before, *images]))
             found[choice] = both
+            check_number(len(found))
     if not found:
         raise ValueError("the grid is empty; give it at least network and method")
     return found
+
+
+def check_number(runs: int) -> None:
+    """ValueError for more than a sweep may have."""
+    if runs > MAX_RUNS:
+        raise ValueError(
+            f"the grid stands for {runs:,} runs or more and a sweep has at most {MAX_RUNS:,}; give fewer "
+            "values of a field, or several sweeps"
+        )
 
 
 def _check(part: Mapping[str, Sequence]) -> None:
@@ -113,7 +131,18 @@ def _check(part: Mapping[str, Sequence]) -> None:
         raise ValueError("bits stands for weights and activations alike; give it or the two, not both")
     for name, values in part.items():
         if not isinstance(values, list | tuple) or not values:
-            raise ValueError(f"{name} must be a list of at least one value, got {values!r}")
+            came = f"{values!r}"[:80] if isinstance(values, str | int | float) else type(values).__name__
+            raise ValueError(f"{name} must be a list of at least one value, got {came}")
+        if not all(_is_plain(item) for value in values for item in _list(value)):
+            raise ValueError(f"{name} must be a list of plain values, or of lists of such")
+
+
+def _list(value) -> Sequence:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _is_plain(value) -> bool:
+    return value is None or isinstance(value, str | int | float | Path | UniversalSet)
 
 
 def _choices(part: Mapping[str, Sequence], networks: Networks) -> Iterable[Choice]:
@@ -153,8 +182,6 @@ def _plain(name: str, value):
         return value.words, value.terms
     if name == "universal_set" and not (isinstance(value, list | tuple) and len(value) == 2):
         raise ValueError(f"a universal set is given as [words, terms], got {value!r}")
-    if isinstance(value, dict):
-        raise ValueError(f"{name} must be a list of plain values, got {value!r} in it")
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -7,7 +7,6 @@ so a process killed at any moment leaves every row that was written, once.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
+
+from core.files import replace_file
 
 PART_ROWS = 1000
 FINAL = ("", "ValueError")  # errors that another try would not mend
@@ -104,7 +105,7 @@ class Store:
 
     def describe(self, about: dict) -> None:
         """Keep what was asked beside the rows."""
-        _replace(self.folder / ABOUT, json.dumps(about, indent=1, default=str).encode())
+        replace_file(self.folder / ABOUT, json.dumps(about, indent=1, default=str).encode())
 
     def add(self, rows: Iterable[dict]) -> None:
         """Rows that `flush` will write; ValueError for one that is there already."""
@@ -146,29 +147,24 @@ def parts(folder: Path) -> list[Path]:
 
 
 def read_part(path: Path) -> pa.Table:
-    """ValueError if it is no part of a sweep."""
+    """ValueError if it is no part of a sweep, or damaged."""
     try:
         table = pq.read_table(path, partitioning=None)
         return table.select(SCHEMA.names).cast(SCHEMA)
-    except (pa.ArrowException, KeyError) as error:
-        raise ValueError(f"{path} holds no rows of a sweep; give another folder") from error
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, KeyError, OSError, ValueError) as error:  # Arrow's own errors are of all kinds
+        raise ValueError(
+            f"{path} holds no rows of a sweep, or is damaged; move it away, or give another folder"
+        ) from error
 
 
 def replace_part(path: Path, table: pa.Table) -> None:
     """Write the table in the place of the file, whole or not at all."""
     sink = pa.BufferOutputStream()
     pq.write_table(table.cast(SCHEMA), sink, compression="zstd")
-    _replace(path, sink.getvalue())
+    replace_file(path, sink.getvalue().to_pybytes())
 
 
 def _part(folder: Path, number: int) -> Path:
     return folder / f"part-{number:05d}.parquet"
-
-
-def _replace(path: Path, content) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

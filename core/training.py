@@ -11,19 +11,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import io
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from core.evaluation import evaluate
+from core.files import replace_file
 from core.images import IMAGE_SUFFIXES, Pair, load_image, make_lr, modcrop, paired_folder
 from core.models import MODELS, load_checkpoint, new_model
 
@@ -97,12 +98,21 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.lr_peak * (0.001 + 0.999 * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def save_atomically(state: dict, path: Path) -> None:
-    """torch.save so that a kill at any moment leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+def save_state(state: dict, path: Path) -> None:
+    """All that a run needs to go on, as tensors and plain values."""
+    data = io.BytesIO()
+    torch.save(state, data)
+    replace_file(path, data.getvalue())
+
+
+def read_state(path: Path, device: torch.device) -> dict:
+    """What `save_state` wrote; ValueError if it is damaged."""
+    try:
+        return dict(torch.load(path, weights_only=True, map_location=device))
+    except Exception as error:  # torch raises what a damaged file happens to provoke
+        raise ValueError(
+            f"{path} is damaged, so the run cannot go on; delete it and begin anew, or choose another --out"
+        ) from error
 
 
 def train(
@@ -127,7 +137,7 @@ def train(
     average = [p.detach().clone() for p in parameters]
     first = 0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True, map_location=parameters[0].device)
+        saved = read_state(checkpoint, parameters[0].device)
         if saved["config"] != dataclasses.asdict(config):
             raise ValueError(f"{checkpoint} was made with {saved['config']}; choose another --out")
         if saved["data"] != sampler.checksum:
@@ -157,7 +167,7 @@ def train(
         if (step + 1) % save_every == 0 or step + 1 == config.steps:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
             state |= {"step": step + 1, "config": dataclasses.asdict(config), "data": sampler.checksum}
-            save_atomically(state, checkpoint)
+            save_state(state, checkpoint)
     if not all(torch.isfinite(mean).all() for mean in average):
         raise FloatingPointError("the last step made weights that are not finite; lower lr_peak")
     with torch.no_grad():
@@ -206,11 +216,10 @@ def reduced_pairs(path: Path, scale: int) -> list[Pair]:
 
 def save_bundle(model: nn.Module, out: Path, card: dict) -> None:
     """Write `out`.safetensors (float16) and the model card `out`.json."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     state = {k: v.contiguous() for k, v in state.items()}
-    save_file(state, str(out.with_suffix(".safetensors")))
-    out.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    replace_file(out.with_suffix(".safetensors"), save(state))
+    replace_file(out.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
 
 
 def _arguments() -> argparse.Namespace:
@@ -258,9 +267,16 @@ def card_of(checkpoint: Path | None) -> dict | str | None:
 
 
 def main() -> None:
+    args = _arguments()
+    try:
+        _run(args)
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise SystemExit(str(error)) from error
+
+
+def _run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    args = _arguments()
     config = TrainConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig)})
     torch.manual_seed(config.seed)
     model = new_model(args.model, args.scale)

@@ -1,8 +1,9 @@
-"""What a process that the dashboard starts does first."""
+"""What a process that the dashboard starts does first, and what is said of its end."""
 
 import os
 import signal
 import threading
+from pathlib import Path
 
 
 def step_back(stop: signal.Signals) -> None:
@@ -18,3 +19,12 @@ def step_back(stop: signal.Signals) -> None:
 
     os.nice(5)
     threading.Thread(target=watch, daemon=True).start()
+
+
+def ended(what: str, returncode: int, log: Path, kept: bool) -> str:
+    """Why it ended before its time, in a sentence. kept: whether it can go on from where it was."""
+    way_on = "Start goes on from what was kept" if kept else "start it again"
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    if returncode < 0 or not lines:
+        return f"The {what} was killed, as the system does when memory is short; {way_on}."
+    return f"The {what} stopped: {lines[-1].strip()[:300]}"

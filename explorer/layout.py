@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from html import escape
 
 import panel as pn
+from panel.io import location
 from panel.theme.fast import Fast
 
 from core import UniversalSet
@@ -14,8 +14,8 @@ from explorer.by_hand_controls import by_hand
 from explorer.deployment import deployment
 from explorer.elements import TOGGLE, WEIGHT_NAMES, html, section
 from explorer.layers import layers
+from explorer.links import own_keys, restore, tolerant
 from explorer.methods import methods
-from explorer.own import is_own
 from explorer.own_controls import own, region
 from explorer.protocol import protocol
 from explorer.session import Session
@@ -60,12 +60,17 @@ NARROW_TABS = "@media (max-width: 800px) { .bk-tab { padding: 4px 5px !important
 
 # Nothing is loaded from the net: Panel's Fast design would fetch a web font.
 Fast._resources.pop("font", None)
+location.parse_query = tolerant(location.parse_query)
 
 
 def page() -> pn.template.FastListTemplate:
     """The whole page of a new visitor."""
     state = ExplorerState()
-    missing = _restore(state) if pn.state.location else []
+    missing = []
+    if address := pn.state.location:
+        missing = own_keys(address.search)
+        address.search = restore(state, address.search)
+        address.sync(state, FIELDS)
     session = Session(state)
     if missing:
         session.uploads.missing(missing)
@@ -85,21 +90,6 @@ def page() -> pn.template.FastListTemplate:
     start = weakref.WeakMethod(session.start)
     pn.state.onload(lambda: (call := start()) and call())
     return template
-
-
-def _restore(state: ExplorerState) -> list[str]:
-    """Take the choices from the URL and keep them there; what is not valid leaves the default.
-
-    Returns the keys of files of a visitor's own, which no other page has.
-    """
-    query = pn.state.location.query_params
-    for name in FIELDS:
-        if name in query:
-            # One by one, so that a bad value takes no other with it.
-            with contextlib.suppress(ValueError, TypeError):
-                setattr(state, name, query[name])
-    pn.state.location.sync(state, FIELDS)
-    return [key for key in map(str, (query.get("network", ""), query.get("image", ""))) if is_own(key)]
 
 
 def controls(session: Session) -> list:
@@ -189,7 +179,9 @@ def status_line(session: Session) -> pn.Column:
             return "<div class='progress'><div class='bar' style='width:0'></div><span>Ready</span></div>"
         what, share = max(busy.values(), key=lambda job: bool(job[0]))  # a job that has begun, if any
         label = (
-            f"<span>{what} … {100 * share:.0f} %</span>" if what else "<span class='late'>Working …</span>"
+            f"<span>{escape(what)} … {100 * share:.0f} %</span>"
+            if what
+            else "<span class='late'>Working …</span>"
         )
         return f"<div class='progress'><div class='bar' style='width:{100 * share:.0f}%'></div>{label}</div>"
 

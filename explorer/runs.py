@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 from core.odm_config import OdmConfig
+from explorer.child import ended
 from explorer.own import is_own
 from explorer.sources import NETWORKS
 
@@ -56,17 +57,25 @@ class Run:
         return self.out.with_suffix(".json").exists()
 
     @property
+    def can_go_on(self) -> bool:
+        """Whether `start` goes on from a state that is kept, after a pause or what ended it too early."""
+        kept = self.paused or self.out.with_suffix(".ckpt").exists()
+        return kept and not self.alive and not self.finished
+
+    @property
     def finished(self) -> bool:
         """Whether its network is there."""
         return not self.alive and self.out.with_suffix(".safetensors").exists()
 
     def start(self) -> None:
-        """Begin, or go on after a pause."""
+        """Begin, or go on from the state that is kept."""
         with _lock:
             _running.intersection_update([run for run in _running if run.alive])
             if len(_running) >= MOST:
                 raise ValueError(FULL.format(MOST))
             _running.add(self)
+            if self._process is not None:
+                self._process.stdin.close()
             name, scale = NETWORKS[self.network]
             command = [sys.executable, "-m", "explorer.train", "--model", name, "--scale", str(scale)]
             command += ["--out", str(self.out)]
@@ -124,6 +133,4 @@ class Run:
         """What ended it before its time, in a sentence; empty if nothing did."""
         if self.alive or self.paused or self.finished or self._process is None:
             return ""
-        log = self.out.with_suffix(".log")
-        lines = log.read_text().strip().splitlines() if log.exists() else []
-        return f"The training stopped: {lines[-1]}" if lines else "The training stopped; start it again."
+        return ended("training", self._process.returncode, self.out.with_suffix(".log"), self.can_go_on)

@@ -63,6 +63,7 @@ class ExplorerState(param.Parameterized):
     hand = param.List(
         [],
         item_type=int,
+        bounds=(0, 2 ** BITS[-1]),
         doc="Points chosen by hand, in steps of the universal set's grid; none: the selector's",
     )
     hand_layer = param.Boolean(False, doc="Whether points by hand serve all channels of the layer")
@@ -72,8 +73,12 @@ class ExplorerState(param.Parameterized):
     methods = param.ListSelector(
         default=["dfsq", "dfsq+", "minmax", "percentile"], objects=list(METHODS), doc="Methods side by side"
     )
-    box = param.List([], item_type=int, doc="Region: left, top, right, bottom in SR pixels; none: the image")
-    spot = param.List([], item_type=int, doc="Middle of the line: x, y in SR pixels; none: the image's")
+    box = param.List(
+        [], item_type=int, bounds=(0, 4), doc="Region: left, top, right, bottom in SR pixels; none: the image"
+    )
+    spot = param.List(
+        [], item_type=int, bounds=(0, 2), doc="Middle of the line: x, y in SR pixels; none: the image's"
+    )
     direction = param.Selector(objects=["row", "column"], doc="Direction of the line")
     strategy = param.Selector(
         default="coverage+crop", objects=list(STRATEGIES), doc="How representative images are chosen"
@@ -91,7 +96,7 @@ class ExplorerState(param.Parameterized):
     train_steps = param.Integer(200, bounds=(50, 5000), doc="Steps of the visitor's own training")
 
     sweep = param.String(
-        "bundled", regex=r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}", doc="Name of the sweep that is shown"
+        "bundled", regex=r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z", doc="Name of the sweep that is shown"
     )
 
     def __init__(self, **choices):

@@ -64,10 +64,12 @@ def update_methods(session: Session) -> None:
 def update_layers(session: Session) -> None:
     state, view = session.state, session.layers
     where = (state.network, state.image, state.region)
-    config, kept, layer = state.configs()(state.activation_bits), tuple(state.float_layers), state.layer
+    configs, bits = state.configs(), state.activation_bits
+    kept, layer = tuple(state.float_layers), state.layer
     view.wait()
 
     def work(token: Token, emit: Callable) -> None:
+        config = configs(bits)
         total, found = pictures.sensitivity(*where, config, token=token)
         emit((view.show, total, found, layer))
         choices = ((config,), (config, kept), ("float",))

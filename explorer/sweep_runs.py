@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from core.sweep_store import parts
+from explorer.child import ended
 from explorer.run_sweep import GRID
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,9 +87,7 @@ class Run:
         """What ended it before its time, in a sentence."""
         if self.alive or self.cancelled or self._process.returncode == 0:
             return ""
-        errors = self._log.with_suffix(".err")
-        told = errors.read_text().strip().splitlines() if errors.exists() else []
-        return f"The sweep stopped: {told[-1]}" if told else "The sweep stopped; start it again to go on."
+        return ended("sweep", self._process.returncode, self._log.with_suffix(".err"), kept=True)
 
 
 def current() -> Run | None:

@@ -105,7 +105,8 @@ class Sweeper(param.Parameterized):
 
         def work(token: Token, emit: Callable) -> None:
             preview = sweeps.preview(json.dumps(self.choices.grids()), token=token)
-            emit(f"{preview.rows:,} rows, about {in_words(preview.seconds)} on this machine")
+            number, time = f"{preview.rows:,} of at most {sweep_runs.MOST_ROWS:,}", in_words(preview.seconds)
+            emit(f"{number} rows, about {time} on this machine")
 
         self.ahead = "…"
         self._submit("sweep ahead", work, lambda text: self.param.update(ahead=text), self._no_preview)

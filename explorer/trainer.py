@@ -7,7 +7,7 @@ from collections.abc import Callable
 import panel as pn
 import param
 
-from core import QuantConfig
+from core import OdmConfig, QuantConfig
 from explorer import pictures
 from explorer.jobs import Token
 from explorer.own import is_own
@@ -79,19 +79,25 @@ class Trainer(param.Parameterized):
         self._submit("training", work, lambda result: view.show_picture(*result))
 
     def start(self) -> None:
-        """Begin a run of the visitor's own, or go on with the one that is paused."""
+        """Begin a run of the visitor's own, or go on with the one that was paused or killed."""
         try:
-            if self.own is None or not self.own.paused:
-                run = Run(self.state.network, self.state.training())  # refuses before the last one is gone
+            asked = (self.state.network, self.state.training())
+            if not self._goes_on(asked):
+                run = Run(*asked)  # refuses before the last one is gone
                 self.cancel()
                 self.own = run
             self.own.start()
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             self.text = str(error)
             return
         self.text = "Starting …"
         if self._poll is None:
             self._poll = pn.state.add_periodic_callback(self._watch, period=POLL)
+
+    def _goes_on(self, asked: tuple[str, OdmConfig]) -> bool:
+        """A run that was paused, and one that ended too early unless another one is asked for."""
+        own = self.own
+        return own is not None and own.can_go_on and (own.paused or (own.network, own.config) == asked)
 
     def pause(self) -> None:
         if self.own is not None and self.own.alive:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import panel as pn
 
 from core.odm_config import REGULARIZERS, VERSIONS
@@ -54,8 +56,7 @@ def training(session: Session) -> pn.Column:
         button = pn.widgets.Button(label=label, width=90, margin=(6, 8), color="primary", variant="outline")
         button.on_click(lambda _, act=act: act())
         buttons.append(button)
-    buttons.append(html(trainer.param.text, margin=(10, 8)))
-
+    buttons.append(html(pn.bind(escape, trainer.param.text), margin=(10, 8)))
     return section(
         "Training with quantization",
         LEAD,

@@ -53,25 +53,119 @@ def test_what_cannot_be_saved_or_loaded(images, tiny_edsr, tmp_path):
         load_quantized(tmp_path / "a.safetensors", torch.nn.Conv2d(3, 3, 1))
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda header: header.pop("layers"),
-        lambda header: header["config"].pop("universal_set"),
-        lambda header: header["config"].update(extra=1),
-        lambda header: header["layers"]["body.0.body.0"].update(quantizer="Nothing"),
-        lambda header: header["layers"]["body.0.body.0"].pop("method"),
-        lambda header: header.update(layers=3),
-    ],
-)
-def test_damaged_headers(damage, images, tiny_edsr, tmp_path):
+FIRST = "body.0.body.0"
+OWN = f"{FIRST}.activation_quantizer"
+
+
+def layer(**change):
+    return lambda header, state: header["layers"][FIRST].update(change)
+
+
+def setting(**change):
+    return lambda header, state: header["layers"][FIRST]["settings"].update(change)
+
+
+def config(**change):
+    return lambda header, state: header["config"].update(change)
+
+
+def points(change):
+    return lambda header, state: state.update({f"{OWN}.points": change(state[f"{OWN}.points"])})
+
+
+DAMAGED = "has a damaged header "
+DAMAGES = {
+    "no layers": (lambda header, state: header.pop("layers"), DAMAGED + r"\(layers\)"),
+    "layers that are none": (lambda header, state: header.update(layers=3), DAMAGED),
+    "more layers than tensors": (
+        lambda header, state: header.update(layers=dict.fromkeys(map(str, range(999)))),
+        DAMAGED + r"\(it has more layers than tensors",
+    ),
+    "no universal set": (lambda header, state: header["config"].pop("universal_set"), DAMAGED),
+    "unknown field": (config(extra=1), DAMAGED + ".*unexpected keyword argument 'extra'"),
+    "unknown method": (config(method="magic"), DAMAGED + r"\(no method 'magic'; there are"),
+    "list of methods": (config(method=["dfsq"]), DAMAGED),
+    "negative bits": (config(activation_bits=-4), DAMAGED + r"\(activation_bits must be 2 to 8"),
+    "huge set": (config(universal_set={"words": 10**9, "terms": 4}), DAMAGED + r"\(words must be"),
+    "refine": (config(refine=[[]]), DAMAGED),
+    "unknown quantizer": (
+        layer(quantizer="Nothing"),
+        DAMAGED + r"\(quantizer cannot be Nothing\); save the network again with save_quantized",
+    ),
+    "list of quantizers": (layer(quantizer=[]), DAMAGED),
+    "another quantizer": (layer(quantizer="UniformQuantizer"), DAMAGED),
+    "unknown method of a layer": (layer(method="<b>"), DAMAGED + r"\(method cannot be <b>\)"),
+    "bits of a layer": (layer(weight_bits=True), DAMAGED + r"\(weight_bits cannot be True\)"),
+    "sign of a layer": (layer(post_relu="yes"), DAMAGED + r"\(post_relu cannot be yes\)"),
+    "no method": (lambda header, state: header["layers"][FIRST].pop("method"), DAMAGED + r"\(method\)"),
+    "settings": (layer(settings=None), DAMAGED),
+    "huge bits": (setting(bits=10**9), DAMAGED + r"\(bits cannot be 1000000000\)"),
+    "bits that are none": (setting(bits=float("nan")), DAMAGED + r"\(bits cannot be nan\)"),
+    "tiny step": (setting(step=1e-12), DAMAGED + r"\(step cannot be 1e-12\)"),
+    "no step": (setting(step=0.0), DAMAGED + r"\(step cannot be 0.0\)"),
+    "negative block": (setting(block=-1), DAMAGED + r"\(block cannot be -1\)"),
+    "channels": (setting(channel_dim=7), DAMAGED + r"\(channel_dim cannot be 7\)"),
+    "unknown setting": (setting(extra=1), DAMAGED + r"\(extra cannot be 1\)"),
+    "points out of order": (points(lambda p: p.flip(1)), DAMAGED + r"\(points cannot be"),
+    "points of other channels": (points(lambda p: p[:4]), DAMAGED + r"\(points cannot be these 4 × 16"),
+    "too many points": (points(lambda p: p.repeat_interleave(2, 1)), DAMAGED + r".* 6 × 32 numbers"),
+    "NaN points": (points(lambda p: p * torch.nan), f"holds NaN or infinite weights in {OWN}.points"),
+    "no points": (lambda header, state: state.pop(f"{OWN}.points"), DAMAGED + ".*'points'"),
+    "unknown tensor": (
+        lambda header, state: state.update({f"{OWN}.extra": torch.zeros(())}),
+        DAMAGED + ".*'extra'",
+    ),
+    "bias": (
+        lambda header, state: state.update({f"{FIRST}.bias": torch.zeros(5)}),
+        "does not fit EDSR: size mismatch for body.0.body.0.bias",
+    ),
+    "reasons": (lambda header, state: header.update(reasons={"a": 1}), DAMAGED + ".*must be texts"),
+    "no layer": (
+        lambda header, state: header["layers"].update(nothing=header["layers"][FIRST]),
+        "does not fit the network: it has no layer nothing",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_damaged_headers(kind, images, tiny_edsr, tmp_path):
+    damage, message = DAMAGES[kind]
     save_quantized(quantize_model(tiny_edsr, images, QuantConfig()), tmp_path / "a.safetensors")
     with safe_open(str(tmp_path / "a.safetensors"), "pt") as file:
         header = json.loads(file.metadata()["quantization"])
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    damage(header)
+    damage(header, state)
+    state = {name: value.contiguous() for name, value in state.items()}
     save_file(state, str(tmp_path / "a.safetensors"), {"quantization": json.dumps(header)})
-    with pytest.raises(ValueError, match=r"a\.safetensors has a damaged header"):
+    with pytest.raises(ValueError, match=rf"^a\.safetensors {message}") as found:
+        load_quantized(tmp_path / "a.safetensors")
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "channel_dim", "message"),
+    [
+        (torch.tensor(1.0), torch.tensor(0.0), 1, "low cannot be above high"),
+        (torch.zeros(5), torch.ones(5), -3, "(low|high) cannot be these 5 numbers"),
+        (torch.zeros(6), torch.ones(6), 1, "channel_dim cannot be 1"),
+    ],
+)
+def test_damaged_ranges(low, high, channel_dim, message, images, tiny_edsr, tmp_path):
+    quantized = quantize_model(tiny_edsr, images, QuantConfig("minmax"))
+    quantizer = quantized.get_submodule(OWN)
+    assert quantizer.settings() == {"bits": 4, "channel_dim": 1}
+    quantizer.low, quantizer.high, quantizer.channel_dim = low, high, channel_dim
+    save_quantized(quantized, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=rf"a\.safetensors {DAMAGED}\({message}"):
+        load_quantized(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "3", '{"format": NaN}', "{", "1" * 5000, "{}"])
+def test_headers_that_are_none(text, tiny_edsr, tmp_path):
+    save_file(tiny_edsr.state_dict(), str(tmp_path / "a.safetensors"), {"quantization": text})
+    with pytest.raises(
+        ValueError, match=r"^a\.safetensors (has a damaged header|holds no quantized network)"
+    ):
         load_quantized(tmp_path / "a.safetensors")
 
 

@@ -68,6 +68,9 @@ def test_modcrop():
     image = torch.rand(1, 3, 11, 13)
     assert torch.equal(modcrop(image, 4), image[..., :8, :12])
     assert make_lr(image, 4).shape == (1, 3, 2, 3)
+    assert make_lr(image, 11).shape == (1, 3, 1, 1)
+    with pytest.raises(ValueError, match="an image of 13×11 pixels is too small for ×12; choose a larger"):
+        make_lr(image, 12)
 
 
 def test_eight_bits():
@@ -76,28 +79,6 @@ def test_eight_bits():
     assert to_uint8(image)[0, 0, :, 0].tolist() == [0, 0, 0, 1, 255]
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     assert (to_uint8(to_tensor(pixels))[0] == pixels).all()
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "I;16"])
-def test_load_image(tmp_path, mode):
-    Image.new(mode, (5, 4)).save(tmp_path / "a.png")
-    assert load_image(tmp_path / "a.png").shape == (1, 3, 4, 5)
-
-
-def test_load_image_pixels(tmp_path):
-    pixels = save(tmp_path / "a.png", 4, 5)
-    assert (to_uint8(load_image(tmp_path / "a.png"))[0] == pixels).all()
-
-
-def test_files_that_are_no_images(tmp_path):
-    (tmp_path / "text.png").write_text("no image")
-    save(tmp_path / "whole.png", 40, 40)
-    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:900])
-    for name in ("text.png", "cut.png"):
-        with pytest.raises(ValueError, match=f"{name} is not a readable image"):
-            load_image(tmp_path / name)
-    with pytest.raises(FileNotFoundError):
-        load_image(tmp_path / "none.png")
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,21 @@ def test_what_ended_it_is_said(new_run):
     assert run.in_words() == "The training stopped: no training image is at least 12000 pixels on both sides"
 
 
+def test_a_killed_run_says_so_and_can_go_on(new_run):
+    run = new_run(LONG)
+    run.start()
+    wait_for(run.out.with_suffix(".ckpt").exists)
+    assert not run.can_go_on
+    run._process.kill()
+    wait_for(lambda: not run.alive)
+    assert run.can_go_on
+    assert run.in_words() == (
+        "The training was killed, as the system does when memory is short; Start goes on from what was kept."
+    )
+    run.start()
+    assert run.in_words().startswith(("Training", "Starting"))
+
+
 def test_a_training_ends_with_whoever_started_it(tmp_path):
     command = [sys.executable, "-m", "explorer.train", "--steps", "5000", "--batch", "1", "--patch", "8"]
     out = tmp_path / "run"

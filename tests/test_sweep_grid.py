@@ -9,6 +9,7 @@ from core import (
     EDSR,
     QuantConfig,
     UniversalSet,
+    sweep_grid,
 )
 from core.images import demo_names
 from core.sweep import load_grid, named_images, prepared
@@ -73,13 +74,66 @@ def test_several_grids_share_what_is_the_same():
         ({"network": ["edsr"], "bits": [2], "weight_bits": [4]}, "not both"),
         ({"network": ["edsr"], "universal_set": [4]}, r"given as \[words, terms\], got 4"),
         ({"network": ["edsr"], "method": [{"a": 1}]}, "a list of plain values"),
+        ({"network": ["edsr"], "method": [["dfsq", ["mse"]]]}, "a list of plain values, or of lists"),
+        ({"network": ["edsr"], "bits": {4: 4}}, "at least one value, got dict"),
         (["network"], "must be a mapping"),
+        (None, "a grid must be a mapping from fields to lists, got NoneType"),
         ([], "the grid is empty"),
     ],
 )
 def test_grids_that_cannot_be(grid, message):
     with pytest.raises(ValueError, match=message):
         expand(grid, Networks())
+
+
+def no_network(*_):
+    pytest.fail("something was expanded")
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"network": ["edsr"], "seed": list(range(1_000_000))},
+        {"network": ["edsr"], "seed": list(range(1000)), "block": list(range(1000))},
+        {"network": ["edsr"], "images": [str(i) for i in range(1_000_000)]},
+        [{"network": ["edsr"], "seed": list(range(1000))}] * 1000,
+    ],
+    ids=["field", "product", "images", "grids"],
+)
+def test_a_million_runs_are_refused_before_they_are_expanded(grid, monkeypatch):
+    monkeypatch.setattr(Networks, "scales", no_network)
+    monkeypatch.setattr(sweep_grid, "Choice", no_network)
+    with pytest.raises(
+        ValueError, match="stands for 1,000,000 runs or more and a sweep has at most 100,000; give fewer"
+    ):
+        expand(grid, Networks())
+
+
+def test_runs_that_only_the_network_and_the_images_tell(monkeypatch, tiny):
+    monkeypatch.setattr(sweep_grid, "MAX_RUNS", 10)
+    with pytest.raises(ValueError, match="stands for 11 runs or more"):
+        expand({"network": ["edsr"], "scale": [2], "layers": ["each"]}, Networks())
+    grid, images = {"network": [tiny], "bits": [2, 3, 4]}, dict.fromkeys("abcd", torch.rand(1, 3, 8, 8))
+    with pytest.raises(ValueError, match="stands for 12 runs or more"):
+        prepared(grid, images)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 2000, "is not readable as YAML"),
+        ("&a [*a]", "must be a mapping from fields to lists, got list"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nnetwork: *c", "no field a, b, c in a grid"),
+        ("network: [edsr]\nmethod: !!python/object/apply:os.getcwd []", "is not readable as YAML"),
+        ("\x00", "is not readable as YAML"),
+        ("3", "must be a mapping from fields to lists, got int"),
+        ("network: [edsr]\nbits: &a [*a]", "bits must be a list of plain values"),
+    ],
+)
+def test_hostile_files(tmp_path, text, message):
+    (tmp_path / "g.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        expand(load_grid(tmp_path / "g.yaml")[0], Networks())
 
 
 def test_a_choice_holds_every_field_of_a_configuration():

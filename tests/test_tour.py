@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 
 from explorer import int8, pictures, pipeline
+from explorer.links import restore
 from explorer.state import ExplorerState
 from explorer.tour import LESSONS, tour
 
 
 def restored(query: str) -> ExplorerState:
     state = ExplorerState()
-    for name, text in sorted(
-        parse_qsl(query.removeprefix("?"), strict_parsing=True), key=lambda p: p[0] != "network"
-    ):
-        kind = type(getattr(state, name))
-        value = text if kind is str else json.loads(text)
-        setattr(state, name, value)  # ValueError for what is not there
+    assert restore(state, query) == ""
+    for name, text in parse_qsl(query.removeprefix("?"), strict_parsing=True):
+        value = getattr(state, name)
+        assert text == (
+            json.dumps(value, separators=(",", ":")) if isinstance(value, list) else str(value)
+        ), "it is there"
     return state
 
 

@@ -49,8 +49,11 @@ class SavedRange(nn.Module):
 
     @staticmethod
     def of(state: State) -> float:
-        """What the tensors say: a saved value, the size of a mean shift, else 255."""
+        """What the tensors say: a saved value, the size of a mean shift, else 255; ValueError if none."""
         if "rgb_range.value" in state:
-            return float(state["rgb_range.value"])
+            value = state["rgb_range.value"]
+            if value.numel() != 1 or value.item() <= 0:
+                raise ValueError("rgb_range.value must be one positive number")
+            return float(value)
         shift = state.get("sub_mean.bias")
         return 1.0 if shift is not None and bool((shift.abs() <= 1).all()) else 255.0

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from core.models.edsr import RGB_MEAN
 from core.models.state import numbered, require
+
+MAX_WINDOW = 32  # pixels; attention keeps the fourth power of them, which a file's size does not bound
 
 
 def to_windows(x: torch.Tensor, size: int) -> torch.Tensor:
@@ -175,13 +180,17 @@ class SwinIR(nn.Module):
             if name not in state or state[name].ndim != 2:
                 raise KeyError(f"{name} is missing")
         table = state[f"{block}.attn.relative_position_bias_table"]
+        window = (round(len(table) ** 0.5) + 1) // 2
+        if window > MAX_WINDOW:
+            raise ValueError(f"the window must have at most {MAX_WINDOW} pixels a side, got {window}")
         n_layers = numbered(state, r"layers\.(\d+)\.conv\.weight")
-        blocks = r"layers\.{}\.residual_group\.blocks\.(\d+)\.norm1\.weight"
+        blocks = r"layers\.(\d+)\.residual_group\.blocks\.\d+\.norm1\.weight"
+        depths = Counter(m[1] for name in state if (m := re.fullmatch(blocks, name)))
         return cls(
             round((require(state, "upsample.0.weight").shape[0] / 3) ** 0.5),
             require(state, "conv_first.weight").shape[0],
-            tuple(numbered(state, blocks.format(i)) for i in range(n_layers)),
+            tuple(depths[str(i)] for i in range(n_layers)),
             table.shape[1],
-            (round(len(table) ** 0.5) + 1) // 2,
+            window,
             len(state[f"{block}.mlp.fc1.weight"]),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import numpy as np
 import panel as pn
 from bokeh.models import ColumnDataSource, LinearColorMapper, PanTool, Range1d, WheelZoomTool
@@ -101,10 +103,14 @@ class Tile:
             sizing_mode="stretch_width",
         )
 
-    def label(self, name: str, current: bool) -> None:
+    def label(self, name: str, current: bool, color: str = "") -> None:
+        """`name` is plain text; a square of `color` stands before it."""
+        square = f"<span style='color:{color}'>■</span> " if color else ""
         weight = "700" if current else "500"
         mark = " ◂ sliders" if current else ""
-        self._name.object = f"<div style='font-weight:{weight};font-size:13px'>{name}{mark}</div>"
+        self._name.object = (
+            f"<div style='font-weight:{weight};font-size:13px'>{square}{escape(name)}{mark}</div>"
+        )
 
     def show(self, picture: Picture) -> None:
         if picture is not self._shown:
@@ -121,8 +127,8 @@ class Tile:
         self.panel.styles = {"opacity": "0.35", "transition": "opacity 0.1s 0.3s"}
 
     def say(self, sentence: str) -> None:
-        """A sentence in the place of a picture."""
+        """A sentence, as plain text, in the place of a picture."""
         self.canvas.clear()
         self._shown = None
         self.panel.styles = {"opacity": "1"}
-        self._score.object = f"<div style='font-size:12px;opacity:.8'>{sentence}</div>"
+        self._score.object = f"<div style='font-size:12px;opacity:.8'>{escape(sentence)}</div>"

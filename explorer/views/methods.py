@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 
 import numpy as np
 import panel as pn
@@ -154,7 +155,7 @@ class MethodsView:
             self.grid.objects = shown
         for key, name in names.items():
             tile = self._cell(key).tile
-            tile.label(f"<span style='color:{COLORS[key]}'>■</span> {name}", False)
+            tile.label(name, False, COLORS[key])
             tile.wait()
 
     def show(self, key: str, found: Closely, look: Look) -> None:
@@ -223,7 +224,7 @@ def _table(rows: list[tuple], truth: str) -> str:
             "–" if local_ssim is None else f"{local_ssim:.4f}",
             f"{shift:.2f}",
         )
-        return f"<td>{name}</td>" + "".join(f"<td>{number}</td>" for number in numbers)
+        return f"<td>{escape(name)}</td>" + "".join(f"<td>{number}</td>" for number in numbers)
 
     head = "".join(f"<th>{name.format(against(truth))}</th>" for name in HEAD)
     body = "".join(f"<tr>{cells(*row)}</tr>" for row in rows)

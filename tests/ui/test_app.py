@@ -179,6 +179,7 @@ def test_shared_url_restores_the_state(explorer):
 def test_junk_in_the_url_leaves_the_defaults(explorer):
     explorer.open(
         "?compared_bits=[4]&network=%22nothing%22&activation_bits=99&layer=7&channel=-5&words=%22x%22&method=[1]"
+        "&terms=²&spot=[1,2,3]"
     )
     assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
     assert explorer.figure("by image")["title"].startswith("Channel 0")
@@ -192,7 +193,11 @@ def test_one_bad_value_in_a_link_takes_no_other_with_it(explorer):
 
 
 def test_too_small_a_set_is_said_in_a_sentence(explorer):
-    explorer.open("?words=1&terms=3")
+    explorer.open("?words=1&terms=3&tab=layers")
+    assert explorer.count("4 bits need 16 points but the universal set of words=1, terms=3 has 5")
+    explorer.page.get_by_text("Explore", exact=True).click()
+    explorer.page.get_by_text(re.compile("dB · SSIM")).nth(2).wait_for()
+    explorer.settle()
     assert explorer.figure("histogram")["data"][1]["x"] == []
     assert explorer.figure("picture 4")["data"][0]["image"] == []
     assert explorer.figure("right")["data"][0]["image"] == []

@@ -109,11 +109,11 @@ def test_downloads(explorer):
 
 def test_the_preview_follows_the_grid(explorer):
     open_tab(explorer)
-    explorer.page.get_by_text(re.compile(r"^18 rows, about \d+")).wait_for()
+    explorer.page.get_by_text(re.compile(r"^18 of at most 5,000 rows, about \d+")).wait_for()
     drop(explorer, "Methods", "minmax")
-    explorer.page.get_by_text(re.compile(r"^12 rows, about \d+")).wait_for()
+    explorer.page.get_by_text(re.compile(r"^12 of at most 5,000 rows, about \d+")).wait_for()
     drop(explorer, "Images", "coffee")
-    explorer.page.get_by_text(re.compile(r"^6 rows, about \d+")).wait_for()
+    explorer.page.get_by_text(re.compile(r"^6 of at most 5,000 rows, about \d+")).wait_for()
     drop(explorer, "Images", "astronaut")
     explorer.page.get_by_text("Choose at least one image.").wait_for()
 
@@ -125,7 +125,7 @@ def test_a_sweep_fills_is_cancelled_goes_on_and_is_found_again(explorer, name, c
     drop(explorer, "Images", "coffee")
     fill(explorer, "Name", name)
     page = explorer.page
-    page.get_by_text(re.compile(r"^3 rows, about")).wait_for()
+    page.get_by_text(re.compile(r"^3 of at most 5,000 rows, about")).wait_for()
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_text(re.compile(rf"^{name}: [1-3] of 3 rows")).wait_for(timeout=LONG)
     assert f"sweep={name}" in page.url.replace("%22", "")

@@ -1,0 +1,192 @@
+"""Links that strangers write."""
+
+import json
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from panel.io.location import Location
+from panel.util import parse_query
+
+from core import QuantConfig
+from explorer import (
+    layout,  # noqa: F401 (makes Panel tolerant of links)
+    take_away,
+)
+from explorer.int8 import Plan
+from explorer.links import restore
+from explorer.protocol import protocol
+from explorer.side_by_side import Look
+from explorer.state import BITS, EVERY_METHOD, FIELDS, NETWORKS, ExplorerState
+
+
+def link(**values):
+    return "?" + urlencode({k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()})
+
+
+def opened(search):
+    """As the page does it; what the address is then."""
+    location, state = Location(), ExplorerState()
+    location.search = search
+    location.search = restore(state, location.search)
+    location.sync(state, FIELDS)
+    return state, location
+
+
+def test_every_choice_comes_back_by_its_link():
+    chosen = dict(
+        network="edsr_x4",
+        image=ExplorerState.param.image.objects[2],
+        region="whole",
+        activation_bits=5,
+        weight_bits=32,
+        method="dfsq+",
+        words=5,
+        terms=3,
+        selector="greedy",
+        layer="body.1.body.2",
+        channel=3,
+        float_layers=["body.0.body.0"],
+        compared_bits=[3, 5],
+        hand=[-7, 0, 12],
+        hand_layer=True,
+        snap="grid",
+        left="4",
+        right="hand",
+        tab="methods",
+        methods=["mse", "dfsq"],
+        box=[3, 4, 50, 60],
+        spot=[5, 6],
+        direction="column",
+        strategy="random",
+        representatives=10,
+        run="own",
+        moment=40,
+        train_version="v1",
+        train_bits=4,
+        train_regularizer="naive",
+        train_correction=False,
+        train_offsets=True,
+        train_steps=100,
+        sweep="2026",
+    )
+    assert set(chosen) == set(FIELDS)
+    _, location = opened(link(**chosen))
+    state, _ = opened(location.search)  # what the page wrote itself
+    assert {name: getattr(state, name) for name in FIELDS} == chosen
+
+
+def test_what_is_for_others_stays():
+    state, location = opened("?theme=dark&words=3&from=%C2%B2&long=" + "1" * 9999)
+    assert state.words == 3
+    assert parse_query(location.search)["theme"] == "dark"
+    assert not {"from", "long"} & set(parse_query(location.search))
+
+
+@pytest.mark.parametrize("text", ["²", "1" * 9000, "true", "4.0", "NaN", "-0", "1e1", "٤", "", "[4]"])
+def test_what_only_looks_like_a_number(text):
+    state, _ = opened(link(words=text, weight_bits=text, channel=text, compared_bits=f"[{text}]"))
+    assert (state.words, state.weight_bits, state.channel) == (4, 0, 0)
+    assert state.compared_bits in ([2, 4, 8], [])
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (dict(methods=["dfsq"] * 500), dict(methods=["dfsq"])),
+        (dict(methods=[["dfsq"]]), dict(methods=["dfsq", "dfsq+", "minmax", "percentile"])),
+        (dict(methods=[{}, None]), dict(methods=["dfsq", "dfsq+", "minmax", "percentile"])),
+        (dict(compared_bits=[2.0, True]), dict(compared_bits=[2, 4, 8])),
+        (dict(box=[1, 2, 3]), dict(box=[])),
+        (dict(box=[1, 2, 3, 10**7]), dict(box=[])),
+        (dict(spot=[1] * 9), dict(spot=[])),
+        (dict(hand=[0] * 100_000), dict(hand=[])),
+        (dict(hand=[True, 1.5]), dict(hand=[])),
+        (dict(hand="[" * 100_000), dict(hand=[])),
+        (dict(sweep="<script>alert(1)</script>"), dict(sweep="bundled")),
+        (dict(sweep="../../etc"), dict(sweep="bundled")),
+        (dict(sweep="a\n"), dict(sweep="bundled")),
+        (dict(network="xlsr_x3", layer="body.0.body.0"), dict(network="xlsr_x3", layer="conv0_0.conv")),
+        (dict(tab='"><script>'), dict(tab="explore")),
+    ],
+)
+def test_what_is_not_valid_leaves_the_default(given, taken):
+    state, _ = opened(link(**given))
+    assert {name: getattr(state, name) for name in taken} == taken
+
+
+ODD = [
+    "NaN",
+    "²",
+    "1" * 5000,
+    "true",
+    "[]",
+    "{}",
+    "[" * 3000,
+    "[[]]",
+    '["dfsq","dfsq"]',
+    "<script>",
+    "\x00",
+    "%",
+]
+NUMBERS = st.one_of(st.integers(-9, 40), st.integers(), st.floats(), st.booleans(), st.none())
+jsons = st.recursive(NUMBERS | st.text(max_size=9), lambda inner: st.lists(inner, max_size=5), max_leaves=9)
+
+
+def own(name):
+    """A text for the choice of that name: often what it can be."""
+    parameter = ExplorerState.param[name]
+    objects = list(getattr(parameter, "objects", None) or [getattr(ExplorerState(), name)])
+    objects += [list(NETWORKS), BITS, list(objects), [-8, 0, 8]]
+    fits = st.sampled_from(objects).map(lambda thing: thing if isinstance(thing, str) else json.dumps(thing))
+    return fits | st.sampled_from(ODD) | jsons.map(json.dumps) | st.text(max_size=20)
+
+
+choices = st.sampled_from(FIELDS).flatmap(lambda name: st.tuples(st.just(name), own(name)))
+texts = st.lists(choices, max_size=20).map(dict)
+
+
+@given(texts, st.integers(1, 900))
+@example({"tab": "layers", "words": "1", "terms": "2"}, 30)
+def test_whatever_comes_the_state_is_valid(values, size):
+    state, location = opened("?" + urlencode(values, quote_via=quote, errors="replace"))
+    for name in FIELDS:
+        setattr(state, name, getattr(state, name))  # ValueError for what cannot be
+    assert "<script>" not in location.search
+    assert state.layer in state.param.layer.objects
+    assert state.channel <= state.param.channel.bounds[1]
+    points = state.by_hand()
+    assert all(abs(point * state.universal_set().step) <= 1 for point in points)
+    assert list(points) == sorted(set(points))
+    assert {state.picture_key(side) for side in ("left", "right")} <= {
+        "hr",
+        "bicubic",
+        "float",
+        "hand",
+        *BITS,
+    }
+    assert set(state.shown_bits()) <= set(BITS)
+    assert isinstance(hash(Plan.of(state)), int)
+    assert protocol(state)
+    assert EVERY_METHOD[state.method]
+    sentences = []
+    for make in (
+        lambda: state.configs()(state.activation_bits),
+        state.training,
+        lambda: take_away.code(state),
+    ):
+        try:
+            made = make()
+        except ValueError as error:
+            sentences.append(str(error))
+        else:
+            assert not isinstance(made, QuantConfig) or made.activation_bits == state.activation_bits
+    assert all(sentence and "\n" not in sentence for sentence in sentences)
+    look = Look(tuple(state.box), tuple(state.spot), state.direction)
+    line, start, end = look.line(size, 2 * size)
+    assert 0 <= start < end <= 2 * size
+    assert 0 <= line < 2 * size
+    if region := look.region(size, 2 * size):
+        assert 0 <= region[0] < region[2] <= 2 * size
+        assert 0 <= region[1] < region[3] <= size
