@@ -82,8 +82,9 @@ def _restored(header: dict, state: State, model: nn.Module | None, source: str) 
         raise ValueError("it has more layers than tensors")
     prefix = tuple(f"{name}.activation_quantizer." for name in header["layers"])
     weights = {name: value for name, value in state.items() if not name.startswith(prefix)}
+    biases = {f"{name}.bias" for name in header["layers"]}  # bias correction adds some
     try:
-        model = network_from_state(weights, source) if model is None else copy.deepcopy(model)
+        model = network_from_state(weights, source, biases) if model is None else copy.deepcopy(model)
     except ValueError as error:
         raise _Unfit(str(error).removeprefix(f"{source} ")) from error
     for name, entry in header["layers"].items():

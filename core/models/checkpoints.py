@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import safetensors.torch
@@ -124,17 +125,20 @@ def reason(error: Exception) -> str:
     return line.rstrip(".;:") if len(line) <= 200 else f"{line[:200]} …"
 
 
-def network_from_state(state: State, source: str) -> nn.Module:
-    """The network that the tensors belong to, with its weights, in eval mode; ValueError says why not."""
+def network_from_state(state: State, source: str, surplus: Collection[str] = ()) -> nn.Module:
+    """The network that the tensors belong to, with its weights, in eval mode; ValueError says why not.
+
+    surplus: names of tensors that the network need not have.
+    """
     cls = next((cls for mark, cls in MARKS.items() if mark in state), None)
     if cls is None:
         return _unknown(state, source)
     try:
         with torch.device("meta"):  # shapes only: a small file can claim a huge network
-            made = _fill(cls.from_state(state), state)
+            made = _fill(cls.from_state(state), state, surplus)
         if made.scale not in SCALES:
             raise ValueError(f"scale must be {SCALES[0]} to {SCALES[-1]}, got {made.scale}")
-        return _fill(cls.from_state(state), state).eval()
+        return _fill(cls.from_state(state), state, surplus).eval()
     except RuntimeError as error:
         raise ValueError(f"{source} does not fit {cls.__name__}: {reason(error)}") from error
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -156,10 +160,11 @@ def _unknown(state: State, source: str) -> nn.Module:
     return found
 
 
-def _fill(model: nn.Module, state: State) -> nn.Module:
+def _fill(model: nn.Module, state: State, surplus: Collection[str]) -> nn.Module:
     own = model.state_dict()
     fixed = {name: tensor for name, tensor in own.items() if _is_computed(name)}
-    given = {name: tensor for name, tensor in state.items() if name in own or not _is_computed(name)}
+    needless = {name for name in state if name not in own and (_is_computed(name) or name in surplus)}
+    given = {name: tensor for name, tensor in state.items() if name not in needless}
     model.load_state_dict(fixed | given, assign=next(model.parameters()).is_meta)
     return model
 
