@@ -12,7 +12,7 @@ from explorer import int8, pipeline
 from explorer.elements import html, section
 from explorer.own import is_own
 from explorer.session import Session
-from explorer.sources import name_of, stem
+from explorer.sources import name_of, spelled, stem
 
 LEAD = (
     "The network in uniform INT8, run by ONNX Runtime on this machine. The range of every layer comes from "
@@ -43,7 +43,7 @@ def deployment(session: Session) -> pn.Column:
     def free(network: str) -> str:
         if has_clip(pipeline.network(network)):
             return ""
-        name = name_of(network) if is_own(network) else name_of(network).upper()
+        name = name_of(network) if is_own(network) else spelled(name_of(network))
         return f"<p class='note'>{escape(name)} has no clip at its end, so there is none to take out.</p>"
 
     note = NOTE.format(runs=int8.RUNS, height=int8.TIMED[0], width=int8.TIMED[1], threads=int8.THREADS)

@@ -16,7 +16,14 @@ from core.scope import choose_layers, input_channels
 from explorer.own import file_name, is_own, own
 
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in zoo.bundled()}
-NETWORK_NAMES = {f"{name.upper()} ×{scale}": key for key, (name, scale) in NETWORKS.items()}
+
+
+def spelled(name: str) -> str:
+    """A bundled network's name as its authors write it."""
+    return {"srresnet": "SRResNet"}.get(name, name.upper())
+
+
+NETWORK_NAMES = {f"{spelled(name)} ×{scale}": key for key, (name, scale) in NETWORKS.items()}
 IMAGE_NAMES = {name: name for name in core.demo_names()}
 
 

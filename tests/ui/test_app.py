@@ -4,7 +4,7 @@ import re
 import pytest
 
 from core.zoo import model_card
-from explorer.sources import NETWORKS
+from explorer.sources import NETWORK_NAMES, NETWORKS
 
 pytestmark = pytest.mark.browser
 
@@ -105,11 +105,12 @@ def test_methods(explorer):
 
 def test_every_view_works_with_every_network(explorer):
     explorer.open("?compared_bits=[4]")
-    for key, (name, scale) in NETWORKS.items():
+    for title, key in NETWORK_NAMES.items():
         if key == "edsr_x2":
             continue  # the page has opened with it
+        name, scale = NETWORKS[key]
         before = explorer.signature("heat map", "picture float")
-        explorer.choose("Network", f"{name.upper()} ×{scale}")
+        explorer.choose("Network", title)
         explorer.after_change(("heat map", "picture float"), before)
         assert explorer.count(re.escape(model_card(name, scale)["about"])) == 1, key
         assert len(explorer.figure("heat map")["data"][0]["image"]) > 50, key
