@@ -1,6 +1,9 @@
 # Two commands matter: `make app` and `make test`. `make help` lists the rest.
 
 PORT ?= 5006
+ADDRESS ?= 127.0.0.1
+ORIGIN ?= $(if $(filter-out 127.0.0.1 localhost,$(ADDRESS)),$(ADDRESS):$(PORT),localhost:$(PORT) 127.0.0.1:$(PORT))
+USERS ?=
 TORCH_VERSION ?= 2.13.0
 BROWSERS ?= google-chrome google-chrome-stable chromium chromium-browser
 # The first Python on PATH that pyproject.toml allows.
@@ -11,22 +14,31 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 VENV_PYTHON := .venv/bin/python
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 
+# One process, whatever the class: its threads share what is computed. tests/browser.py serves by the same.
+SERVE := --warm --unused-session-lifetime 60000
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app notebooks lessons test lint check screenshots cost kills format lock clean browser
+.PHONY: help app notebooks lessons test lint audit check screenshots cost kills load soak format lock clean browser
 
 help:
 	@echo "make app      install into .venv (first run only) and serve the explorer"
 	@echo "              PORT=5006           the port it listens on"
+	@echo "              ADDRESS=127.0.0.1   the address: as it is, nobody reaches it from another machine"
+	@echo "              ORIGIN=NAME[:PORT]  the name in the browsers' address, if it is another (a proxy's)"
+	@echo "              USERS=FILE          a login, see For a class in CONTRIBUTING.md"
 	@echo "make notebooks  install JupyterLab (first run only) and open the teaching notebooks"
 	@echo "make test     install the test extras, find or install a browser, run every test"
 	@echo "              ARGS='-k moments'   further arguments for pytest"
 	@echo "make lint     ruff format --check and ruff check, notebooks too"
-	@echo "make check    lint and test: what a change must pass"
+	@echo "make audit    known faults of the packages in requirements.lock, where the network can be reached"
+	@echo "make check    lint, audit and test: what a change must pass"
 	@echo "make screenshots  pictures of the dashboard, light and dark, desktop and phone, in screenshots/"
 	@echo "make cost     what the exact points cost, measured anew, as assets/cost.png"
 	@echo "make lessons  run all notebooks and save them with their pictures"
 	@echo "make kills    kill a sweep or a worker 20 times at random moments: no row may be lost or doubled"
+	@echo "make load     40 visitors for 5 minutes; SESSIONS=40 SECONDS=300"
+	@echo "make soak     an hour of random use in a browser: no leak, no error; MINUTES=60"
 	@echo "make format   format and fix what ruff can fix"
 	@echo "make lock     write requirements.lock anew from pyproject.toml, newest versions that fit"
 	@echo "make clean    remove .venv and caches"
@@ -38,12 +50,17 @@ help:
 	@echo "                   index (pytorch.org shows it under: Linux, Pip, CPU) it does not."
 
 app: .venv/app.stamp
-	@$(VENV_PYTHON) -c "$$CHECK_PORT" '$(PORT)'
+	@$(VENV_PYTHON) -c "$$CHECK_PORT" '$(PORT)' '$(ADDRESS)'
+	$(if $(USERS),@[ -f '$(USERS)' ] || { echo "USERS=$(USERS) is not a file: make one of names and passwords."; exit 1; })
+	$(if $(USERS),@[ -n "$$PANEL_COOKIE_SECRET" ] || { echo "A login needs PANEL_COOKIE_SECRET in the environment: \
+	set it to the output of  openssl rand -hex 32"; exit 1; })
 	@echo
-	@echo "  The explorer: http://localhost:$(PORT)/app"
+	@echo "  The explorer: http://$(firstword $(ORIGIN))/app"
 	@echo "  Ready when the log below says that it is running; Ctrl+C stops it."
 	@echo
-	@exec $(VENV_PYTHON) -m panel serve explorer/app.py --port $(PORT) --warm
+	@exec $(VENV_PYTHON) -m panel serve explorer/app.py --address $(ADDRESS) --port $(PORT) $(SERVE) \
+	  $(ORIGIN:%=--allow-websocket-origin %) \
+	  $(if $(USERS),--basic-auth '$(USERS)' --basic-login-template explorer/login.html)
 
 notebooks: .venv/notebooks.stamp
 	@$(VENV_PYTHON) -m jupyter lab notebooks
@@ -64,7 +81,21 @@ lint: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m ruff check .
 
-check: lint test
+# A tool in an environment of its own, and only where it can be fetched: no test waits for the network.
+audit:
+	@$(check_python)
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; trap 'exit 1' INT TERM; \
+	$(PYTHON) -m venv "$$dir" && "$$dir/bin/python" -m pip install -q --disable-pip-version-check --retries 0 \
+	  --timeout 15 pip-audit >"$$dir/log" 2>&1 \
+	  || { echo "pip-audit cannot be fetched: THE PACKAGES WERE NOT AUDITED."; exit 0; }; \
+	"$$dir/bin/pip-audit" --no-deps --disable-pip --progress-spinner off -r requirements.lock >"$$dir/log" 2>&1 && ok=1; \
+	if grep -q '^Found' "$$dir/log"; then cat "$$dir/log"; exit 1; fi; \
+	unknown=$$(grep -c 'could not be audited' "$$dir/log"); all=$$(grep -c == requirements.lock); \
+	if [ -z "$$ok" ] || [ "$$unknown" = "$$all" ]; then \
+	  echo "The list of known faults cannot be reached: THE PACKAGES WERE NOT AUDITED."; \
+	else echo "No known fault in $$((all - unknown)) of $$all packages; of the others nothing is known."; fi
+
+check: lint audit test
 
 screenshots: .venv/test.stamp browser
 	PYTHONPATH=tests $(VENV_PYTHON) tests/screenshots.py
@@ -75,6 +106,13 @@ cost: .venv/test.stamp browser
 kills: .venv/test.stamp
 	$(VENV_PYTHON) tests/kills.py 20
 
+# With one thread a computation, as CONTRIBUTING.md advises for a class.
+load: .venv/test.stamp
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(VENV_PYTHON) tests/load.py --sessions $(or $(SESSIONS),40) --seconds $(or $(SECONDS),300)
+
+soak: .venv/test.stamp browser
+	PYTHONPATH=tests $(VENV_PYTHON) tests/soak.py --minutes $(or $(MINUTES),60)
+
 format: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
@@ -83,13 +121,13 @@ format: .venv/test.stamp
 define CHECK_PORT
 import sys
 from tornado.netutil import bind_sockets
-port = sys.argv[1]
+port, address = sys.argv[1:]
 if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
     sys.exit(f"PORT={port} is not a port number (1 to 65535).")
 try:
-    bind_sockets(int(port))
+    bind_sockets(int(port), address)
 except OSError as error:
-    sys.exit(f"Port {port} cannot be used ({error.strerror}): choose another one, as in  make app PORT=5017")
+    sys.exit(f"Port {port} of {address} cannot be used ({error.strerror}): choose another one, as in  make app PORT=5017")
 endef
 export CHECK_PORT
 

@@ -1,5 +1,6 @@
 """The dashboard: `panel serve explorer/app.py`."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from explorer.session import warm_up
 
 pn.extension(respect_explicit_sizing=True)
 warm_up()
-# One walk over all models instead of one for each root.
-with pn.state.curdoc.models.freeze():
-    page().servable()
+try:
+    # One walk over all models instead of one for each root.
+    with pn.state.curdoc.models.freeze():
+        page().servable()
+except Exception:
+    logging.getLogger("explorer").exception("the page could not be made")
+    pn.pane.HTML("<p role='alert'>This page could not be made; the server's log says why.</p>").servable()

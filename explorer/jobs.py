@@ -6,18 +6,22 @@ Work calls it between layers, batches and images.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cachetools
 
+from explorer.fair_pool import FairPool
+
 log = logging.getLogger(__name__)
-# Quick answers do not queue behind slow ones.
-QUICK, SLOW = (ThreadPoolExecutor(4, thread_name_prefix=f"explorer-{kind}") for kind in ("quick", "slow"))
+# Quick answers do not queue behind slow ones: a thread that waits for another's computation costs nothing, so
+# there are many, and of the heavy computations only two go on at once.
+QUICK, SLOW = FairPool(24, 2, "quick"), FairPool(2, 1, "slow", nice=10)
+HEAVY = threading.Semaphore(2)
 
 
 class Cancelled(Exception):
@@ -27,13 +31,13 @@ class Cancelled(Exception):
 class Token:
     """Tells a job whether it is still wanted, and the page how far it is."""
 
-    def __init__(self, tell: Callable[[str, float], None] = lambda what, share: None):
+    def __init__(self, tell: Callable[[str, float | None], None] = lambda what, share: None):
         self._cancelled = False
         self.tell = tell
 
     @property
     def cancelled(self) -> bool:
-        return self._cancelled
+        return self._cancelled or not threading.main_thread().is_alive()  # the server ends
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -63,7 +67,7 @@ class _Flight(Token):
     def cancelled(self) -> bool:
         return all(token.cancelled for token in self.tokens)
 
-    def _tell_all(self, what: str, share: float) -> None:
+    def _tell_all(self, what: str, share: float | None) -> None:
         for token in self.tokens:
             if not token.cancelled:
                 token.tell(what, share)
@@ -82,11 +86,22 @@ def _holds(key: Hashable, name: str) -> bool:
     return key == name or (isinstance(key, tuple) and any(_holds(part, name) for part in key))
 
 
-def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1):
+@contextlib.contextmanager
+def _turn(token: Token):
+    while not HEAVY.acquire(timeout=0.05):
+        token.check()
+    try:
+        yield
+    finally:
+        HEAVY.release()
+
+
+def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1, heavy: bool = False):
     """Cache `f(*key, token)` by its plain, hashable key, over all sessions, bounded by `max_size`.
 
     Equal questions asked at once are answered by one computation, which stops only when nobody waits for
     it any more. Results are shared: treat them as read-only. Errors are raised to every waiter, not cached.
+    A `heavy` one waits for its turn; it must not ask for another heavy one.
     """
 
     def decorate(f):
@@ -119,7 +134,8 @@ def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1):
 
         def fly(key, flight: _Flight):
             try:
-                flight.value = f(*key, token=flight)
+                with _turn(flight) if heavy else contextlib.nullcontext():
+                    flight.value = f(*key, token=flight)
                 with lock:
                     if flight.kept and size(flight.value) <= max_size:
                         cache[key] = flight.value
@@ -153,10 +169,11 @@ def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1):
 class LatestWins:
     """Runs one output's jobs in threads; a newer job cancels the older and stale results are dropped.
 
-    `on_document` schedules a call on the session's document; every callback goes through it.
+    `on_document` schedules a call on the session's document; every callback goes through it. Runners that
+    share it are one visitor's, who takes turns with others in the pool.
     """
 
-    def __init__(self, on_document: Callable[[Callable[[], None]], None], pool: ThreadPoolExecutor = QUICK):
+    def __init__(self, on_document: Callable[[Callable[[], None]], None], pool: FairPool = QUICK):
         self._on_document, self._pool = on_document, pool
         self._token = Token()
 
@@ -165,12 +182,13 @@ class LatestWins:
         work: Callable[[Token, Callable[[Any], None]], None],
         show: Callable[[Any], None],
         fail: Callable[[str], None],
-        progress: Callable[[str, float], None],
+        progress: Callable[[str, float | None], None],
         finish: Callable[[], None] = lambda: None,
     ) -> None:
         """Run `work(token, emit)`; each `emit(result)` ends as `show(result)` on the document.
 
         A ValueError ends as `fail(sentence)`, any other error as a general sentence and a log entry.
+        The share that `progress(what, share)` is told is None while the job waits for its turn.
         """
         self.cancel()
         token = self._token = Token(lambda *args: self._deliver(token, progress, *args))
@@ -188,7 +206,7 @@ class LatestWins:
                 self._deliver(token, fail, "This could not be computed; the server's log says why.")
             self._deliver(token, finish)
 
-        self._pool.submit(run)
+        self._pool.submit(self._on_document, token, run)
 
     def cancel(self) -> None:
         self._token.cancel()

@@ -6,10 +6,13 @@ import weakref
 from html import escape
 
 import panel as pn
+from bokeh.models import CustomJS
 from panel.io import location
+from panel.io.resources import LOCAL_DIST
 from panel.theme.fast import Fast
 
 from core import UniversalSet
+from explorer import lost
 from explorer.by_hand_controls import by_hand
 from explorer.deployment import deployment
 from explorer.elements import TOGGLE, WEIGHT_NAMES, html, section
@@ -65,6 +68,11 @@ location.parse_query = tolerant(location.parse_query)
 
 def page() -> pn.template.FastListTemplate:
     """The whole page of a new visitor."""
+    if (document := pn.state.curdoc) is not None:
+        document.js_on_event("connection_lost", CustomJS(code=lost.SCRIPT))
+        # Panel's own styles come from here too where a websocket makes the page: of a session that Bokeh had
+        # forgotten before it was opened.
+        document.template_variables["dist_url"] = LOCAL_DIST
     state = ExplorerState()
     missing = []
     if address := pn.state.location:
@@ -83,7 +91,7 @@ def page() -> pn.template.FastListTemplate:
         font="Helvetica, Arial, sans-serif",
         accent_base_color="#0072B2",
         header_background="#1d2733",
-        raw_css=[DRAWER],
+        raw_css=[DRAWER, lost.STYLE],
         busy_indicator=None,
     )
     # Weakly: a visitor who never opens the websocket would otherwise stay for good.
@@ -177,13 +185,14 @@ def status_line(session: Session) -> pn.Column:
     def progress(busy: dict) -> str:
         if not busy:
             return "<div class='progress'><div class='bar' style='width:0'></div><span>Ready</span></div>"
-        what, share = max(busy.values(), key=lambda job: bool(job[0]))  # a job that has begun, if any
-        label = (
-            f"<span>{escape(what)} … {100 * share:.0f} %</span>"
-            if what
-            else "<span class='late'>Working …</span>"
-        )
-        return f"<div class='progress'><div class='bar' style='width:{100 * share:.0f}%'></div>{label}</div>"
+        # A job that has begun, if any; else one that waits for its turn.
+        what, share = max(busy.values(), key=lambda job: (bool(job[0]) and job[1] is not None, bool(job[0])))
+        percent = round(100 * (share or 0))
+        if share is None or not what:
+            label = f"<span class='late'>{escape(what) or 'Working'} …</span>"
+        else:
+            label = f"<span>{escape(what)} … {percent} %</span>"
+        return f"<div class='progress'><div class='bar' style='width:{percent}%'></div>{label}</div>"
 
     def errors(found: dict) -> str:
         return "".join(

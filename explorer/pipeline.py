@@ -88,7 +88,7 @@ def groups(name: str, method: str, words: int, terms: int, token: Token) -> list
     return layer_groups(network(name, token=token), list(layer_channels(name)), config)
 
 
-@shared(2.2e9, _bytes)
+@shared(2.2e9, _bytes, heavy=True)
 def calibration(name: str, method: str, words: int, terms: int, group: int, token: Token) -> core.Calibration:
     """Of one group of layers."""
     images = calibration_images(scale_of(name), token=token)
@@ -119,7 +119,7 @@ def observer(name: str, layer: str, method: str, words: int, terms: int, token: 
     return calibration(name, method, words, terms, group, token=token).observers[layer]
 
 
-@shared(4e8, lambda x: x.nbytes)
+@shared(7e8, lambda x: x.nbytes, heavy=True)  # holds every layer of the default network
 def activations(name: str, layer: str, token: Token) -> torch.Tensor:
     """The layer's float input for every calibration image, (N, C, H, W)."""
     images = calibration_images(scale_of(name), token=token)

@@ -12,7 +12,7 @@ import panel as pn
 
 from explorer import pictures, pipeline, regions, sources
 from explorer.by_hand import ByHand
-from explorer.jobs import QUICK, SLOW, LatestWins, Token
+from explorer.jobs import QUICK, SLOW, Cancelled, LatestWins, Token
 from explorer.state import (
     DEPLOYMENT,
     EXPLORE,
@@ -321,11 +321,15 @@ def warm_up() -> None:
     config = state.configs()
 
     def work() -> None:
-        pipeline.distribution(state.network, state.layer, token=token)
-        pipeline.points(state.network, state.layer, state.channel, config(state.activation_bits), token=token)
-        where = (state.network, state.image, state.region)
-        for what in (*((name,) for name in TITLES), *((config(bits), ()) for bits in state.shown_bits())):
-            pictures.picture(*where, *what, token=token)
-        pipeline.mismatch(state.network, token=token)
+        with contextlib.suppress(Cancelled):  # the server ends
+            pipeline.distribution(state.network, state.layer, token=token)
+            channel = (state.network, state.layer, state.channel)
+            for compared in ((False,), ()):  # as a visitor asks
+                points = (*channel, config(state.activation_bits), (), False, *compared)
+                pipeline.points(*points, token=token)
+            where = (state.network, state.image, state.region)
+            for what in (*((name,) for name in TITLES), *((config(b), ()) for b in state.shown_bits())):
+                pictures.picture(*where, *what, token=token)
+            pipeline.mismatch(state.network, token=token)
 
-    SLOW.submit(work)
+    SLOW.submit(warm_up, token, work)

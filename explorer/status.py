@@ -12,13 +12,13 @@ SELDOM = 0.2  # seconds between two reports of progress: each of them is drawn
 class Status(param.Parameterized):
     """By output, so that no one waits for another."""
 
-    busy = param.Dict({}, doc="output -> (what is being done, share done)")
+    busy = param.Dict({}, doc="output -> (what is being done, share done; None while it waits)")
     errors = param.Dict({}, doc="output -> one sentence")
 
     _drawn = 0.0
 
-    def set_busy(self, output: str, what: str, share: float) -> None:
-        if output in self.busy and time.monotonic() - self._drawn < SELDOM:
+    def set_busy(self, output: str, what: str, share: float | None) -> None:
+        if share is not None and output in self.busy and time.monotonic() - self._drawn < SELDOM:
             return
         self._drawn = time.monotonic()
         self.busy = self.busy | {output: (what, share)}

@@ -167,3 +167,35 @@ def test_progress_and_cancelling_reach_through_nested_computations():
     token.cancel()
     assert stopped.wait(1)
     assert told[0] == ("inner", 0.0)
+
+
+def test_heavy_work_waits_for_its_turn_and_light_work_does_not():
+    release, begun = threading.Event(), []
+
+    @shared(10, heavy=True)
+    def heavy(x, token):
+        begun.append(x)
+        release.wait(10)
+        return x
+
+    @shared(10)
+    def light(x, token):
+        return x
+
+    answers, impatient = [], Token()
+    threads = [threading.Thread(target=lambda x=x: answers.append(heavy(x))) for x in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(begun) == 2)
+    late = threading.Thread(target=lambda: answers.append(heavy(2)))
+    late.start()
+    threading.Timer(0.1, impatient.cancel).start()
+    with pytest.raises(Cancelled):
+        heavy(3, token=impatient)
+    assert light(4) == 4
+    assert sorted(begun) == [0, 1]
+    release.set()
+    for thread in (*threads, late):
+        thread.join()
+    assert sorted(answers) == [0, 1, 2]
+    assert 3 not in begun

@@ -1,0 +1,135 @@
+"""Random use of the dashboard in a real browser: no error on its console, no leak, no process left behind.
+
+python tests/soak.py --minutes 60
+Samples the server's memory and the page's heap, each after a collection, and the processes; prints a line
+each, and ends with an error if anything was wrong or memory went on growing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from browser import FLAGS, Explorer, faults, find_browser, serve
+from load import memory
+from playwright.sync_api import Page, sync_playwright
+
+SAMPLE = 30.0  # seconds between two samples
+VISIT = 150.0  # seconds after which the visitor comes anew
+GROWTH = 1.15  # of the second half's mean over the first half's, of what may grow
+TABS = ("Explore", "Methods", "Layers", "Training", "Sweep", "Deployment")
+
+
+def act(page: Page, rng: random.Random) -> str:
+    """One thing that a person does; what it was."""
+    what = rng.choice(("slider", "slider", "select", "tab", "button", "scroll"))
+    if what == "slider":
+        handle = _any(page, rng, ".noUi-handle")
+        if handle is not None:
+            for _ in range(rng.randint(1, 4)):
+                handle.press(rng.choice(("ArrowLeft", "ArrowRight")))
+    elif what == "select":
+        chosen = _any(page, rng, "#sidebar select")
+        if chosen is not None:
+            chosen.select_option(index=rng.randrange(chosen.locator("option").count()))
+    elif what == "tab":
+        page.locator(".bk-tab", has_text=rng.choice(TABS)).first.click()
+    elif what == "button":
+        pressed = _any(page, rng, "#sidebar .bk-btn-group .bk-btn")
+        if pressed is not None:
+            pressed.click()
+    else:
+        page.mouse.move(900, 500)
+        page.mouse.wheel(0, rng.choice((-600, 600)))
+    return what
+
+
+def _any(page: Page, rng: random.Random, selector: str):
+    """One of the visible elements, None if there is none."""
+    found = [element for element in page.locator(selector).all() if element.is_visible()]
+    return rng.choice(found) if found else None
+
+
+def heap(page: Page) -> float:
+    """MiB of the page's objects that are in use."""
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("HeapProfiler.collectGarbage")
+    used = devtools.send("Runtime.getHeapUsage")["usedSize"] / 2**20
+    devtools.detach()
+    return used
+
+
+def zombies() -> int:
+    found = psutil.Process().children(recursive=True)
+    return sum(process.is_running() and process.status() == psutil.STATUS_ZOMBIE for process in found)
+
+
+def visit(browser, url: str, until: float, rng: random.Random, tell) -> list[str]:
+    """A visitor who does random things; complaints of the page."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    explorer = Explorer(page, url).open()
+    sampled = time.monotonic()
+    while time.monotonic() < until and not explorer.complaints:
+        done = act(page, rng)
+        page.wait_for_timeout(rng.randint(300, 2500))
+        if time.monotonic() - sampled >= SAMPLE:
+            sampled = time.monotonic()
+            explorer.settle(300)
+            tell(heap(page), done)
+    context.close()
+    return explorer.complaints
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    path = find_browser() or sys.exit("no Chrome or Chromium on this machine")
+    rng, began, samples = random.Random(args.seed), time.monotonic(), []
+    wrong: list[str] = []
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        log = Path(folder) / "log"
+        with serve(log) as url:
+            browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+
+            def tell(used: float, done: str) -> None:
+                samples.append((memory(url), used))
+                minutes = (time.monotonic() - began) / 60
+                server, dead = samples[-1][0], zombies()
+                print(
+                    f"{minutes:5.1f} min  server {server:6.0f} MiB  page {used:5.1f} MiB  zombies {dead}",
+                    flush=True,
+                )
+                if dead:
+                    wrong.append(f"{dead} zombies after {done}")
+
+            end = began + 60 * args.minutes
+            while time.monotonic() < end and not wrong:
+                wrong += visit(browser, url, min(end, time.monotonic() + VISIT), rng, tell)
+            browser.close()
+        wrong += [log.read_text()] if faults(log.read_text()) else []
+    left = [
+        child for child in psutil.Process().children(recursive=True) if "panel" in " ".join(child.cmdline())
+    ]
+    wrong += [f"left behind: {process}" for process in left]
+    half = len(samples) // 2
+    for place, name in enumerate(("server", "page")):
+        values = [sample[place] for sample in samples]
+        first, second = (sum(part) / max(1, len(part)) for part in (values[:half], values[half:]))
+        print(f"{name}: {first:.0f} MiB in the first half, {second:.0f} MiB in the second")
+        if half > 20 and second > GROWTH * first:
+            wrong.append(f"the {name} grew")
+    print("\n".join(wrong) or "nothing went wrong")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""One visitor without a browser, and what is there before the first one comes."""
+
+import time
+
+import pytest
+
+from explorer import pictures, pipeline
+from explorer.jobs import QUICK, SLOW
+from explorer.session import Session, warm_up
+from explorer.state import ExplorerState
+
+COMPUTED = (
+    pipeline.activations,
+    pipeline.calibration,
+    pipeline.distribution,
+    pipeline.mismatch,
+    pipeline.points,
+    pipeline.selection,
+    pictures.picture,
+    pictures.quantized,
+)
+
+
+def at_rest() -> bool:
+    return not (QUICK._alive or SLOW._alive)
+
+
+def until(condition):
+    end = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_once_warm_the_first_visitor_finds_everything_computed():
+    warm_up()
+    until(at_rest)
+    before = {f.__name__: dict(f.cache) for f in COMPUTED}
+    assert all(before.values())
+    visitor = Session(ExplorerState())
+    visitor.start()
+    until(at_rest)
+    assert not visitor.status.errors
+    assert visitor.points._data is not None
+    for f in COMPUTED:
+        assert f.cache.keys() == before[f.__name__].keys(), f.__name__
+        assert all(f.cache[key] is value for key, value in before[f.__name__].items()), f.__name__

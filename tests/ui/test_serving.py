@@ -1,0 +1,55 @@
+"""What a person sees when something between page and server goes wrong."""
+
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from browser import Explorer, serve
+from panel.command.serve import build_single_handler_applications
+from panel.io.session import generate_session
+
+import explorer.layout
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_forgotten_session_and_a_lost_server(chromium, tmp_path):
+    options = ("--unused-session-lifetime", "300", "--check-unused-sessions", "300")
+    context = chromium.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    with serve(tmp_path / "log", *options) as url:
+        # The scripts come so late that Bokeh has forgotten the session when its websocket is opened.
+        page.route("**/panel.min.js*", lambda route: (time.sleep(2), route.continue_()))
+        visitor = Explorer(page, url).open("?activation_bits=3")
+        assert not visitor.complaints, "nothing is asked of another host"
+        assert visitor.count("W3A3")
+        port = int(url.rsplit(":", 1)[1].split("/")[0])
+        listening = [
+            c for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port
+        ]
+        psutil.Process(listening[0].pid).kill()
+        alert = page.get_by_role("alert")
+        alert.get_by_text("The connection to the server was lost").wait_for(timeout=20_000)
+        box = alert.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        alert.get_by_role("button", name="Reload").click()
+        alert.get_by_text("does not answer yet").wait_for(timeout=20_000)
+        page.route(
+            f"{url}*", lambda route: route.fulfill(body="<h1>Here again</h1>", content_type="text/html")
+        )
+        alert.get_by_role("button", name="Reload").click()
+        page.get_by_role("heading", name="Here again").wait_for(timeout=20_000)
+    context.close()
+
+
+def test_a_page_that_cannot_be_made_is_a_sentence(monkeypatch, caplog):
+    monkeypatch.setattr(explorer.layout, "page", lambda: 1 / 0)
+    script = str(ROOT / "explorer" / "app.py")
+    (app,) = build_single_handler_applications([script], {script: []}).values()
+    document = generate_session(app).document
+    assert "This page could not be made" in document.roots[0].text
+    assert "ZeroDivisionError" in caplog.text
