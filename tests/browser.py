@@ -44,6 +44,8 @@ READ = """(name) => {
   };
 }"""
 
+ELEMENT = "(name) => Bokeh.index.find_one_by_id(Bokeh.documents[0].get_model_by_name(name).id).el"
+
 
 def find_browser() -> str | None:
     paths = [MAC.format(name) for name in ("Google Chrome", "Chromium")]
@@ -162,6 +164,12 @@ class Explorer:
 
     def figure(self, name: str) -> dict | None:
         return self.page.evaluate(READ, name)
+
+    def element(self, name: str):
+        """The figure of that name, brought into sight."""
+        found = self.page.evaluate_handle(ELEMENT, name).as_element()
+        found.evaluate("(e) => e.scrollIntoView({block: 'center'})")
+        return found
 
     def signature(self, *names: str) -> str:
         return json.dumps([self.figure(name) for name in names])

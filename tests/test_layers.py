@@ -10,6 +10,8 @@ GUI = {"panel", "bokeh", "holoviews", "hvplot", "datashader", "param", "tornado"
 
 # Each module imports only from those above it.
 ORDER = [
+    "files",
+    "image_files",
     "images",
     "metrics",
     "universal_set",
@@ -26,6 +28,7 @@ ORDER = [
     "models.mobile",
     "models.swinir",
     "models.community",
+    "models.torch_files",
     "models.checkpoints",
     "models.folding",
     "models.official",

@@ -68,22 +68,20 @@ def test_what_points_and_distributions_follow(explorer):
     assert explorer.figure("by image")["title"].startswith("Channel 3")
     assert explorer.signature("picture 4") == pictures, "layer and channel are only looked at"
 
-    tap(explorer, 0, 0.4, 0.4)
+    tap(explorer, "heat map", 0.4, 0.4)
     explorer.after_change(POINTS, points)
     title = explorer.figure("by image")["title"]
     assert re.match(r"Channel (1\d|2\d)", title), title
     assert len(explorer.figure("mismatch of means")["data"][0]["rank"]) == 16
     distributions = explorer.signature(*DISTRIBUTIONS)
-    tap(explorer, 4, 0.98, 0.4)
+    tap(explorer, "mismatch of deviations", 0.98, 0.4)
     explorer.after_change(DISTRIBUTIONS, distributions)
     assert explorer.figure("heat map")["title"].startswith("body.7.body.2")
 
 
-def tap(explorer, number: int, right: float, down: float) -> None:
-    """On the page's figure of that number, at shares of its width and height."""
-    figure = explorer.page.locator(".bk-Figure").nth(number)
-    figure.scroll_into_view_if_needed()
-    box = figure.bounding_box()
+def tap(explorer, name: str, right: float, down: float) -> None:
+    """On the figure of that name, at shares of its width and height."""
+    box = explorer.element(name).bounding_box()
     explorer.page.mouse.click(box["x"] + box["width"] * right, box["y"] + box["height"] * down)
 
 
@@ -138,9 +136,7 @@ def test_pictures_side_by_side(explorer):
 
     names = ["picture hr", "picture float", "picture 4", "left", "difference"]
     before = explorer.figure("picture hr")["x"]
-    tile = explorer.page.locator(".bk-Figure").nth(8)
-    tile.scroll_into_view_if_needed()
-    box = tile.bounding_box()
+    box = explorer.element("picture float").bounding_box()
     explorer.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     explorer.page.mouse.wheel(0, -300)
     explorer.page.wait_for_timeout(300)

@@ -26,7 +26,7 @@ def test_bars_by_layer_and_what_keeping_one_float_is_worth(explorer):
 def test_tapping_a_bar_chooses_the_layer(explorer):
     explorer.open("?tab=layers&network=xlsr_x3")
     explorer.settle()
-    box = explorer.page.locator(".bk-Figure").first.bounding_box()
+    box = explorer.element("layers alone").bounding_box()
     explorer.page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"])
     explorer.page.wait_for_timeout(500)
     assert "layer=" in explorer.page.url

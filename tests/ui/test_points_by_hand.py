@@ -30,7 +30,7 @@ def test_points_are_moved_added_deleted_and_given_back(explorer):
     best = levels(explorer)
     assert explorer.count("powers of two") == 1
     assert explorer.figure("picture hand") is None
-    explorer.page.locator(".bk-Figure").nth(5).evaluate("(e) => e.scrollIntoView({block: 'center'})")
+    explorer.element("histogram")
     explorer.press("Edit points")
     explorer.page.wait_for_timeout(300)
     drag(explorer, 4, 14)
