@@ -18,7 +18,8 @@ from explorer.int8 import Plan
 from explorer.links import restore
 from explorer.protocol import protocol
 from explorer.side_by_side import Look
-from explorer.state import BITS, EVERY_METHOD, FIELDS, NETWORKS, ExplorerState
+from explorer.sources import NETWORKS
+from explorer.state import BITS, EVERY_METHOD, FIELDS, ExplorerState
 
 
 def link(**values):
