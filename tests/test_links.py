@@ -38,7 +38,7 @@ def opened(search):
 def test_every_choice_comes_back_by_its_link():
     chosen = dict(
         network="edsr_x4",
-        image=ExplorerState.param.image.objects[2],
+        image=list(ExplorerState.param.image.objects)[2],
         region="whole",
         activation_bits=5,
         weight_bits=32,
