@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import panel as pn
 from bokeh.models import LinearColorMapper
@@ -64,7 +66,7 @@ class ImagesView:
             self._tiles[key] = Tile(f"picture {key}", self.window)
         return self._tiles[key]
 
-    def arrange(self, names: dict, current: object, new: set) -> None:
+    def arrange(self, names: dict, current: object, new: Collection = ()) -> None:
         """Show exactly the tiles of `names` (key -> title); `current` is the one at the sliders' bits.
 
         new: those whose pictures are still to be computed.
