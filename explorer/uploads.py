@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import param
 
-from explorer.jobs import QUICK
+from explorer.jobs import QUICK, Token
 from explorer.own import FILE_MB, LIMITS, Shelf, file_name, is_own, kind_of, other_role
 from explorer.sources import without_truth
 from explorer.state import CENTRE, ExplorerState
@@ -46,7 +46,7 @@ class Uploads(param.Parameterized):
                 sentence = f"{name} could not be read. {LIMITS}"
             self._later(lambda: self._done(key, before, sentence))
 
-        QUICK.submit(work)
+        QUICK.submit(self._later, Token(), work)
 
     def refuse(self, name: str, size: int) -> None:
         """Of a file that is too large to be sent."""
