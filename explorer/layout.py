@@ -7,6 +7,7 @@ from html import escape
 
 import panel as pn
 from bokeh.models import CustomJS
+from panel import reactive
 from panel.io import location
 from panel.io.resources import LOCAL_DIST
 from panel.theme.fast import Fast
@@ -61,8 +62,10 @@ DRAWER = """
 NARROW_TABS = "@media (max-width: 800px) { .bk-tab { padding: 4px 5px !important; font-size: 13px; } }"
 
 
-# Nothing is loaded from the net: Panel's Fast design would fetch a web font.
+# Nothing is loaded from the net: Panel's Fast design would fetch a web font, and what changes while no page
+# shows it would take its styles from Panel's CDN.
 Fast._resources.pop("font", None)
+reactive.CDN_DIST = LOCAL_DIST
 location.parse_query = tolerant(location.parse_query)
 
 
