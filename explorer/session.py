@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-import time
 from collections.abc import Callable
 
 import panel as pn
 
-from explorer import pictures, pipeline, regions, sources
+from explorer import exploring, pictures, pipeline, regions, sources, studies
 from explorer.by_hand import ByHand
 from explorer.jobs import QUICK, SLOW, Cancelled, LatestWins, Token
 from explorer.state import (
     DEPLOYMENT,
     EXPLORE,
-    HAND,
     LAYERS,
     METHODS_TAB,
     SWEEP,
@@ -25,7 +23,7 @@ from explorer.state import (
     ExplorerState,
 )
 from explorer.status import Status
-from explorer.studies import TITLES, UPDATES, references, weights_and_activations
+from explorer.studies import TITLES
 from explorer.sweeper import Sweeper
 from explorer.trainer import Trainer
 from explorer.turns import Turns
@@ -61,8 +59,7 @@ DEPENDS = {
     "int8": (DEPLOYMENT, (*SHOWN, "strategy", "representatives", "float_layers")),
     "layers": (LAYERS, (*SHOWN, *QUANTIZATION, "weight_bits", "float_layers")),
 }
-PATIENCE = 0.25  # seconds that pictures give way to points, which take less
-PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
+UPDATES = exploring.UPDATES | studies.UPDATES
 
 
 class Session:
@@ -71,7 +68,7 @@ class Session:
     def __init__(self, state: ExplorerState):
         self.state, self.status = state, Status()
         self._on_document = Turns()
-        self._points_done = threading.Event()
+        self.points_done = threading.Event()  # those asked for last are shown
         self._runners = {output: LatestWins(self._on_document, pool) for output, pool in POOLS.items()}
         self.uploads = Uploads(state, self.status, self._on_document)
         self._asked: dict[str, str] = {}  # output -> the choices it was last asked for
@@ -157,7 +154,7 @@ class Session:
         asked = repr([getattr(self.state, name) for name in choices])
         if self._asked.get(output) != asked:
             self._asked[output] = asked
-            UPDATES[output](self) if output in UPDATES else getattr(self, f"update_{output}")()
+            UPDATES[output](self)
 
     def _update_parts(self) -> None:
         for tab, name in ((TRAINING, "trainer"), (SWEEP, "sweeper")):
@@ -216,102 +213,6 @@ class Session:
             emit(regions.thumbnail(image, token=token))
 
         self.submit("place", work, lambda small: view.show(small, part, size))
-
-    def update_distributions(self) -> None:
-        name, layer, channel = self.state.network, self.state.layer, self.state.channel
-
-        def work(token: Token, emit: Callable) -> None:
-            emit(pipeline.distribution(name, layer, token=token))
-
-        self.submit("distributions", work, lambda data: self.distributions.show(data, channel))
-
-    def update_mismatch(self) -> None:
-        name, layer = self.state.network, self.state.layer
-
-        def work(token: Token, emit: Callable) -> None:
-            emit(pipeline.mismatch(name, token=token))
-
-        self.submit("mismatch", work, lambda found: self.mismatch.show(found, layer))
-
-    def update_points(self) -> None:
-        state = self.state
-        name, layer, channel, bits = state.network, state.layer, state.channel, state.activation_bits
-        configs, hand = state.configs(), (state.by_hand(), state.hand_layer)
-
-        self._points_done.clear()
-
-        def work(token: Token, emit: Callable) -> None:
-            where = (name, layer, channel, configs(bits), *hand)
-            emit((self._show_points, pipeline.points(*where, False, token=token)))
-            emit((self.points.show_errors, pipeline.points(*where, token=token)))
-
-        show = lambda result: result[0](result[1])  # noqa: E731
-        self.submit("points", work, show, self.points.clear, self._points_done.set)
-
-    def _show_points(self, found: pipeline.Points) -> None:
-        self.points.show(found)
-        self._points_done.set()
-
-    def update_images(self) -> None:
-        state = self.state
-        where = (state.network, state.image, state.region)
-        current, sides = state.activation_bits, (state.picture_key("left"), state.picture_key("right"))
-        bits = state.shown_bits()
-        weights = {b: b if not state.weight_bits else state.weight_bits for b in bits}
-        names = {key: TITLES[key] for key in references(state.image, *TITLES)}
-        names |= {b: weights_and_activations(weights[b], b) for b in bits}
-        hand = None
-        if state.by_hand():
-            hand = pictures.Hand(state.layer, None if state.hand_layer else state.channel, state.by_hand())
-            names[HAND] = f"By hand, {names[current]}"
-        configs, kept = state.configs(), tuple(state.float_layers)
-
-        def what(key: str | int) -> tuple:
-            if key in TITLES:
-                return (key,)
-            return (configs(current), kept, hand) if key == HAND else (configs(key), kept)
-
-        # What the sliders ask for comes first, then the comparison, then the rest.
-        order = sorted(names, key=lambda key: key not in TITLES and key not in (current, *sides))
-
-        def work(token: Token, emit: Callable) -> None:
-            if not self._points_done.is_set():
-                self._points_done.wait(PATIENCE)
-                time.sleep(PAINT)
-            shown, waiting, asked = {}, True, {}
-            for key in order:
-                with contextlib.suppress(ValueError):  # said below, in its place
-                    asked[key] = (*where, *what(key))
-            new = {key for key in asked if not pictures.picture.known(*asked[key])}
-            emit(("arrange", (names, current, new)))
-            for done, key in enumerate(order):
-                token.progress("Super-resolving", done / len(order))
-                try:
-                    shown[key] = pictures.picture(*where, *what(key), token=token)
-                    emit((key, shown[key]))
-                except ValueError as error:
-                    emit((key, str(error)))
-                if waiting and all(side in shown for side in sides):
-                    waiting = False
-                    both = [shown[side] for side in sides]
-                    emit(("compare", (*both, pictures.difference(*both))))
-            if waiting:
-                emit(("compare", None))
-
-        self.submit("images", work, lambda result: self._show_image(*result))
-
-    def _show_image(self, key, result) -> None:
-        if key == "arrange":
-            self.images.arrange(*result)
-        elif key == "compare" and result is None:
-            self.images.clear_comparison()
-        elif key == "compare":
-            self.images.compare(*result)
-        elif isinstance(result, str):
-            self.images.tile(key).say(result)
-        else:
-            self.images.window.fit(*result.rgb.shape[:2])
-            self.images.tile(key).show(result)
 
 
 @functools.cache

@@ -79,6 +79,10 @@ class ImagesView:
             if key in new:
                 self.tile(key).wait()
 
+    def say(self, key: object, sentence: str) -> None:
+        """Why there is no such picture."""
+        self.tile(key).say(sentence)
+
     def clear_comparison(self) -> None:
         """One of the two cannot be computed; its tile says why."""
         self._compared = (None, None)
