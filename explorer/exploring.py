@@ -63,9 +63,8 @@ def update_images(session: Session) -> None:
     weights = {b: b if not state.weight_bits else state.weight_bits for b in bits}
     names = {key: TITLES[key] for key in references(state.image, *TITLES)}
     names |= {b: weights_and_activations(weights[b], b) for b in bits}
-    hand = None
-    if state.by_hand():
-        hand = pictures.Hand(state.layer, None if state.hand_layer else state.channel, state.by_hand())
+    hand = pictures.Hand.of(state)
+    if hand:
         names[HAND] = f"By hand, {names[current]}"
     configs, kept = state.configs(), tuple(state.float_layers)
 

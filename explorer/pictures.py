@@ -32,6 +32,7 @@ from explorer.pipeline import (
 )
 from explorer.regions import TILE
 from explorer.sources import NETWORKS, layer_channels, scale_of, trained, without_truth
+from explorer.state import ExplorerState
 
 TRUTH, FLOAT_SR = "ground truth", "float SR"  # what pictures are scored against
 
@@ -42,6 +43,12 @@ class Hand(NamedTuple):
     layer: str
     channel: int | None
     points: tuple[int, ...]  # in steps of the universal set's grid
+
+    @classmethod
+    def of(cls, state: ExplorerState) -> Hand | None:
+        """None while the selector's serve."""
+        points = state.by_hand()
+        return cls(state.layer, None if state.hand_layer else state.channel, points) if points else None
 
 
 @shared(1e9, lambda model: 1 + sum(b.nbytes for b in model.buffers()))

@@ -129,14 +129,9 @@ def stem(state: ExplorerState) -> str:
     return f"{stem_of(state.network)}_{state.method}_{size}"
 
 
-def _hand(state: ExplorerState) -> pictures.Hand | None:
-    points = state.by_hand()
-    return pictures.Hand(state.layer, None if state.hand_layer else state.channel, points) if points else None
-
-
 def _network(state: ExplorerState, token: Token):
     config, kept = state.configs()(state.activation_bits), tuple(state.float_layers)
-    return pictures.quantized(state.network, config, kept, _hand(state), token=token)
+    return pictures.quantized(state.network, config, kept, pictures.Hand.of(state), token=token)
 
 
 def checkpoint(state: ExplorerState, token: Token | None = None) -> bytes:
@@ -169,7 +164,7 @@ def shown(state: ExplorerState, token: Token | None = None) -> dict[str, Picture
     configs = state.configs()
     for bits in state.shown_bits():
         asked[weights_and_activations(state.weight_bits or bits, bits)] = (bits,)
-    if (hand := _hand(state)) is not None:
+    if (hand := pictures.Hand.of(state)) is not None:
         asked["By hand"] = (state.activation_bits, hand)
     found = {}
     for title, (what, *rest) in asked.items():
