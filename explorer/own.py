@@ -172,25 +172,25 @@ def _read(name: str, content: bytes) -> dict[str, OwnImage | OwnNetwork]:
         raise ValueError(f"{name} is neither an image nor a checkpoint by its name. {LIMITS}")
     if len(content) > FILE_MB * 10**6:
         raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB, and {FILE_MB} are taken")
+    if suffix in IMAGE_SUFFIXES:
+        pixels = read_pixels(name, content)
+        return {kind: OwnImage(name, pixels, kind == "lr") for kind in ("hr", "lr")}
     with tempfile.TemporaryDirectory(prefix="explorer-own-") as folder:
         path = Path(folder) / name
         path.write_bytes(content)
-        if suffix in CHECKPOINT_SUFFIXES:
-            return {"network": read_network(path)}
-        pixels = read_pixels(path)
-    return {kind: OwnImage(name, pixels, kind == "lr") for kind in ("hr", "lr")}
+        return {"network": read_network(path)}
 
 
-def read_pixels(path: Path) -> np.ndarray:
+def read_pixels(name: str, content: bytes) -> np.ndarray:
     """(H, W, 3) uint8, read-only."""
-    image = core.load_image(path)
+    image = core.load_image(content, name)
     height, width = image.shape[-2:]
     if height * width > MEGAPIXELS * 10**6:
         raise ValueError(
-            f"{path.name} has {height * width / 1e6:.0f} megapixels, and {MEGAPIXELS} are taken; crop it"
+            f"{name} has {height * width / 1e6:.0f} megapixels, and {MEGAPIXELS} are taken; crop it"
         )
     if min(height, width) < SMALLEST:
-        raise ValueError(f"{path.name} has {width}×{height} pixels, and {SMALLEST}×{SMALLEST} are needed")
+        raise ValueError(f"{name} has {width}×{height} pixels, and {SMALLEST}×{SMALLEST} are needed")
     pixels = np.ascontiguousarray(to_uint8(image)[0])
     pixels.setflags(write=False)
     return pixels

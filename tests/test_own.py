@@ -47,7 +47,7 @@ def xlsr(tmp_path) -> bytes:
 def test_an_image_is_taken_as_hr_and_as_lr(shelf):
     key, _ = shelf.put("folder/photo.png", png())
     assert list(shelf.labels("hr", "lr")) == ["own: photo.png, as HR", "own: photo.png, as LR"]
-    hr = core.load_image(io.BytesIO(png()))
+    hr = core.load_image(png())
     as_hr, as_lr = (pipeline.pair(k, 2, WHOLE) for k in (key, other_role(key)))
     assert torch.equal(as_hr.hr, hr)
     assert torch.equal(as_hr.lr, core.make_lr(hr, 2))
@@ -59,7 +59,7 @@ def test_an_image_is_taken_as_hr_and_as_lr(shelf):
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_region_is_a_crop_of_the_whole(shelf, place, scale):
     key, _ = shelf.put("photo.png", png(scale * 150 + 1))
-    hr = core.modcrop(core.load_image(io.BytesIO(png(scale * 150 + 1))), scale)
+    hr = core.modcrop(core.load_image(png(scale * 150 + 1)), scale)
     lr = core.make_lr(hr, scale)
     found = pipeline.pair(key, scale, place)
     top, left, height, width = regions.window(place, *lr.shape[-2:])
@@ -115,7 +115,7 @@ def test_by_tiles_the_float_picture_is_that_of_the_whole(shelf, monkeypatch):
     token = Token(lambda what, share: told.append(share))
     found = pictures.picture("xlsr_x3", other_role(key), WHOLE, "float", token=token)
     with torch.no_grad():
-        sr = core.create_model("xlsr", 3)(core.load_image(io.BytesIO(png(660))))
+        sr = core.create_model("xlsr", 3)(core.load_image(png(660)))
     assert np.abs(found.rgb.astype(int) - core.images.to_uint8(sr)[0]).max() <= 1
     assert told[-9:] == pytest.approx([n / 9 for n in range(1, 10)])
 
