@@ -149,7 +149,8 @@ def parts(folder: Path) -> list[Path]:
 def read_part(path: Path) -> pa.Table:
     """ValueError if it is no part of a sweep, or damaged."""
     try:
-        table = pq.read_table(path, partitioning=None)
+        # By its path Arrow opens it twice, and may meet the end of one file and the pages of its successor.
+        table = pq.read_table(pa.BufferReader(path.read_bytes()))
         return table.select(SCHEMA.names).cast(SCHEMA)
     except FileNotFoundError:
         raise

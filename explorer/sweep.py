@@ -109,7 +109,7 @@ def _results(session: Session) -> pn.Column:
         return f"<div class='progress'>{fill}<span>{escape(text)}</span></div>"
 
     def failed(reasons: dict[str, int]) -> str:
-        items = "".join(f"<li>{number:,} × {escape(reason)}</li>" for reason, number in reasons.items())
+        items = "".join(f"<li>{escape(reason)} (rows: {number:,})</li>" for reason, number in reasons.items())
         head = f"{sum(reasons.values()):,} rows have no score:"
         return f"<div class='note'>{head}<ul style='margin:2px 0'>{items}</ul></div>" if reasons else ""
 

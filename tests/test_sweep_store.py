@@ -1,3 +1,6 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -48,6 +51,28 @@ def test_a_write_that_was_cut_off_leaves_the_rows_as_they_were(tmp_path, monkeyp
     with Store(tmp_path) as store:
         store.add([a_row(1)])
     assert len(pd.read_parquet(tmp_path)) == 2
+
+
+def test_rows_are_read_while_more_are_written(tmp_path):
+    with Store(tmp_path) as store:
+        store.add([a_row(0)])
+        store.flush()
+        seen, done = [], threading.Event()
+
+        def read():
+            while not done.is_set():
+                seen.append(len(read_sweep(tmp_path)))
+
+        with ThreadPoolExecutor(1) as pool:
+            reader = pool.submit(read)
+            try:
+                for i in range(1, 200):
+                    store.add([a_row(i)])
+                    store.flush()
+            finally:
+                done.set()
+            reader.result()
+    assert seen == sorted(seen) and len(seen) > 20
 
 
 def test_two_sweeps_do_not_write_to_one_folder(tmp_path):
