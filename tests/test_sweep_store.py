@@ -72,7 +72,8 @@ def test_rows_are_read_while_more_are_written(tmp_path):
             finally:
                 done.set()
             reader.result()
-    assert seen == sorted(seen) and len(seen) > 20
+    assert seen == sorted(seen)
+    assert len(seen) > 20
 
 
 def test_two_sweeps_do_not_write_to_one_folder(tmp_path):
