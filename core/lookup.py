@@ -52,9 +52,10 @@ def reference(x, mean, scale, codes, levels, channel_dim, size=None):
     """The same by tensor operations, on any device and dtype."""
     if size is not None:
         mean, scale = spread(mean, size, x), spread(scale, size, x)
-    cells = codes.shape[1]
+    half = codes.shape[1] // 2
     normalized = ((x - mean) / scale).double()
-    cell = (torch.ceil(normalized * (cells // 2)).long() + (cells // 2 - 1)).clamp_(0, cells - 1)
+    edge = torch.ceil(normalized * half).clamp_(1 - half, half).nan_to_num_(1 - half)
+    cell = edge.long() + (half - 1)
     shape = [-1 if d == channel_dim % x.ndim else 1 for d in range(x.ndim)]
     channel = (torch.arange(x.shape[channel_dim], device=x.device) % len(codes)).view(shape)
     return levels[channel, codes[channel, cell].long()] * scale + mean
@@ -65,7 +66,8 @@ def _compiled(x, mean, scale, codes, levels, channel_dim, size):
     n_images, n_channels = (x.shape[0] if dim else 1), x.shape[dim]
     outer, inner = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
     if size is None:  # one block a channel
-        plane = size = (1, inner)
+        last = x.shape[-1] if dim < x.ndim - 1 else 1
+        plane = size = (inner // max(last, 1), last)
         blocks = (n_images, n_channels, 1, 1)
         mean, scale = (part.expand(x.shape[0], *part.shape[1:]) for part in (mean, scale))
     else:
@@ -90,16 +92,21 @@ def _compiled(x, mean, scale, codes, levels, channel_dim, size):
 
 @njit(nogil=True, cache=True)
 def _look_up(start, stop, x, mean, scale, height, width, codes, levels, rows_per_image, out):
-    n_channels, cells = mean.shape[1], codes.shape[1]
+    n_channels, half = mean.shape[1], codes.shape[1] // 2
+    cells = np.empty(width, np.int32)
     for row in range(start, stop):
         image, channel = row // n_channels // rows_per_image, row % n_channels
         own = channel if codes.shape[0] > 1 else 0
         for y in range(x.shape[1]):
             for column in range(mean.shape[3]):
                 m, s = mean[image, channel, y // height, column], scale[image, channel, y // height, column]
-                for i in range(column * width, min((column + 1) * width, x.shape[2])):
-                    normalized = (x[row, y, i] - m) / s
+                first = column * width
+                n = min(width, x.shape[2] - first)
+                # Two loops: the arithmetic of the first goes into vector instructions, looking up does not.
+                for i in range(n):
                     # In float64 the product is exact, so a value at a midpoint is recognised.
-                    cell = int(np.ceil(np.float64(normalized) * (cells // 2))) + cells // 2 - 1
-                    level = levels[own, codes[own, min(max(cell, 0), cells - 1)]]
-                    out[row, y, i] = level * s + m
+                    edge = np.ceil(np.float64((x[row, y, first + i] - m) / s) * half)
+                    edge = edge if edge > 1 - half else 1 - half  # NaN too: no index beyond the table
+                    cells[i] = np.int32(edge if edge < half else half) + (half - 1)
+                for i in range(n):
+                    out[row, y, first + i] = levels[own, codes[own, np.uint32(cells[i])]] * s + m

@@ -79,8 +79,9 @@ def test_memory_order_does_not_matter():
 
 
 def test_values_beyond_the_range_go_to_the_outermost_points():
-    x = torch.tensor([[[-40.0, 1e6, 1.0001]]])
-    assert look_up(nearest_points, x, [[-0.5, 0.5]], 2)[0, 0].tolist() == [-0.5, 0.5, 0.5]
+    x = torch.tensor([[[-40.0, 1e6, 1.0001, float("inf"), -float("inf"), float("nan")]]])
+    found = [look_up(f, x, [[-0.5, 0.5]], 2)[0, 0].tolist() for f in (nearest_points, reference)]
+    assert found[0] == found[1] == [-0.5, 0.5, 0.5, 0.5, -0.5, -0.5]
 
 
 def test_256_points():
