@@ -13,6 +13,7 @@ from explorer.own import is_own
 from explorer.session import Session
 from explorer.sources import NETWORK_NAMES
 from explorer.sweep_choices import COSTS, FIELDS, MEAN, SETS, VALUES
+from explorer.sweeper import Sweeper
 from explorer.views.style import columns
 
 LEAD = (
@@ -141,7 +142,10 @@ def _results(session: Session) -> pn.Column:
         "Results",
         RESULTS,
         shown,
-        html(pn.bind(progress, sweeper.param.progress), sizing_mode="stretch_width", margin=(6, 8)),
+        pn.Row(
+            html(pn.bind(progress, sweeper.param.progress), sizing_mode="stretch_width", margin=(6, 8)),
+            _go_on(sweeper),
+        ),
         sweeper.view.panel,
         axes,
         sweeper.table.panel,
@@ -149,6 +153,13 @@ def _results(session: Session) -> pn.Column:
         html(pn.bind(failed, sweeper.param.reasons), sizing_mode="stretch_width"),
         html(protocol, sizing_mode="stretch_width"),
     )
+
+
+def _go_on(sweeper: Sweeper) -> pn.widgets.Button:
+    """Only where the sweep that is shown was stopped."""
+    button = pn.widgets.Button(label="Go on", width=76, margin=(0, 8), visible=sweeper.param.unfinished)
+    button.on_click(lambda _: sweeper.go_on())
+    return button
 
 
 def _download(session: Session, label: str, suffix: str) -> pn.widgets.FileDownload:

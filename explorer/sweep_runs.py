@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from core.files import replace_file
 from core.sweep_store import parts
 from explorer.child import ended
 from explorer.run_sweep import GRID
@@ -20,6 +21,7 @@ FOLDER = ROOT / "runs" / "sweeps"
 BUNDLED = "bundled"
 BUNDLED_ROWS = ROOT / "assets" / "sweep.parquet"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+LOG = "_log.out"
 MOST_ROWS = 5000  # of a sweep that is started from the page
 _lock = threading.Lock()
 _current: Run | None = None
@@ -48,6 +50,21 @@ def version(name: str) -> tuple:
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
+def told(folder: Path) -> list[tuple[int, int]]:
+    """What the process of a sweep said: how many rows were there, and how many there are in all."""
+    log = folder / LOG
+    if not log.is_file():
+        return []
+    lines = [line.split() for line in log.read_text(errors="replace").splitlines()]
+    return [(int(line[0]), int(line[1])) for line in lines if len(line) == 2 and all(map(str.isdigit, line))]
+
+
+def last_told(name: str) -> tuple[int, int]:
+    """How far a sweep was when its process last said so; (0, 0) if it never did, or is not there."""
+    found = told(FOLDER / name) if NAME.fullmatch(name) else []
+    return found[-1] if found else (0, 0)
+
+
 class Run:
     """One sweep under way, and how far it is."""
 
@@ -67,14 +84,9 @@ class Run:
 
     def progress(self) -> tuple[int, int]:
         """Rows that are there and rows in all; (0, 0) while it starts."""
-        if not self._log.exists():  # somebody has thrown the folder away
-            return 0, 0
-        lines = [line.split() for line in self._log.read_text().splitlines()]
-        told = [(int(a), int(b)) for a, b in (line for line in lines if len(line) == 2)]
-        if not told:
-            return 0, 0
-        self._first = self._first or (time.monotonic(), told[0][0])
-        return told[-1]
+        if self._first is None and (found := told(self._log.parent)):
+            self._first = (time.monotonic(), found[0][0])
+        return last_told(self.name)
 
     def seconds_left(self) -> float | None:
         """At the rate so far; None before there is one."""
@@ -96,19 +108,30 @@ def current() -> Run | None:
 
 
 def start(name: str, grids: list[dict]) -> Run:
-    """Begin a sweep, or go on with it; ValueError while another one is under way."""
-    global _current
+    """Begin a sweep, or go on with it; ValueError while another one is under way, OSError on a full disk."""
     if name == BUNDLED:
         raise ValueError("the bundled sweep stays as it is; give yours another name")
+    return _begin(name, yaml.safe_dump(grids, sort_keys=False))
+
+
+def go_on(name: str) -> Run:
+    """Take a sweep that was stopped up again, as it was asked for; errors as of `start`."""
+    grid = place(name) / GRID
+    if not grid.is_file():
+        raise ValueError(f"what was asked of the sweep {name} is not kept; start it from its grid again")
+    return _begin(name, grid.read_text())
+
+
+def _begin(name: str, grid: str) -> Run:
+    global _current
     folder = place(name)
     with _lock:
         if _current is not None and _current.alive:
             raise ValueError(
                 f"the sweep {_current.name} is under way on this server; wait for it or cancel it"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / GRID).write_text(yaml.safe_dump(grids, sort_keys=False))
-        log = folder / "_log.out"
+        replace_file(folder / GRID, grid.encode())
+        log = folder / LOG
         with log.open("w") as out, log.with_suffix(".err").open("w") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "explorer.run_sweep", str(folder)],

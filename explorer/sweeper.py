@@ -31,6 +31,7 @@ class Sweeper(param.Parameterized):
     ahead = param.String("", doc="How many rows the grid has, and how long they take")
     progress = param.Tuple((0.0, ""), doc="Share done, and a sentence, of the sweep that is shown")
     running = param.Boolean(False, doc="Whether the sweep that is shown is under way")
+    unfinished = param.Boolean(False, doc="Whether the sweep that is shown was stopped before its end")
     names = param.List(["bundled"], doc="Sweeps that can be shown")
     networks = param.List(["edsr_x2"], doc="Networks of the sweep that is shown")
     images = param.List([MEAN], doc="Its images")
@@ -117,15 +118,29 @@ class Sweeper(param.Parameterized):
     def start(self) -> None:
         """Begin the sweep of the grid, or go on with it, and show it."""
         try:
-            grids = self.choices.grids()
-            sweep_runs.place(self.choices.title)
+            grids, title = self.choices.grids(), self.choices.title
+            sweep_runs.place(title)
         except ValueError as error:
             self._complain(str(error))
             return
 
-        def work(token: Token, emit: Callable) -> None:
+        def begin(token: Token) -> sweep_runs.Run:
             sweeps.preview(json.dumps(grids), token=token)  # refuses what is too large
-            emit(sweep_runs.start(self.choices.title, grids))
+            return sweep_runs.start(title, grids)
+
+        self._begin(begin)
+
+    def go_on(self) -> None:
+        """Take the sweep that is shown up again."""
+        name = self.state.sweep
+        self._begin(lambda token: sweep_runs.go_on(name))
+
+    def _begin(self, begin: Callable[[Token], sweep_runs.Run]) -> None:
+        def work(token: Token, emit: Callable) -> None:
+            try:
+                emit(begin(token))
+            except OSError as error:
+                raise ValueError(str(error)) from error
 
         self._submit("sweep ahead", work, self._started)
 
@@ -150,7 +165,9 @@ class Sweeper(param.Parameterized):
         """How far the sweep is; the plots follow when rows came."""
         run, name = self._run(), self.state.sweep
         self.running = run is not None and run.alive
-        self.progress = _progress(run) if run else (0.0, "")
+        done, total = run.progress() if run else sweep_runs.last_told(name)
+        self.unfinished = not self.running and done < total
+        self.progress = _progress(run) if run else _left(name, done, total)
         if self.running:
             if sweep_runs.version(name) != self._version:
                 self._draw()
@@ -217,10 +234,17 @@ def _progress(run: sweep_runs.Run) -> tuple[float, str]:
         rest = f", about {in_words(left)} left" if left is not None else ""
         what = "stopping …" if run.cancelled else f"{done:,} of {total:,} rows{rest}"
     elif run.cancelled:
-        what = f"cancelled at {done:,} of {total:,} rows; start it again to go on"
+        what = f"cancelled at {done:,} of {total:,} rows; Go on takes it up again"
     else:
         what = f"{done:,} of {total:,} rows"
     return done / total, f"{run.name}: {what}"
+
+
+def _left(name: str, done: int, total: int) -> tuple[float, str]:
+    """Of a sweep that an earlier server, or nobody any more, saw end."""
+    if done >= total:
+        return 0.0, ""
+    return done / total, f"{name}: stopped at {done:,} of {total:,} rows; Go on takes it up again"
 
 
 def in_words(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """What the tab on sweeps computes, without a browser."""
 
+import errno
 import json
 
 import pandas as pd
@@ -12,8 +13,9 @@ from core.sweep_grid import Networks, expand
 from core.sweep_store import SCHEMA, Store, replace_part
 from explorer import sweep_runs, sweeps
 from explorer.jobs import Token
+from explorer.state import SWEEP, ExplorerState
 from explorer.sweep_choices import MEAN, SweepChoices
-from explorer.sweeper import in_words
+from explorer.sweeper import Sweeper, in_words
 
 
 def row(i, method, bits, image, psnr, **own):
@@ -108,6 +110,40 @@ def test_a_sweep_that_is_not_there_says_so(kept):
     with pytest.raises(ValueError, match="stays as it is"):
         sweep_runs.start("bundled", [])
     assert sweep_runs.names() == [kept, "bundled"]
+
+
+def test_a_sweep_that_an_earlier_server_saw_end(kept):
+    assert (
+        sweep_runs.last_told(kept)
+        == sweep_runs.last_told("nobody")
+        == sweep_runs.last_told("../up")
+        == (0, 0)
+    )
+    (sweep_runs.FOLDER / kept / sweep_runs.LOG).write_text("Traceback of something\n3 9\n5 9\n")
+    assert sweep_runs.last_told(kept) == (5, 9)
+    with pytest.raises(ValueError, match=f"what was asked of the sweep {kept} is not kept; start it"):
+        sweep_runs.go_on(kept)
+
+
+def test_a_full_disk_when_a_sweep_begins(kept, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    said = []
+    state = ExplorerState(tab=SWEEP, sweep=kept)
+
+    def at_once(output, work, show, fail=None):
+        try:
+            work(Token(), show)
+        except ValueError as error:
+            said.append(str(error))
+
+    sweeper = Sweeper(state, at_once, lambda output: None, said.append, lambda call: call())
+    sweeper.choices.title = "full"
+    sweeper.start()
+    assert len(said) == 1
+    assert "_grid.yaml could not be written (No space left on device); make room there" in said[0]
 
 
 def test_the_bundled_sweep_has_scores_of_every_plot():

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import TimeoutError
 
 from core.sweep_store import SCHEMA
-from explorer.sweep_runs import FOLDER
+from explorer.sweep_runs import FOLDER, LOG
 
 pytestmark = pytest.mark.browser
 
@@ -140,8 +140,12 @@ def test_a_sweep_fills_is_cancelled_goes_on_and_is_found_again(explorer, name, c
     rows = pd.read_parquet(FOLDER / name)
     assert len(rows) == 3
     assert rows["key"].is_unique
+    (FOLDER / name / LOG).write_text("2 3\n")  # as a sweep that was stopped leaves it
     later = chromium.new_context().new_page()
     later.goto(page.url)
+    later.get_by_role("button", name="Go on", exact=True).click(timeout=60_000)
+    later.get_by_text(f"{name}: 3 of 3 rows").wait_for(timeout=LONG)
+    later.get_by_role("button", name="Go on", exact=True).wait_for(state="hidden")
     later.get_by_text("Every dot is a configuration").wait_for(timeout=60_000)
     later.wait_for_function(
         "() => window.Bokeh?.documents?.[0]?.get_model_by_name('sweep bits')"
