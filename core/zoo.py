@@ -31,9 +31,16 @@ def trained(name: str, scale: int) -> list[str]:
 def model_card(name: str, scale: int, weights: str = "bundled") -> dict:
     """How a bundled network was trained and how it scores; of a float one what is special about it ("about").
 
-    Of a quantized one also the record of its training (`core.odm_record`).
+    Of a quantized one also the record of its training (`core.odm_record`). ValueError if it is missing or
+    damaged.
     """
-    return json.loads(_file(name, scale, weights, "json").read_text())
+    file = _file(name, scale, weights, "json")
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{file} is missing or damaged ({error}); fetch the project's assets anew"
+        ) from error
 
 
 def create_model(name: str, scale: int, weights: str = "bundled") -> nn.Module:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from html import escape
 from pathlib import Path
 
 # `panel serve` looks for modules beside this file only; the repository need not be installed.
@@ -18,6 +19,8 @@ try:
     # One walk over all models instead of one for each root.
     with pn.state.curdoc.models.freeze():
         page().servable()
+except ValueError as error:  # such as damaged weights
+    pn.pane.HTML(f"<p role='alert'>{escape(str(error))}</p>").servable()
 except Exception:
     logging.getLogger("explorer").exception("the page could not be made")
     pn.pane.HTML("<p role='alert'>This page could not be made; the server's log says why.</p>").servable()

@@ -65,7 +65,10 @@ def about(key: str) -> str:
         kind = type(found.model)
         facts = f"{kind.__name__} ×{found.scale}, {found.parameters / 1e3:,.0f} k parameters, your file."
         return f"{facts} {getattr(kind, 'about', '')}"
-    card = zoo.model_card(*NETWORKS[key])
+    try:
+        card = zoo.model_card(*NETWORKS[key])
+    except ValueError as error:  # the network itself is as good as ever
+        return str(error)
     facts = f"{card['parameters'] / 1e3:.0f} k parameters, Set5 {card['scores']['Set5']['psnr_y']:.2f} dB."
     return f"{facts} {card['about']}"
 

@@ -3,17 +3,19 @@
 import contextlib
 import errno
 import os
+import shutil
 
 import pytest
 import torch
 
-from core import EDSR, QuantConfig, load_quantized, quantize_model, save_quantized
+from core import EDSR, QuantConfig, load_quantized, quantize_model, save_quantized, zoo
 from core.files import replace_file
 from core.odm_config import OdmConfig
 from core.odm_training import QuantizedTraining
 from core.report import COLUMNS, read_rows, write_rows
 from core.sweep_store import Store, read_sweep
 from core.training import PatchSampler, TrainConfig, train
+from explorer.sources import about
 
 WAY_ON = r"could not be written \(.*\); make room there or choose another place, then start again"
 
@@ -141,3 +143,20 @@ def test_a_damaged_report(tmp_path, damage):
     path.write_bytes(path.read_bytes() + damage)
     with pytest.raises(ValueError, match=r"report\.csv is damaged .*; move it away and start again"):
         read_rows(path)
+
+
+@pytest.mark.parametrize("card", [None, b"", b"{", b"\xff\xfe"])
+def test_a_bundled_network_whose_card_is_damaged(tmp_path, monkeypatch, card):
+    shutil.copy(zoo.ASSETS / "edsr_x2.safetensors", tmp_path)
+    monkeypatch.setattr(zoo, "ASSETS", tmp_path)
+    if card is not None:
+        (tmp_path / "edsr_x2.json").write_bytes(card)
+    with pytest.raises(
+        ValueError, match=r"edsr_x2\.json is missing or damaged .*; fetch the project's assets"
+    ):
+        zoo.model_card("edsr", 2)
+    assert "edsr_x2.json is missing or damaged" in about("edsr_x2")
+    assert zoo.create_model("edsr", 2).scale == 2
+    (tmp_path / "edsr_x2.safetensors").write_bytes(b"\0" * 64)
+    with pytest.raises(ValueError, match=r"edsr_x2\.safetensors is not a readable checkpoint"):
+        zoo.create_model("edsr", 2)
