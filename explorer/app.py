@@ -12,8 +12,10 @@ import panel as pn
 
 from explorer.layout import page
 from explorer.session import warm_up
+from explorer.websocket import send_at_once
 
 pn.extension(respect_explicit_sizing=True)
+send_at_once()
 warm_up()
 try:
     # One walk over all models instead of one for each root.
