@@ -97,6 +97,7 @@ def page() -> pn.template.FastListTemplate:
         raw_css=[DRAWER, lost.STYLE],
         busy_indicator=None,
     )
+    template.config.js_files = {"lost": lost.PAGE}
     # Weakly: a visitor who never opens the websocket would otherwise stay for good.
     start = weakref.WeakMethod(session.start)
     pn.state.onload(lambda: (call := start()) and call())

@@ -17,11 +17,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_a_forgotten_session_and_a_lost_server(chromium, tmp_path):
+def test_a_refused_connection_a_forgotten_session_and_a_lost_server(chromium, tmp_path):
     options = ("--unused-session-lifetime", "300", "--check-unused-sessions", "300")
     context = chromium.new_context(viewport={"width": 390, "height": 844})
-    page = context.new_page()
+    page, refused = context.new_page(), context.new_page()
     with serve(tmp_path / "log", *options) as url:
+        refused.route_web_socket("**/ws", lambda socket: socket.close())
+        refused.clock.install()
+        refused.goto(url)
+        refused.clock.fast_forward(30_000)
+        refused.get_by_role("alert").get_by_text("This page has no connection to the server").wait_for()
+        refused.close()
         # The scripts come so late that Bokeh has forgotten the session when its websocket is opened.
         page.route("**/panel.min.js*", lambda route: (time.sleep(2), route.continue_()))
         visitor = Explorer(page, url).open("?activation_bits=3")
