@@ -145,7 +145,9 @@ def calibration_patches(
     """
     large = [image for image in images if min(image.shape[-2:]) >= size]
     if not large:
-        raise ValueError(f"no image is at least {size} pixels on both sides")
+        raise ValueError(
+            f"no image is at least {size} pixels on both sides; give larger images or a smaller size of patches"
+        )
     rng = np.random.default_rng(seed)
     patches = []
     for _ in range(n_patches):

@@ -196,7 +196,7 @@ def transfer(model: nn.Module, source: nn.Module) -> int:
 
 
 def load_folder(path: Path) -> list[torch.Tensor]:
-    """Every image of a folder, sorted by name."""
+    """Every image of a folder, sorted by name; FileNotFoundError if there is none."""
     return [load_image(file) for file in image_files(path)]
 
 
