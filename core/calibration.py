@@ -146,7 +146,7 @@ def calibration_patches(
     large = [image for image in images if min(image.shape[-2:]) >= size]
     if not large:
         raise ValueError(
-            f"no image is at least {size} pixels on both sides; give larger images or a smaller size of patches"
+            f"no image is at least {size} pixels on both sides; give larger images or a smaller size"
         )
     rng = np.random.default_rng(seed)
     patches = []

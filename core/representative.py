@@ -162,7 +162,7 @@ def tiles(images: Images) -> torch.Tensor:
             tops, lefts = (sorted({*range(0, n - TILE + 1, TILE), n - TILE}) for n in (height, width))
             found += [image[..., y : y + TILE, x : x + TILE] for y in tops for x in lefts]
     if not found:
-        raise ValueError(f"no image is at least {TILE} pixels on both sides")
+        raise ValueError(f"no image is at least {TILE} pixels on both sides; give larger ones")
     return torch.cat(found)
 
 

@@ -61,7 +61,10 @@ class PatchSampler:
             lr = make_lr(hr, scale)
             self.pairs.append([(t[0] * 255).round().byte() for t in (lr, hr)])
         if not self.pairs:
-            raise ValueError(f"no training image is at least {patch * scale} pixels on both sides")
+            raise ValueError(
+                f"no training image is at least {patch * scale} pixels on both sides; take larger images or a "
+                "smaller patch"
+            )
 
     @property
     def checksum(self) -> int:

@@ -78,7 +78,10 @@ def test_what_ended_it_is_said(new_run):
     run = new_run(OdmConfig(steps=4, batch=1, patch=4000))
     run.start()
     wait_for(lambda: not run.alive)
-    assert run.in_words() == "The training stopped: no training image is at least 12000 pixels on both sides"
+    assert run.in_words() == (
+        "The training stopped: no training image is at least 12000 pixels on both sides; take larger images or "
+        "a smaller patch"
+    )
 
 
 def test_a_killed_run_says_so_and_can_go_on(new_run):
