@@ -62,7 +62,7 @@ class PatchSampler:
             self.pairs.append([(t[0] * 255).round().byte() for t in (lr, hr)])
         if not self.pairs:
             raise ValueError(
-                f"no training image is at least {patch * scale} pixels on both sides; take larger images or a "
+                f"no training image is at least {patch * scale} pixels on both sides; take larger ones or a "
                 "smaller patch"
             )
 

@@ -79,7 +79,7 @@ def test_what_ended_it_is_said(new_run):
     run.start()
     wait_for(lambda: not run.alive)
     assert run.in_words() == (
-        "The training stopped: no training image is at least 12000 pixels on both sides; take larger images or "
+        "The training stopped: no training image is at least 12000 pixels on both sides; take larger ones or "
         "a smaller patch"
     )
 
