@@ -9,12 +9,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import panel as pn
+from bokeh.settings import settings
 
 from explorer.layout import page
 from explorer.session import warm_up
 from explorer.websocket import send_at_once
 
-pn.extension(respect_explicit_sizing=True)
+# The template's design, for what changes later too: another one would send every text new stylesheets.
+pn.extension(design="fast", respect_explicit_sizing=True)
+settings.validate_doc = False  # a walk over all models, for developers
 send_at_once()
 warm_up()
 try:

@@ -6,7 +6,15 @@ from html import escape
 
 import numpy as np
 import panel as pn
-from bokeh.models import ColumnDataSource, LinearColorMapper, PanTool, Range1d, WheelZoomTool
+from bokeh.models import (
+    ColumnDataSource,
+    Image,
+    ImageRGBA,
+    LinearColorMapper,
+    PanTool,
+    Range1d,
+    WheelZoomTool,
+)
 from bokeh.plotting import figure
 
 from explorer.pictures import TRUTH, Picture
@@ -62,19 +70,17 @@ class Canvas:
             y_range=window.y_range,
             tools=[PanTool(), wheel],
             active_scroll=wheel,
+            x_axis_type=None,
+            y_axis_type=None,
             toolbar_location=None,
             sizing_mode="scale_width",
             aspect_ratio=1,
             min_border=0,
             outline_line_color=None,
         )
-        self.figure.axis.visible = False
-        self.figure.grid.visible = False
-        place = dict(image="image", x="x", y="y", dw="dw", dh="dh", source=self._source)
-        if mapper is None:
-            self.figure.image_rgba(**place)
-        else:
-            self.figure.image(color_mapper=mapper, **place)
+        place = dict(image="image", x="x", y="y", dw="dw", dh="dh")
+        glyph = ImageRGBA(**place) if mapper is None else Image(color_mapper=mapper, **place)
+        self.figure.add_glyph(self._source, glyph)
 
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="scale_width", aspect_ratio=1, margin=0)
 

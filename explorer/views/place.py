@@ -25,10 +25,9 @@ class PlaceView:
         self._source = ColumnDataSource(dict(image=[], dw=[], dh=[]))
         self.figure = figure(
             name="place", width=WIDTH, height=MOST_HEIGHT, x_range=Range1d(0, 1), y_range=Range1d(0, 1),
-            tools="tap", toolbar_location=None, min_border=0, outline_line_color=None,
+            x_axis_type=None, y_axis_type=None, tools="tap", toolbar_location=None, min_border=0,
+            outline_line_color=None,
         )  # fmt: skip
-        self.figure.axis.visible = False
-        self.figure.grid.visible = False
         self.figure.image_rgba("image", 0, 0, "dw", "dh", source=self._source)
         self._box = BoxAnnotation(
             left=0,
