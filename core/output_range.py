@@ -79,13 +79,13 @@ def judge(low: float, high: float, beyond: float, shift: float | None = None) ->
     wasted = (max(-low, 0.0) + max(high - 1, 0.0)) / width if width else 0.0
     black, white = low <= HALF_LEVEL, high >= 1 - HALF_LEVEL
     advice = {
-        "range": f"The outputs lie between {low:.3f} and {high:.3f}"
+        "range": f"The outputs lie between {_number(low)} and {_number(high)}"
         + (
             ": give images that use more of [0, 1]."
             if high - low < 0.5
             else ", which is what INT8 will span."
         ),
-        "beyond": f"{beyond:.2%} of the values lie beyond [0, 1]"
+        "beyond": f"{100 * beyond:.2f} % of the values lie beyond [0, 1]"
         + ("; crop those regions or reduce their contrast." if beyond else ", so no clip is needed here."),
         "wasted": f"{round(wasted * LEVELS)} of {LEVELS} levels lie beyond [0, 1]"
         + (
@@ -95,10 +95,10 @@ def judge(low: float, high: float, beyond: float, shift: float | None = None) ->
         ),
         "black": "Black is reachable."
         if black
-        else f"No output is darker than {low:.3f}: add images with black, unless the engine adds 0 itself.",
+        else f"No output is darker than {_number(low)}: add images with black, unless the engine adds 0 itself.",
         "white": "White is reachable."
         if white
-        else f"INT8 saturates at {high:.3f}, so white turns grey: add bright images or tame them less.",
+        else f"INT8 saturates at {_number(high)}, so white turns grey: add bright images or tame them less.",
     }
     if shift is not None:
         advice["colour_shift"] = f"INT8 shifts the mean colour by {shift:.2f} of an 8-bit level" + (
@@ -107,3 +107,7 @@ def judge(low: float, high: float, beyond: float, shift: float | None = None) ->
             else ", which nobody sees."
         )
     return OutputRange(low, high, beyond, wasted, black, white, shift, advice)
+
+
+def _number(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")

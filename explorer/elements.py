@@ -17,6 +17,7 @@ h2 { font-size: 17px; margin: 0 0 2px; }
 label { font-size: 13px; }
 .file { font-size: 13px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .note { font-size: 13px; opacity: 0.8; margin: 0; }
+summary { cursor: pointer; }
 .progress { position: relative; height: 20px; border-radius: 4px; background: var(--line); overflow: hidden; }
 .progress .bar { position: absolute; inset: 0 auto 0 0; background: #0072b2; opacity: 0.45; }
 .progress span { position: relative; font-size: 12px; line-height: 20px; padding-left: 8px; }

@@ -77,17 +77,18 @@ def page() -> pn.template.FastListTemplate:
         # forgotten before it was opened.
         document.template_variables["dist_url"] = LOCAL_DIST
     state = ExplorerState()
-    missing = []
+    search, missing = "", []
     if address := pn.state.location:
-        missing = own_keys(address.search)
-        address.search = restore(state, address.search)
+        search = address.search
+        missing = own_keys(search)
+        address.search = restore(state, search)
         address.sync(state, FIELDS)
     session = Session(state)
     if missing:
         session.uploads.missing(missing)
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",
-        sidebar=controls(session),
+        sidebar=controls(session, search),
         main=[status_line(session), tabs(session)],
         sidebar_width=310,
         main_layout=None,
@@ -104,8 +105,8 @@ def page() -> pn.template.FastListTemplate:
     return template
 
 
-def controls(session: Session) -> list:
-    """The sidebar."""
+def controls(session: Session, search: str = "") -> list:
+    """The sidebar of a page that was asked for with that `search`."""
     p = session.state.param
     wide = dict(sizing_mode="stretch_width", margin=(3, 8))
 
@@ -134,7 +135,7 @@ def controls(session: Session) -> list:
         sizing_mode="stretch_width",
     )
     return [
-        html(tour(), margin=(0, 8, 4, 8), sizing_mode="stretch_width"),
+        html(tour(search), margin=(0, 8, 4, 8), sizing_mode="stretch_width"),
         pn.widgets.Select.from_param(p.network, label="Network", **wide),
         html(pn.bind(lambda key: f"<p class='note'>{escape(about(key))}</p>", p.network), margin=(0, 8)),
         pn.widgets.Select.from_param(p.image, label="Image", **wide),

@@ -51,10 +51,15 @@ def own(session: Session) -> pn.Column:
         pn.Row(
             html("<label>Images are</label>", margin=(9, 0, 0, 8), width=78),
             role,
+            visible=uploads.param.names.rx.bool(),
             margin=0,
             sizing_mode="stretch_width",
         ),
-        html(f"<p class='note'>{LIMITS} {PRIVACY}</p>", **WIDE),
+        html(
+            "<details class='note'><summary>Which files, how large, who sees them</summary>"
+            f"{LIMITS} {PRIVACY}</details>",
+            **WIDE,
+        ),
         margin=0,
         sizing_mode="stretch_width",
     )

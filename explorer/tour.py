@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from typing import NamedTuple
+from urllib.parse import parse_qsl, urlencode
 
 
 class Lesson(NamedTuple):
@@ -44,18 +45,27 @@ LESSONS = (
 )
 
 
-def tour() -> str:
-    """The questions as links, their answers hidden until they are asked for."""
+def tour(search: str = "") -> str:
+    """The questions as links, their answers hidden until they are asked for.
+
+    search: of the page's address; the tour is open where that is one of the links, which is marked, and the
+    links keep the address's theme.
+    """
+    arrived = dict(parse_qsl(search.removeprefix("?")))
+    theme = {key: arrived.pop(key) for key in ("theme",) if key in arrived}
+    here = [dict(parse_qsl(lesson.query.removeprefix("?"))) == arrived for lesson in LESSONS]
+    keep = f"&{urlencode(theme)}" if theme else ""
     items = "".join(
-        f"<li><a href='{escape(lesson.query)}'>{escape(lesson.question)}</a>"
+        f"<li><a href='{escape(lesson.query + keep)}'{' aria-current=page' if at else ''}>"
+        f"{escape(lesson.question)}</a>"
         f"<details><summary>Answer</summary>{escape(lesson.answer)}</details></li>"
-        for lesson in LESSONS
+        for lesson, at in zip(LESSONS, here, strict=True)
     )
     head = "<summary>Five questions to begin with</summary>"
-    return f"{STYLE}<details class='tour'>{head}<ol>{items}</ol></details>"
+    return f"{STYLE}<details class='tour'{' open' if any(here) else ''}>{head}<ol>{items}</ol></details>"
 
 
 STYLE = """<style>
 .tour { font-size: 13px; } .tour summary { cursor: pointer; } .tour ol { padding-left: 20px; margin: 6px 0; }
-.tour li { margin-bottom: 6px; } .tour a { color: inherit; } .tour details { opacity: 0.85; }
+.tour li { margin-bottom: 6px; } .tour a { color: inherit; } .tour a[aria-current] { font-weight: 700; } .tour details { opacity: 0.85; }
 </style>"""

@@ -33,7 +33,8 @@ def test_findings_by_hand():
     assert (found.low, found.high, found.beyond) == (-0.125, 1.125, 0.5)
     assert found.wasted == pytest.approx(0.25 / 1.25)
     assert (found.black, found.white, found.colour_shift) == (True, True, None)
-    assert "50.00% of the values" in found.advice["beyond"]
+    assert found.advice["range"].startswith("The outputs lie between −0.125 and 1.125,")
+    assert "50.00 % of the values" in found.advice["beyond"]
     assert "51 of 256 levels" in found.advice["wasted"]
     assert set(found.advice) == {"range", "beyond", "wasted", "black", "white"}
 

@@ -89,6 +89,24 @@ def test_the_code_makes_the_same_picture(name, tmp_path, monkeypatch):
         assert np.allclose(value, own[key], atol=1e-6), key
 
 
+def test_names_of_files_are_text_in_the_report(tmp_path):
+    """A browser makes no element of a file's name."""
+    weights = core.create_model("xlsr", 3).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, tmp_path / "mine.safetensors")
+    shelf, state = Shelf(), ExplorerState(compared_bits=[8])
+    shelf.put("<i id=x>net.safetensors", (tmp_path / "mine.safetensors").read_bytes())
+    small = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    Image.fromarray(small).save(tmp_path / "photo.png")
+    shelf.put("</title><i id=y>.png", (tmp_path / "photo.png").read_bytes())
+    state.offer_own(shelf.labels("network"), shelf.labels("hr"))
+    (state.network,), (state.image,) = shelf.labels("network").values(), shelf.labels("hr").values()
+    text = take_away.report(state).decode()
+    assert "<h1>Quantization of &lt;i id=x&gt;net.safetensors</h1>" in text
+    assert "<title>Quantization of &lt;i id=x&gt;net.safetensors</title>" in text
+    assert "<i id=" not in text
+    shelf.close()
+
+
 def test_levels_of_every_channel():
     state = ExplorerState(**XLSR)
     rows = list(csv.DictReader(take_away.levels(state).decode().splitlines()))

@@ -1,5 +1,6 @@
 import json
-from html import escape
+import re
+from html import escape, unescape
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -26,6 +27,18 @@ def restored(query: str) -> ExplorerState:
 def test_links_hold_states_that_are_there(lesson):
     restored(lesson.query)
     assert escape(lesson.question) in tour()
+
+
+def test_the_tour_stays_open_on_its_way():
+    assert "<details class='tour'>" in tour()
+    assert "<details class='tour'>" in tour("?activation_bits=3")
+    found = tour("?methods=%5B%22dfsq%22%2C%22minmax%22%5D&theme=dark&tab=methods&activation_bits=3")
+    assert "<details class='tour' open>" in found
+    (marked,) = re.findall(r"<a href='([^']+)' aria-current=page>([^<]+)", found)
+    assert marked[1] == LESSONS[1].question
+    assert unescape(marked[0]) == LESSONS[1].query + "&theme=dark"
+    assert found.count("theme=dark") == len(LESSONS)
+    assert "<b>" not in tour("?theme=<b>")
 
 
 def scores(state):

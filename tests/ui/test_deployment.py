@@ -26,7 +26,7 @@ def test_the_tab_compares_variants_and_gives_the_file(explorer):
     assert len(explorer.figure("outputs")["data"][0]["top"]) > 20
     for name in ("deployed Float", "deployed INT8 with clip", "deployed INT8 clip-free"):
         assert len(explorer.figure(name)["data"][0]["image"]) > 50, name
-    assert explorer.count(r"The outputs lie between -?\d\.\d{3} and \d\.\d{3}") == 1
+    assert explorer.count(r"The outputs lie between −?\d\.\d{3} and \d\.\d{3}") == 1
     assert explorer.count(r"\d+\.\d\d dB · SSIM") == 3
     assert "tab=deployment" in explorer.page.url
     network = OnnxNetwork(onnx.load(download(explorer, "ONNX file")))
