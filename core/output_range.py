@@ -95,7 +95,8 @@ def judge(low: float, high: float, beyond: float, shift: float | None = None) ->
         ),
         "black": "Black is reachable."
         if black
-        else f"No output is darker than {_number(low)}: add images with black, unless the engine adds 0 itself.",
+        else f"No output is darker than {_number(low)}: add images with black, unless the engine adds 0 "
+        "itself.",
         "white": "White is reachable."
         if white
         else f"INT8 saturates at {_number(high)}, so white turns grey: add bright images or tame them less.",

@@ -97,6 +97,7 @@ def page() -> pn.template.FastListTemplate:
         header_background="#1d2733",
         raw_css=[DRAWER, lost.STYLE],
         busy_indicator=None,
+        meta_viewport="width=device-width, initial-scale=1",  # without it phones show the wide page, shrunk
     )
     template.config.js_files = {"lost": lost.PAGE}
     # Weakly: a visitor who never opens the websocket would otherwise stay for good.

@@ -36,14 +36,26 @@ def own_keys(search: str) -> list[str]:
     return [texts[name] for name in ("network", "image") if is_own(texts.get(name, ""))]
 
 
+class _Written(list):
+    """A list that goes into the address as JSON, as it was there before."""
+
+    def __str__(self) -> str:
+        return json.dumps(self)
+
+
 def tolerant(parse: Callable[[str], dict]) -> Callable[[str], dict]:
-    """Panel's parser, but a link that it fails at, as at words=², has no choices instead of no page."""
+    """Panel's parser, but a link that it fails at, as at words=², has no choices instead of no page.
+
+    Its lists stay JSON: with each change of another choice Panel writes all of the address anew, lists as
+    Python does, which no JSON parser reads.
+    """
 
     def parsed(query: str) -> dict:
         try:
-            return parse(query)
+            found = parse(query)
         except ValueError:
             return {}
+        return {name: _Written(value) if isinstance(value, list) else value for name, value in found.items()}
 
     return parsed
 

@@ -201,6 +201,8 @@ def archive(state: ExplorerState, token: Token | None = None) -> bytes:
 
 TEMPLATE = """
 {% block preamble %}<style>{{ style }}</style>{% endblock %}
+{% block css_resources %}{% endblock %}
+{% block js_resources %}<script>{{ bokeh }}</script>{% endblock %}
 {% block contents %}{{ above }}
 {% for doc in docs %}{% for root in doc.roots %}{{ embed(root) }}{% endfor %}{% endfor %}
 <h2>The same in Python</h2><pre>{{ code | e }}</pre>{% endblock %}"""
@@ -238,10 +240,15 @@ def report(state: ExplorerState, token: Token | None = None) -> bytes:
     above += f'<h2>Images</h2><div class="grid">{images}</div><h2>Distributions and points</h2>'
     return file_html(
         [*distribution.figures, *points.figures],
-        INLINE,
         title=title,
         template=TEMPLATE,
-        template_variables={"style": STYLE, "above": above, "code": code(state)},
+        # Bokeh itself, not what Panel's models ask for besides: of these none is here, and they are files.
+        template_variables={
+            "bokeh": "\n".join(INLINE.clone(components=["bokeh"]).js_raw),
+            "style": STYLE,
+            "above": above,
+            "code": code(state),
+        },
         suppress_callback_warning=True,  # nobody taps in a report
     ).encode()
 

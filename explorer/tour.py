@@ -67,5 +67,6 @@ def tour(search: str = "") -> str:
 
 STYLE = """<style>
 .tour { font-size: 13px; } .tour summary { cursor: pointer; } .tour ol { padding-left: 20px; margin: 6px 0; }
-.tour li { margin-bottom: 6px; } .tour a { color: inherit; } .tour a[aria-current] { font-weight: 700; } .tour details { opacity: 0.85; }
+.tour li { margin-bottom: 6px; } .tour a { color: inherit; } .tour a[aria-current] { font-weight: 700; }
+.tour details { opacity: 0.85; }
 </style>"""

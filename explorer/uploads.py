@@ -89,8 +89,9 @@ class Uploads(param.Parameterized):
 
     def missing(self, keys: list[str]) -> None:
         """Say that a link asks for files that are not here."""
-        names = " and ".join(dict.fromkeys(file_name(key) for key in keys))
+        names = list(dict.fromkeys(file_name(key) for key in keys))
+        was, file = ("was", "the file") if len(names) == 1 else ("were", "them")
         self.complain(
-            f"This link asks for {names}, which was on its owner's page alone and is not kept; load the file "
-            "under Your own, or go on with what is bundled"
+            f"This link asks for {' and '.join(names)}, which {was} on its owner's page alone and not kept; "
+            f"load {file} under Your own, or go on with what is bundled"
         )

@@ -74,8 +74,11 @@ def test_every_choice_comes_back_by_its_link():
     )
     assert set(chosen) == set(FIELDS)
     _, location = opened(link(**chosen))
-    state, _ = opened(location.search)  # what the page wrote itself
+    state, location = opened(location.search)  # what the page wrote itself
     assert {name: getattr(state, name) for name in FIELDS} == chosen
+    state.moment = 41
+    state, _ = opened(location.search)  # what it wrote when something else changed
+    assert {name: getattr(state, name) for name in FIELDS} == chosen | {"moment": 41}
 
 
 def test_what_is_for_others_stays():

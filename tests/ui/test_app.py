@@ -2,6 +2,7 @@ import itertools
 import re
 
 import pytest
+from browser import Explorer
 
 from core.zoo import model_card
 from explorer.sources import NETWORK_NAMES, NETWORKS
@@ -202,10 +203,12 @@ def test_too_small_a_set_is_said_in_a_sentence(explorer):
     assert explorer.count(r"\d\d\.\d\d dB · SSIM") >= 3, "the pictures that need fewer points are still shown"
 
 
-def test_theme_and_phone(explorer):
-    explorer.page.set_viewport_size({"width": 390, "height": 844})
-    explorer.open("?theme=dark")
+def test_theme_and_phone(chromium, server):
+    phone = chromium.new_context(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    explorer = Explorer(phone.new_page(), server).open("?theme=dark")
     assert not explorer.page.locator("#sidebar").is_visible()
-    assert explorer.page.evaluate("document.documentElement.scrollWidth") <= 390
-    explorer.page.locator("#sidebar-button").click()
+    assert explorer.page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [390, 390]
+    explorer.page.locator("#sidebar-button").tap()
     assert explorer.page.locator("#sidebar").is_visible()
+    phone.close()
+    assert not explorer.complaints

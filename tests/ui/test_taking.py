@@ -25,8 +25,8 @@ def test_everything_is_taken_away(explorer, chromium):
     name, path = taken(explorer, "Report (HTML)")
     page, complaints = chromium.new_page(), []
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda r: r.url.startswith(("file:", "data:")) or complaints.append(r.url))
     path = path.rename(path.with_suffix(".html"))
+    page.on("request", lambda r: r.url.startswith((path.as_uri(), "data:")) or complaints.append(r.url))
     page.goto(path.as_uri())
     page.wait_for_function("window.Bokeh?.documents?.length && Bokeh.documents.every((d) => d.is_idle)")
     assert page.locator(".bk-Figure").count() == 6
