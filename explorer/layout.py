@@ -18,7 +18,7 @@ from explorer.by_hand_controls import by_hand
 from explorer.deployment import deployment
 from explorer.elements import TOGGLE, WEIGHT_NAMES, html, section
 from explorer.layers import layers
-from explorer.links import own_keys, restore, tolerant
+from explorer.links import own_keys, restore, tolerant, update_query
 from explorer.methods import methods
 from explorer.own_controls import own, region
 from explorer.protocol import protocol
@@ -55,6 +55,7 @@ DRAWER = """
     box-shadow: 4px 0 16px rgba(0, 0, 0, 0.4);
   }
   #main { padding: 0 6px; }
+  fast-tooltip { display: none; }
   .app-header .title { font-size: 17px; }
 }
 """
@@ -67,6 +68,7 @@ NARROW_TABS = "@media (max-width: 800px) { .bk-tab { padding: 4px 5px !important
 Fast._resources.pop("font", None)
 reactive.CDN_DIST = LOCAL_DIST
 location.parse_query = tolerant(location.parse_query)
+location.Location.update_query = update_query
 
 
 def page() -> pn.template.FastListTemplate:
@@ -188,9 +190,10 @@ def status_line(session: Session) -> pn.Column:
     """Progress and errors."""
     status = session.status
 
-    def progress(busy: dict) -> str:
+    def progress(busy: dict, stopped: bool) -> str:
         if not busy:
-            return "<div class='progress'><div class='bar' style='width:0'></div><span>Ready</span></div>"
+            text = "Stopped before it was done; any change goes on" if stopped else "Ready"
+            return f"<div class='progress'><div class='bar' style='width:0'></div><span>{text}</span></div>"
         # A job that has begun, if any; else one that waits for its turn.
         what, share = max(busy.values(), key=lambda job: (bool(job[0]) and job[1] is not None, bool(job[0])))
         percent = round(100 * (share or 0))
@@ -211,7 +214,12 @@ def status_line(session: Session) -> pn.Column:
     stop.on_click(lambda _: session.stop_all())
     return pn.Column(
         pn.Row(
-            html(pn.bind(progress, status.param.busy), sizing_mode="stretch_width", margin=0, height=22),
+            html(
+                pn.bind(progress, status.param.busy, status.param.stopped),
+                sizing_mode="stretch_width",
+                margin=0,
+                height=22,
+            ),
             stop,
             sizing_mode="stretch_width",
             margin=0,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import parse_qsl, urlencode
 
 import param
+from panel.io.location import Location
 
 from explorer.own import is_own
 from explorer.state import FIELDS, ExplorerState
@@ -36,28 +37,25 @@ def own_keys(search: str) -> list[str]:
     return [texts[name] for name in ("network", "image") if is_own(texts.get(name, ""))]
 
 
-class _Written(list):
-    """A list that goes into the address as JSON, as it was there before."""
-
-    def __str__(self) -> str:
-        return json.dumps(self)
-
-
 def tolerant(parse: Callable[[str], dict]) -> Callable[[str], dict]:
-    """Panel's parser, but a link that it fails at, as at words=², has no choices instead of no page.
-
-    Its lists stay JSON: with each change of another choice Panel writes all of the address anew, lists as
-    Python does, which no JSON parser reads.
-    """
+    """Panel's parser, but a link that it fails at, as at words=², has no choices instead of no page."""
 
     def parsed(query: str) -> dict:
         try:
-            found = parse(query)
+            return parse(query)
         except ValueError:
             return {}
-        return {name: _Written(value) if isinstance(value, list) else value for name, value in found.items()}
 
     return parsed
+
+
+def update_query(address: Location, **texts: str) -> None:
+    """In the place of Panel's: what the address holds besides stays as it is written.
+
+    (Panel's parses it and writes it anew, lists as Python does, which JSON is not.)
+    """
+    there = dict(parse_qsl(address.search.removeprefix("?")))
+    address.search = f"?{urlencode(there | texts)}"
 
 
 def _value(parameter: param.Parameter, text: str) -> object:
@@ -94,7 +92,7 @@ def _one_of(objects: Iterable, text: str) -> object:
 
 def _items(text: str) -> list[str | int]:
     try:
-        found = json.loads(text)
+        found = json.loads(text.replace("'", '"'))  # as Python writes names, too: older links have them so
     except RecursionError as error:
         raise ValueError("too deep") from error
     if not isinstance(found, list) or any(type(item) not in (str, int) for item in found):

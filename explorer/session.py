@@ -199,6 +199,7 @@ class Session:
         for output in self._runners.keys() & self.status.busy.keys():
             self._asked.pop(output, None)
             self.stop(output)
+        self._on_document(lambda: self.status.param.update(stopped=True))
 
     def update_place(self) -> None:
         """Where on the image the region is."""

@@ -13,6 +13,7 @@ class Status(param.Parameterized):
     """By output, so that no one waits for another."""
 
     busy = param.Dict({}, doc="output -> (what is being done, share done; None while it waits)")
+    stopped = param.Boolean(False, doc="Whether a person stopped what was under way last")
     errors = param.Dict({}, doc="output -> one sentence")
 
     _drawn = 0.0
@@ -21,6 +22,7 @@ class Status(param.Parameterized):
         if share is not None and output in self.busy and time.monotonic() - self._drawn < SELDOM:
             return
         self._drawn = time.monotonic()
+        self.stopped = False
         self.busy = self.busy | {output: (what, share)}
 
     def set_done(self, output: str) -> None:

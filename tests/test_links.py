@@ -79,6 +79,8 @@ def test_every_choice_comes_back_by_its_link():
     state.moment = 41
     state, _ = opened(location.search)  # what it wrote when something else changed
     assert {name: getattr(state, name) for name in FIELDS} == chosen | {"moment": 41}
+    state, _ = opened("?tab=methods&methods=['mse', 'dfsq']")  # as pages wrote it before
+    assert state.methods == ["mse", "dfsq"]
 
 
 def test_what_is_for_others_stays():

@@ -53,7 +53,7 @@ class DeploymentView:
             y_axis_type="log",
             name="outputs",
         )
-        fig.y_range = Range1d(0.5, 10)
+        fig.y_range = Range1d(0.5, 1e5)
         fig.add_layout(BoxAnnotation(left=0, right=1, fill_color="#009E73", fill_alpha=0.12, line_color=None))
         fig.quad("left", "right", "top", 0.5, source=self._bins, color=NEUTRAL, alpha=0.6, line_width=0)
         ticks = fig.scatter("x", "y", source=self._levels, marker="dash", angle=np.pi / 2, size=9)

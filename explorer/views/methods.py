@@ -12,8 +12,6 @@ from bokeh.models import (
     BoxAnnotation,
     BoxSelectTool,
     ColumnDataSource,
-    Legend,
-    LegendItem,
     LinearColorMapper,
     Span,
 )
@@ -115,15 +113,14 @@ class MethodsView:
         self.scale = pn.pane.HTML(SCALE.format(TRUTH), margin=(4, 8))
         self.profile = plot("", "pixel", "luma / 8-bit levels", 300, name="profile")
         self._lines: dict[str, ColumnDataSource] = {}
-        self._legend = Legend(label_text_font_size="11px", padding=2, orientation="horizontal", ncols=8)
-        self._legend.background_fill_alpha = self._legend.border_line_alpha = 0
-        self.profile.add_layout(self._legend, "above")
         self._line("hr")
+        self.legend = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 8))
         self.panel = pn.Column(
             self.grid,
             self.scale,
             self.table,
             pane(self.profile),
+            self.legend,
             sizing_mode="stretch_width",
             margin=0,
         )
@@ -186,12 +183,7 @@ class MethodsView:
                 self._lines[key].data = dict(x=[], y=[])
         for key, shown in found.items():
             self._line(key).data = dict(x=np.arange(start, end), y=shown.profile)
-        self._legend.items = [
-            LegendItem(label=names[key], renderers=[r])
-            for key in found
-            for r in self.profile.renderers
-            if r.name == key
-        ]
+        self.legend.object = _legend({key: names[key] for key in found})
         values = np.concatenate([shown.profile for shown in found.values()])
         room = 0.05 * max(float(np.ptp(values)), 4)
         self.profile.x_range.update(start=start, end=end - 1)
@@ -203,10 +195,24 @@ class MethodsView:
             source = self._lines[key] = ColumnDataSource(dict(x=[], y=[]))
             plain = key in ("hr", "float")
             self.profile.line(
-                "x", "y", source=source, name=key, color=COLORS[key] if key != "hr" else ACCENT,
-                line_width=2 if plain else 1.5, line_dash="dashed" if key == "hr" else "solid",
+                "x", "y", source=source, name=key, color=_line_color(key), line_width=2 if plain else 1.5,
+                line_dash="dashed" if key == "hr" else "solid",
             )  # fmt: skip
         return self._lines[key]
+
+
+def _line_color(key: str) -> str:
+    return ACCENT if key == "hr" else COLORS[key]
+
+
+def _legend(names: dict[str, str]) -> str:
+    """Of the lines; as text it takes as many rows as a narrow screen needs."""
+    marks = (
+        f"<span style='white-space:nowrap'><span style='color:{_line_color(key)}'>"
+        f"{'╍' if key == 'hr' else '━'}</span> {escape(name)}</span>"
+        for key, name in names.items()
+    )
+    return f"<div style='font-size:12px'>{' &ensp; '.join(marks)}</div>"
 
 
 SCALE = (

@@ -156,6 +156,19 @@ def test_pictures_side_by_side(explorer):
     explorer.after_change(names, pictures)
     assert explorer.figure("picture hr")["data"][0]["dw"] == [444]
 
+    pictures = explorer.signature("picture 4")
+    explorer.choose("Weight bits", "7")
+    pictures = explorer.after_change(("picture 4",), pictures)
+    explorer.choose("Method", "dfsq+")
+    explorer.page.get_by_text(re.compile(r"(Measuring|Rounding|Super-resolving).* %")).wait_for()
+    explorer.press("Stop")
+    explorer.page.get_by_text("Stopped before it was done; any change goes on").wait_for()
+    explorer.page.wait_for_timeout(2000)
+    assert explorer.signature("picture 4") == pictures
+    assert explorer.count("Stopped before it was done") == 1
+    explorer.choose("Method", "minmax")
+    explorer.after_change(("picture 4",), pictures)
+
 
 def test_shared_url_restores_the_state(explorer):
     explorer.open("?compared_bits=[2]")
