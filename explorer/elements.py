@@ -5,6 +5,7 @@ from __future__ import annotations
 import panel as pn
 
 from core.config import FLOAT
+from explorer.keyboard import FOCUS
 from explorer.state import BITS, SAME
 from explorer.views.style import LATE
 
@@ -28,7 +29,7 @@ summary { cursor: pointer; }
 TOGGLE = dict(
     color="primary",
     variant="outline",
-    stylesheets=[".bk-btn.bk-active { color: white !important; }"],
+    stylesheets=[".bk-btn.bk-active { color: white !important; }", FOCUS],
 )
 SECTION = """
 :host {

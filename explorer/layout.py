@@ -13,7 +13,7 @@ from panel.io.resources import LOCAL_DIST
 from panel.theme.fast import Fast
 
 from core import UniversalSet
-from explorer import lost
+from explorer import keyboard, lost
 from explorer.by_hand_controls import by_hand
 from explorer.deployment import deployment
 from explorer.elements import TOGGLE, WEIGHT_NAMES, html, section
@@ -32,12 +32,8 @@ from explorer.training import training
 from explorer.views.style import DIFFERENCE_SCALE, columns
 
 # Progress and errors stay in sight wherever the page is scrolled to.
-STICKY = """
-:host {
-  position: sticky; top: 0; z-index: 5; padding: 6px 0; margin: 0 0 6px;
-  backdrop-filter: blur(10px);
-}
-"""
+STICKY = "#main > .card-margin:first-child { position: sticky; top: 0; z-index: 5; }"
+STATUS = ":host { padding: 6px 0; margin: 0 0 6px; backdrop-filter: blur(10px); }"
 # It stays in its place, and lights up only for work that takes its time.
 STOP = """
 .bk-btn { height: 22px; min-height: 22px; padding: 0 !important; font-size: 12px;
@@ -75,6 +71,7 @@ def page() -> pn.template.FastListTemplate:
     """The whole page of a new visitor."""
     if (document := pn.state.curdoc) is not None:
         document.js_on_event("connection_lost", CustomJS(code=lost.SCRIPT))
+        document.js_on_event("document_ready", CustomJS(code=keyboard.SCRIPT))
         # Panel's own styles come from here too where a websocket makes the page: of a session that Bokeh had
         # forgotten before it was opened.
         document.template_variables["dist_url"] = LOCAL_DIST
@@ -97,7 +94,7 @@ def page() -> pn.template.FastListTemplate:
         font="Helvetica, Arial, sans-serif",
         accent_base_color="#0072B2",
         header_background="#1d2733",
-        raw_css=[DRAWER, lost.STYLE],
+        raw_css=[STICKY, DRAWER, lost.STYLE],
         busy_indicator=None,
         meta_viewport="width=device-width, initial-scale=1",  # without it phones show the wide page, shrunk
     )
@@ -175,7 +172,7 @@ def tabs(session: Session) -> pn.Tabs:
         *((tab.capitalize(), place) for tab, place in places.items()),
         active=TABS.index(state.tab),
         dynamic=True,
-        stylesheets=[NARROW_TABS],
+        stylesheets=[NARROW_TABS, keyboard.FOCUS],
         sizing_mode="stretch_width",
         margin=0,
     )
@@ -209,7 +206,11 @@ def status_line(session: Session) -> pn.Column:
         )
 
     stop = pn.widgets.Button(
-        label="Stop", disabled=status.param.busy.rx.not_(), width=56, margin=(0, 0, 0, 8), stylesheets=[STOP]
+        label="Stop",
+        disabled=status.param.busy.rx.not_(),
+        width=56,
+        margin=(0, 0, 0, 8),
+        stylesheets=[STOP, keyboard.FOCUS],
     )
     stop.on_click(lambda _: session.stop_all())
     return pn.Column(
@@ -226,7 +227,7 @@ def status_line(session: Session) -> pn.Column:
         ),
         html(pn.bind(errors, status.param.errors), sizing_mode="stretch_width", margin=0),
         sizing_mode="stretch_width",
-        stylesheets=[STICKY],
+        stylesheets=[STATUS],
     )
 
 

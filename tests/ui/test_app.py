@@ -2,7 +2,7 @@ import itertools
 import re
 
 import pytest
-from browser import Explorer
+from browser import Explorer, until
 
 from core.zoo import model_card
 from explorer.sources import NETWORK_NAMES, NETWORKS
@@ -162,7 +162,9 @@ def test_pictures_side_by_side(explorer):
     explorer.choose("Method", "dfsq+")
     explorer.page.get_by_text(re.compile(r"(Measuring|Rounding|Super-resolving).* %")).wait_for()
     explorer.press("Stop")
-    explorer.page.get_by_text("Stopped before it was done; any change goes on").wait_for()
+    said = explorer.page.get_by_text("Stopped before it was done; any change goes on")
+    said.wait_for()
+    assert 0 <= said.bounding_box()["y"] < 200, "in sight, though the page is scrolled"
     explorer.page.wait_for_timeout(2000)
     assert explorer.signature("picture 4") == pictures
     assert explorer.count("Stopped before it was done") == 1
@@ -185,6 +187,15 @@ def test_shared_url_restores_the_state(explorer):
     explorer.page.goto(address)
     explorer.settle()
     assert explorer.signature(*DISTRIBUTIONS, *POINTS, "picture 2", "left", "right") == wanted
+
+
+def test_tabs_answer_to_the_keyboard(explorer):
+    explorer.open("?compared_bits=[4]&tab=training")
+    tabs = explorer.page.locator(".bk-tab")
+    for name, drawn in (("Layers", "layers alone"), ("Explore", "heat map")):
+        tabs.filter(has_text=name).press("Enter")
+        until(lambda drawn=drawn: explorer.figure(drawn), explorer)
+        explorer.settle()
 
 
 def test_junk_in_the_url_leaves_the_defaults(explorer):
