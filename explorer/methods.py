@@ -46,9 +46,7 @@ def methods(session: Session) -> pn.Column:
         "Methods side by side",
         LEAD,
         pn.FlexBox(
-            pn.widgets.MultiChoice.from_param(
-                p.methods, label="Methods", width=380, max_width=380, margin=(0, 8)
-            ),
+            pn.widgets.MultiChoice.from_param(p.methods, label="Methods", width=350, margin=(0, 8)),
             pn.Column(html("<label>Line</label>", margin=(0, 8)), line, margin=(0, 8)),
             draw,
             whole,
