@@ -143,7 +143,8 @@ def summary(found: Sequence[dict], name: str, validation: str) -> str:
     less = [1 - float(free[0]["ms"]) / float(cells[v, "random", sets[0]]["ms"]) for v in (CLIP, UNFOLDED)]
     return (
         f"{table}\n\nBest on {validation}: {best}. Against INT8 with its clip {', '.join(gains)}; "
-        f"{less[0]:.0%} less time, {less[1]:.0%} less than where the engine cannot fold the clip."
+        f"{100 * less[0]:.0f} % less time, {100 * less[1]:.0f} % less than where the engine cannot "
+        "fold the clip."
     )
 
 

@@ -42,7 +42,7 @@ class ByHand:
         try:
             values = [float(word) for word in re.split(r"[\s,;]+", text.replace("−", "-").strip()) if word]
         except ValueError:
-            self._complain("points are written as numbers between commas, as in -0.5, 0, 0.5")
+            self._complain("Points are written as numbers between commas, as in -0.5, 0, 0.5")
             return
         self.place(values)
 

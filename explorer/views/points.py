@@ -180,7 +180,7 @@ def _facts(data: Points) -> str:
     }
     if BY_HAND in data.selectors and data.selectors["exact"][0]:
         far = data.selectors[BY_HAND][0] / data.selectors["exact"][0] - 1
-        rows["above the optimum"] = f"{far:.1%}"
+        rows["above the optimum"] = f"{100 * far:.1f} %"
     if len(data.candidates):
         rows["universal set"] = f"{len(data.candidates):,} points"
     cells = "".join(

@@ -52,6 +52,11 @@ def size(explorer) -> int:
 
 def test_an_image_of_ones_own(explorer, chromium, server):
     explorer.open("?network=xlsr_x3&compared_bits=[8]")
+    assert explorer.count("LR, no ground truth") == 0, "it is asked when there is a file"
+    limits = explorer.page.locator("details", has_text="up to 24 megapixels")
+    folded = limits.bounding_box()["height"]
+    explorer.page.get_by_text("Which files, how large, who sees them").click()
+    assert limits.bounding_box()["height"] > 2 * folded
     load(explorer, "photo.png", photo(402))
     shown(explorer, "Image", "own: photo.png, as HR")
     until(lambda: explorer.count(r"reduction of photo\.png"), explorer)

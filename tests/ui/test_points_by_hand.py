@@ -39,6 +39,7 @@ def test_points_are_moved_added_deleted_and_given_back(explorer):
     assert sum(a != b for a, b in zip(best, moved, strict=True)) == 1
     until(lambda: explorer.count("By hand, W3A3") == 1, explorer)
     assert explorer.count("above the optimum") == 1
+    assert explorer.count(r"^\d+\.\d %$") == 1
     assert "hand=" in explorer.page.url
     x, y = explorer.page.evaluate(PLACES)[0]
     before = explorer.signature("histogram")
