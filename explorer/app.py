@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import panel as pn
 from bokeh.settings import settings
+from panel.theme import Native
 
 from explorer.layout import page
 from explorer.session import warm_up
@@ -25,7 +26,9 @@ try:
     with pn.state.curdoc.models.freeze():
         page().servable()
 except ValueError as error:  # such as damaged weights
-    pn.pane.HTML(f"<p role='alert'>{escape(str(error))}</p>").servable()
+    pn.pane.HTML(f"<p role='alert'>{escape(str(error))}</p>", design=Native).servable()
 except Exception:
     logging.getLogger("explorer").exception("the page could not be made")
-    pn.pane.HTML("<p role='alert'>This page could not be made; the server's log says why.</p>").servable()
+    pn.pane.HTML(
+        "<p role='alert'>This page could not be made; the server's log says why.</p>", design=Native
+    ).servable()
