@@ -17,6 +17,7 @@ from explorer import keyboard, lost
 from explorer.by_hand_controls import by_hand
 from explorer.deployment import deployment
 from explorer.elements import TOGGLE, WEIGHT_NAMES, html, section
+from explorer.glossary import glossary
 from explorer.layers import layers
 from explorer.links import own_keys, restore, tolerant, update_query
 from explorer.methods import methods
@@ -135,7 +136,7 @@ def controls(session: Session, search: str = "") -> list:
         sizing_mode="stretch_width",
     )
     return [
-        html(tour(search), margin=(0, 8, 4, 8), sizing_mode="stretch_width"),
+        html(tour(search) + glossary(), margin=(0, 8, 4, 8), sizing_mode="stretch_width"),
         pn.widgets.Select.from_param(p.network, label="Network", **wide),
         html(pn.bind(lambda key: f"<p class='note'>{escape(about(key))}</p>", p.network), margin=(0, 8)),
         pn.widgets.Select.from_param(p.image, label="Image", **wide),
