@@ -25,4 +25,6 @@ def glossary() -> str:
     )
 
 
-STYLE = "<style>.words { margin-top: 4px; } dl { margin: 6px 0; } dt { font-weight: 700; } dd { margin: 0 0 6px; }</style>"
+STYLE = """<style>
+.words { margin-top: 4px; } dl { margin: 6px 0; } dt { font-weight: 700; } dd { margin: 0 0 6px; }
+</style>"""
