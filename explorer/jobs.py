@@ -16,6 +16,7 @@ from typing import Any
 import cachetools
 
 from explorer.fair_pool import FairPool
+from explorer.memory import give_back
 
 log = logging.getLogger(__name__)
 # Quick answers do not queue behind slow ones: a thread that waits for another's computation costs nothing, so
@@ -204,6 +205,8 @@ class LatestWins:
             except Exception:
                 log.exception("a job failed")
                 self._deliver(token, fail, "This could not be computed; the server's log says why.")
+            finally:
+                give_back()
             self._deliver(token, finish)
 
         self._pool.submit(self._on_document, token, run)
