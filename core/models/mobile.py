@@ -41,7 +41,7 @@ class XLSR(nn.Module):
     Parameter names as in the public reimplementation cxzhou95/XLSR.
     """
 
-    about = "Grouped convs and a clip to [0, 1] at the end, 22 thousand parameters: made for INT8 on a phone."
+    about = "Grouped convs and a clip to [0, 1] at the end: made for INT8 on a phone."
     scope_in_words = INT8_SCOPE
 
     def __init__(self, scale: int = 3):
