@@ -78,7 +78,7 @@ class TrainingView:
         )
 
     def _histogram(self):
-        fig = plot("", "activation", "share of the values", 260, name="layer in training")
+        fig = plot("", "activation (dashed: the range learned)", "share of the values", 260, name="layer in training")
         fig.y_range = Range1d(0, 1)
         self._shapes, items = {}, []
         for name, color in (("float network", BEFORE), ("at this step", NOW), ("at the end", AFTER)):
@@ -127,7 +127,7 @@ class TrainingView:
             fig.y_range.update(start=low - margin, end=high + margin)
 
     def _draw_histogram(self, record: dict, layer: str, index: int, moment: float) -> None:
-        self.histogram.title.text = f"What {layer} receives (dashed: the learned range at this step)"
+        self.histogram.title.text = f"What {layer} receives"
         low, high = record["spans"][layer]
         counts = {shot["step"]: np.array(shot["histograms"][layer]) for shot in record["snapshots"]}
         steps = [step for step in counts if step is not None]
