@@ -78,7 +78,9 @@ class TrainingView:
         )
 
     def _histogram(self):
-        fig = plot("", "activation (dashed: the range learned)", "share of the values", 260, name="layer in training")
+        fig = plot(
+            "", "activation (dashed: the range learned)", "share of the values", 260, name="layer in training"
+        )
         fig.y_range = Range1d(0, 1)
         self._shapes, items = {}, []
         for name, color in (("float network", BEFORE), ("at this step", NOW), ("at the end", AFTER)):
