@@ -25,10 +25,10 @@ try:
     # One walk over all models instead of one for each root.
     with pn.state.curdoc.models.freeze():
         page().servable()
-except ValueError as error:  # such as damaged weights
-    pn.pane.HTML(f"<p role='alert'>{escape(str(error))}</p>", design=Native).servable()
-except Exception:
+except Exception as error:
     logging.getLogger("explorer").exception("the page could not be made")
-    pn.pane.HTML(
-        "<p role='alert'>This page could not be made; the server's log says why.</p>", design=Native
-    ).servable()
+    # A ValueError is a sentence for people, such as that of damaged weights.
+    said = (
+        error if isinstance(error, ValueError) else "This page could not be made; the server's log says why."
+    )
+    pn.pane.HTML(f"<p role='alert'>{escape(str(said))}</p>", design=Native).servable()

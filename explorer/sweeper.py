@@ -167,7 +167,7 @@ class Sweeper(param.Parameterized):
         self.running = run is not None and run.alive
         done, total = run.progress() if run else sweep_runs.last_told(name)
         self.unfinished = not self.running and done < total
-        self.progress = _progress(run) if run else _left(name, done, total)
+        self.progress = _progress(run, done, total) if run else _left(name, done, total)
         if self.running:
             if sweep_runs.version(name) != self._version:
                 self._draw()
@@ -225,8 +225,7 @@ class Sweeper(param.Parameterized):
         return io.BytesIO(data)
 
 
-def _progress(run: sweep_runs.Run) -> tuple[float, str]:
-    done, total = run.progress()
+def _progress(run: sweep_runs.Run, done: int, total: int) -> tuple[float, str]:
     if not total:
         return 0.0, f"{run.name}: starting …" if run.alive else run.problem()
     left = run.seconds_left()
