@@ -23,7 +23,7 @@ VARIANTS = {
 } | {name: {"method": name} for name in METHODS if name != "dfsq"}
 # dfsq+ built up from dfsq, each step on top of those before.
 ABLATION = {
-    "dfsq+ ablation: zero pinned": {"weights": "minmax", "refine": (), "block": 0},
+    "dfsq+ ablation: doubled set, zero pinned": {"weights": "minmax", "refine": (), "block": 0},
     "dfsq+ ablation: and normalized by blocks": {"weights": "minmax", "refine": ()},
     "dfsq+ ablation: and mse weight ranges": {"refine": ()},
     "dfsq+ ablation: and bias correction": {"refine": ("bias",)},

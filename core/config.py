@@ -70,6 +70,12 @@ class QuantConfig:
         return EVERY_METHOD[self.method].from_subset
 
     @property
+    def candidates(self) -> UniversalSet:
+        """What the activations' points come from: the universal set, doubled where the method says so."""
+        chosen = self.universal_set
+        return dataclasses.replace(chosen, doubled=chosen.doubled or EVERY_METHOD[self.method].doubled)
+
+    @property
     def weight_levels(self) -> str:
         """Name in `core.weights.WEIGHTS`, the method's own unless chosen."""
         return self.weights or EVERY_METHOD[self.method].weights

@@ -50,7 +50,7 @@ def model_bytes(model: nn.Module) -> int:
 
 def _quantizer_bits(quantizer: nn.Module, config) -> int:
     if isinstance(quantizer, SubsetQuantizer):
-        return quantizer.points.numel() * math.ceil(math.log2(len(config.universal_set)))
+        return quantizer.points.numel() * math.ceil(math.log2(len(config.candidates)))
     return sum(8 * FLOAT_BYTES * buffer.numel() for buffer in quantizer.buffers())
 
 

@@ -8,20 +8,30 @@ import numpy as np
 import torch
 from numba import njit
 
-from core.normalization import spread
+from core.normalization import EPS, block_normalization, spread
 from core.parallel import over_rows
 
 
 class _NearestPoints(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, mean, scale, codes, levels, channel_dim, size):
-        if x.device.type == "cpu" and x.dtype == torch.float32:
-            return _compiled(x, mean, scale, codes, levels, channel_dim, size)
-        return reference(x, mean, scale, codes, levels, channel_dim, size)
+    def forward(ctx, x, mean, scale, codes, levels, channel_dim):
+        compiled = x.device.type == "cpu" and x.dtype == torch.float32
+        return (_compiled if compiled else reference)(x, mean, scale, codes, levels, channel_dim)
 
     @staticmethod
     def backward(ctx, grad):
-        return grad, None, None, None, None, None, None
+        return grad, None, None, None, None, None
+
+
+class _NearestPointsInBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, size, codes, levels):
+        compiled = x.device.type == "cpu" and x.dtype == torch.float32
+        return (_compiled_in_blocks if compiled else reference_in_blocks)(x, size, codes, levels)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None, None, None
 
 
 def nearest_points(
@@ -31,27 +41,35 @@ def nearest_points(
     codes: torch.Tensor,
     levels: torch.Tensor,
     channel_dim: int,
-    size: tuple[int, int] | None = None,
 ) -> torch.Tensor:
     """Q((x - mean) / scale) * scale + mean, the gradient passing straight through.
 
-    mean, scale: of x's rank, broadcast over all dims but the first and the channels; or one number a block
-    of `size` pixels, (..., rows, columns), of an image (..., C, H, W). levels (C or 1, k):
+    mean, scale: of x's rank, broadcast over all dims but the first and the channels. levels (C or 1, k):
     the points. codes (C or 1, cells) uint8: which of them is nearest to each half-grid cell (low, high] of
     [-1, 1]. ValueError if x has another number of channels.
     """
+    _check_channels(x, codes, channel_dim)
+    return _NearestPoints.apply(x, mean, scale, codes, levels, channel_dim)
+
+
+def nearest_points_in_blocks(
+    x: torch.Tensor, size: tuple[int, int], codes: torch.Tensor, levels: torch.Tensor
+) -> torch.Tensor:
+    """The same for images (..., C, H, W), each block of `size` pixels by `block_normalization`."""
+    _check_channels(x, codes, -3)
+    return _NearestPointsInBlocks.apply(x, size, codes, levels)
+
+
+def _check_channels(x: torch.Tensor, codes: torch.Tensor, channel_dim: int) -> None:
     n_channels = x.shape[channel_dim]
     if len(codes) not in (1, n_channels):
         raise ValueError(
             f"the points are for {len(codes)} channels, the input {tuple(x.shape)} has {n_channels}"
         )
-    return _NearestPoints.apply(x, mean, scale, codes, levels, channel_dim, size)
 
 
-def reference(x, mean, scale, codes, levels, channel_dim, size=None):
+def reference(x, mean, scale, codes, levels, channel_dim):
     """The same by tensor operations, on any device and dtype."""
-    if size is not None:
-        mean, scale = spread(mean, size, x), spread(scale, size, x)
     half = codes.shape[1] // 2
     normalized = ((x - mean) / scale).double()
     edge = torch.ceil(normalized * half).clamp_(1 - half, half).nan_to_num_(1 - half)
@@ -61,27 +79,25 @@ def reference(x, mean, scale, codes, levels, channel_dim, size=None):
     return levels[channel, codes[channel, cell].long()] * scale + mean
 
 
-def _compiled(x, mean, scale, codes, levels, channel_dim, size):
+def reference_in_blocks(x, size, codes, levels):
+    """`nearest_points_in_blocks` by tensor operations, on any device and dtype."""
+    middle, scale = (spread(part, size, x) for part in block_normalization(x, size))
+    return reference(x, middle, scale, codes, levels, -3)
+
+
+def _compiled(x, mean, scale, codes, levels, channel_dim):
     dim = channel_dim % x.ndim
     n_images, n_channels = (x.shape[0] if dim else 1), x.shape[dim]
     outer, inner = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
-    if size is None:  # one block a channel
-        last = x.shape[-1] if dim < x.ndim - 1 else 1
-        plane = size = (inner // max(last, 1), last)
-        blocks = (n_images, n_channels, 1, 1)
-        mean, scale = (part.expand(x.shape[0], *part.shape[1:]) for part in (mean, scale))
-    else:
-        plane, blocks = x.shape[-2:], (n_images, n_channels, *mean.shape[-2:])
-    out = torch.empty(outer * n_channels, *plane)
+    out = torch.empty(outer * n_channels, inner)
     if x.numel():
+        mean, scale = (part.expand(x.shape[0], *part.shape[1:]) for part in (mean, scale))
         over_rows(
             _look_up,
             outer * n_channels,
             x.detach().contiguous().view(out.shape).numpy(),
-            mean.reshape(blocks).numpy(),
-            scale.reshape(blocks).numpy(),
-            size[0],
-            size[1],
+            mean.reshape(n_images, n_channels).numpy(),
+            scale.reshape(n_images, n_channels).numpy(),
             codes.numpy(),
             levels.numpy(),
             outer // n_images,
@@ -91,22 +107,80 @@ def _compiled(x, mean, scale, codes, levels, channel_dim, size):
 
 
 @njit(nogil=True, cache=True)
-def _look_up(start, stop, x, mean, scale, height, width, codes, levels, rows_per_image, out):
+def _look_up(start, stop, x, mean, scale, codes, levels, rows_per_image, out):
     n_channels, half = mean.shape[1], codes.shape[1] // 2
-    cells = np.empty(width, np.int32)
+    at_once = 1024
+    cells = np.empty(at_once, np.int32)
     for row in range(start, stop):
         image, channel = row // n_channels // rows_per_image, row % n_channels
         own = channel if codes.shape[0] > 1 else 0
-        for y in range(x.shape[1]):
-            for column in range(mean.shape[3]):
-                m, s = mean[image, channel, y // height, column], scale[image, channel, y // height, column]
-                first = column * width
-                n = min(width, x.shape[2] - first)
-                # Two loops: the arithmetic of the first goes into vector instructions, looking up does not.
-                for i in range(n):
-                    # In float64 the product is exact, so a value at a midpoint is recognised.
-                    edge = np.ceil(np.float64((x[row, y, first + i] - m) / s) * half)
-                    edge = edge if edge > 1 - half else 1 - half  # NaN too: no index beyond the table
+        m, s = mean[image, channel], scale[image, channel]
+        for first in range(0, x.shape[1], at_once):
+            n = min(at_once, x.shape[1] - first)
+            # Two loops: the arithmetic of the first goes into vector instructions, looking up does not.
+            for i in range(n):
+                # In float64 the product is exact, so a value at a midpoint is recognised.
+                edge = np.ceil(np.float64((x[row, first + i] - m) / s) * half)
+                edge = edge if edge > 1 - half else 1 - half  # NaN too: no index beyond the table
+                cells[i] = np.int32(edge if edge < half else half) + (half - 1)
+            for i in range(n):
+                out[row, first + i] = levels[own, codes[own, np.uint32(cells[i])]] * s + m
+
+
+def _compiled_in_blocks(x, size, codes, levels):
+    out = torch.empty(math.prod(x.shape[:-2]), *x.shape[-2:])
+    if x.numel():
+        over_rows(
+            _look_up_in_blocks,
+            len(out),
+            x.detach().contiguous().view(out.shape).numpy(),
+            x.shape[-3],
+            size[0],
+            size[1],
+            codes.numpy(),
+            levels.numpy(),
+            out.numpy(),
+        )
+    return out.view(x.shape)
+
+
+@njit(nogil=True, cache=True)
+def _look_up_in_blocks(start, stop, x, n_channels, height, width, codes, levels, out):
+    half, n = codes.shape[1] // 2, x.shape[2]
+    cells = np.empty(n, np.int32)
+    low, high = np.empty(n, np.float32), np.empty(n, np.float32)
+    for row in range(start, stop):
+        own = row % n_channels if codes.shape[0] > 1 else 0
+        for top in range(0, x.shape[1], height):
+            bottom = min(top + height, x.shape[1])
+            _ranges(x[row, top:bottom], width, low, high)
+            middle, scale = low, high  # of each pixel's block
+            for y in range(top, bottom):
+                for i in range(n):  # as in `_look_up`
+                    edge = np.ceil(np.float64((x[row, y, i] - middle[i]) / scale[i]) * half)
+                    edge = edge if edge > 1 - half else 1 - half
                     cells[i] = np.int32(edge if edge < half else half) + (half - 1)
                 for i in range(n):
-                    out[row, y, first + i] = levels[own, codes[own, np.uint32(cells[i])]] * s + m
+                    code = codes[own, np.uint32(cells[i])]
+                    out[row, y, i] = levels[own, code] * scale[i] + middle[i]
+
+
+@njit(nogil=True, cache=True)
+def _ranges(x, width, low, high):
+    """`block_normalization` of a row of blocks x (height, W): the middles into low, the scales into high."""
+    half, eps = np.float32(0.5), np.float32(EPS)
+    low[:] = x[0]
+    high[:] = x[0]
+    for y in range(1, x.shape[0]):
+        for i in range(x.shape[1]):
+            v = x[y, i]
+            low[i] = v if v < low[i] or v != v else low[i]  # once NaN it stays so
+            high[i] = v if v > high[i] or v != v else high[i]
+    for first in range(0, x.shape[1], width):
+        stop = min(first + width, x.shape[1])
+        a, b = low[first], high[first]
+        for i in range(first + 1, stop):
+            a = low[i] if low[i] < a or low[i] != low[i] else a
+            b = high[i] if high[i] > b or high[i] != high[i] else b
+        low[first:stop] = a * half + b * half
+        high[first:stop] = b * half - a * half + eps

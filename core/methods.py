@@ -18,7 +18,7 @@ from core.observers import (
 if TYPE_CHECKING:
     from core.config import QuantConfig
 
-BLOCK = 16  # pixels; chosen on Kodak
+BLOCK = 8  # pixels; chosen on Kodak: larger ones lose more, smaller ones have too many numbers of their own
 REFINEMENTS = ("reconstruction", "rounding", "bias")  # what each is: `core.compensation.compensate`
 
 
@@ -26,16 +26,17 @@ class Method(NamedTuple):
     """`activation(config, channel_dim)` -> observer; `weights` names one of `core.weights.WEIGHTS`.
 
     refine: what of REFINEMENTS is done to the weights beyond rounding each to its nearest level.
-    from_subset: the activations' points come from the universal set; pin_zero: with selector "exact" one of
-    them is 0, as with DFSQ's k-means. dynamic: they are normalized by
-    statistics of each input, so that the picture of a crop is not a part of the picture of the whole; of
-    blocks of so many pixels each way, or (0) of the whole.
+    from_subset: the activations' points come from the universal set; doubled: and from the doubles of its
+    points (`UniversalSet`); pin_zero: with selector "exact" one of them is 0, as with DFSQ's k-means.
+    dynamic: they are normalized by statistics of each input, so that the picture of a crop is not a part of
+    the picture of the whole; of blocks of so many pixels each way, or (0) of the whole.
     """
 
     activation: Callable[[QuantConfig, int], Observer]
     weights: str = "minmax"
     refine: tuple[str, ...] = ()
     from_subset: bool = False
+    doubled: bool = False
     pin_zero: bool = False
     dynamic: bool = False
     block: int = 0
@@ -43,7 +44,7 @@ class Method(NamedTuple):
 
 def _subset(config: QuantConfig, channel_dim: int) -> SubsetObserver:
     pin_zero = METHODS[config.method].pin_zero
-    return SubsetObserver(config.universal_set, channel_dim, pin_zero, config.block_side)
+    return SubsetObserver(config.candidates, channel_dim, pin_zero, config.block_side)
 
 
 def _learned(config: QuantConfig, channel_dim: int) -> Observer:
@@ -52,7 +53,9 @@ def _learned(config: QuantConfig, channel_dim: int) -> Observer:
 
 METHODS: dict[str, Method] = {
     "dfsq": Method(_subset, from_subset=True, dynamic=True),
-    "dfsq+": Method(_subset, "mse", REFINEMENTS, from_subset=True, pin_zero=True, dynamic=True, block=BLOCK),
+    "dfsq+": Method(
+        _subset, "mse", REFINEMENTS, from_subset=True, doubled=True, pin_zero=True, dynamic=True, block=BLOCK
+    ),
     "minmax": Method(lambda config, dim: RangeObserver("minmax", dim)),
     "percentile": Method(lambda config, dim: RangeObserver("percentile", dim)),
     "mse": Method(lambda config, dim: HistogramObserver(dim), "mse"),

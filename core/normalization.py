@@ -1,4 +1,4 @@
-"""DFSQ's normalization of activations: per channel of an image, or of each of its blocks."""
+"""Normalization of activations: DFSQ's, per channel of an image, and by the range of each of its blocks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def normalization(
 
     Post-ReLU: mean 0, max|x|. Otherwise max|x - mean| (arXiv 2305.05888, eq. 4 and 5). Both broadcast
     against x; EPS is added to the max. block: side in pixels of the regions of an image that are normalized
-    apart (`block_normalization`); 0 for the whole.
+    apart, by their middle and half their range (`block_normalization`); 0 for the whole image.
     """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x  # where EPS would be 0
     if has_blocks(x, channel_dim, block):
         size = block_size(x, block)
-        return tuple(spread(part, size, x) for part in block_normalization(x, size, post_relu))
+        return tuple(spread(part, size, x) for part in block_normalization(x, size))
     dims = within_channel(x, channel_dim)
     if not dims:  # (N, C): a single value has no spread, so the image's channels share theirs
         mean, scale = normalization(x[..., None], 0, post_relu)
@@ -51,22 +51,18 @@ def block_size(x: torch.Tensor, block: int) -> tuple[int, int]:
     return tuple(-(-n // max(1, round(n / block))) for n in x.shape[-2:])
 
 
-def block_normalization(
-    x: torch.Tensor, size: tuple[int, int], post_relu: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """`normalization` of every block of (..., H, W) apart -> mean and max, both (..., rows, columns).
+def block_normalization(x: torch.Tensor, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Middle and half the range of every block of (..., H, W), both (..., rows, columns).
 
-    What the last blocks lack is filled up by repeating the last row and column.
+    So the values of each block fill [-1, 1]; within so few the mean is often far from the middle. What the
+    last blocks lack is filled up by repeating the last row and column.
     """
     (height, width), (h, w) = size, x.shape[-2:]
     down, right = -h % height, -w % width
     if down or right:
         x = F.pad(x, (0, right, 0, down), "replicate")
     high, low = _reduced(x, size, torch.amax), _reduced(x, size, torch.amin)
-    if post_relu:
-        return torch.zeros_like(high), torch.maximum(high, -low) + EPS
-    mean = _reduced(x, size, torch.mean)
-    return mean, torch.maximum(high - mean, mean - low) + EPS
+    return low / 2 + high / 2, high / 2 - low / 2 + EPS
 
 
 def _reduced(x: torch.Tensor, size: tuple[int, int], reduce: Callable) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from core.moments import Moments
-from core.normalization import moments_of
+from core.normalization import has_blocks, moments_of
 from core.point_selection import ExactSelection, prepare, select_points
 from core.quantizers import (
     GaussianQuantizer,
@@ -153,8 +153,8 @@ class SubsetObserver(Observer):
     """Moments of a layer's normalized input, and the points chosen from them.
 
     Whether the layer is post-ReLU shows only when all data are seen: until a negative value comes, the
-    moments of both normalizations are kept. pin_zero: as for `ExactSelection`. block: as for
-    `SubsetQuantizer`.
+    moments of both normalizations are kept, except of blocks, for which there is but one. pin_zero: as for
+    `ExactSelection`. block: as for `SubsetQuantizer`.
     """
 
     def __init__(self, universal_set: UniversalSet, channel_dim: int, pin_zero: bool = False, block: int = 0):
@@ -167,29 +167,31 @@ class SubsetObserver(Observer):
 
     def update(self, x: torch.Tensor) -> None:
         n_channels, step = x.shape[self.channel_dim], self.universal_set.step
-        if self._one_sided is None and self.post_relu:
+        if self._two_sided is None:
             self._two_sided = Moments(n_channels, step)
-            self._one_sided = Moments(n_channels, step)
+            if not has_blocks(x, self.channel_dim, self.block):
+                self._one_sided = Moments(n_channels, step)
         moments_of(x, self._two_sided, self.channel_dim, False, self.block)
         if self.post_relu and float(x.min()) < 0:
             self.post_relu, self._one_sided = False, None
-        if self.post_relu:
-            moments_of(x, self._one_sided, self.channel_dim, True, self.block)
+        if self._one_sided is not None:
+            moments_of(x, self._one_sided, self.channel_dim, True)
 
     def merge(self, other: SubsetObserver) -> None:
         self._two_sided.merge(other._two_sided)
         self.post_relu = self.post_relu and other.post_relu
-        self._one_sided = self._one_sided.merge(other._one_sided) if self.post_relu else None
+        both = self._one_sided is not None and other._one_sided is not None
+        self._one_sided = self._one_sided.merge(other._one_sided) if both else None
 
     def finish(self) -> None:
         """No more data will come: drop the statistics of the normalization that does not fit."""
-        if self.post_relu:
+        if self._one_sided is not None:
             self._two_sided = None
 
     @property
     def moments(self) -> Moments:
         """Of the normalization that fits the data."""
-        return self._one_sided if self.post_relu else self._two_sided
+        return self._two_sided if self._one_sided is None else self._one_sided
 
     def points(self, bits: int, selector: str = "exact", seed: int = 0) -> np.ndarray:
         """(C, 2**bits) chosen points; ValueError if the universal set has fewer."""

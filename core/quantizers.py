@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from core.levels import gaussian_step
-from core.lookup import nearest_points
-from core.normalization import EPS, block_normalization, block_size, has_blocks, normalization, within_channel
+from core.lookup import nearest_points, nearest_points_in_blocks
+from core.normalization import EPS, block_size, has_blocks, normalization, within_channel
 
 
 class Round(torch.autograd.Function):
@@ -177,7 +177,8 @@ class SubsetQuantizer(nn.Module):
 
     points: (C, 2**bits) of a universal set, one row per channel; a single row serves every channel. The
     normalization is recomputed for every input, so a crop is quantized otherwise than the whole image.
-    block: side in pixels of the regions that are normalized apart, 0 for the whole image.
+    block: side in pixels of the regions that are normalized apart, each by its own range, whatever
+    `post_relu`; 0 for the whole image.
     """
 
     dynamic = True
@@ -205,7 +206,7 @@ class SubsetQuantizer(nn.Module):
         return {"step": 1 / self.steps_per_unit} | {name: getattr(self, name) for name in names}
 
     def normalization(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and max per image, or block, and channel; both broadcast against x."""
+        """Mean and max per image and channel, or middle and half range per block; broadcast against x."""
         return normalization(x, self.channel_dim, self.post_relu, self.block)
 
     def levels(self, channel: int) -> np.ndarray:
@@ -213,14 +214,11 @@ class SubsetQuantizer(nn.Module):
         return self.points[channel % len(self.points)].numpy()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        size = None
         if has_blocks(x, self.channel_dim, self.block) and x.dtype in (torch.float32, torch.float64):
-            size = block_size(x, self.block)
-            mean, scale = block_normalization(x.detach(), size, self.post_relu)
-        else:
-            mean, scale = self.normalization(x.detach())
+            return nearest_points_in_blocks(x, block_size(x, self.block), self.codes, self.points.to(x.dtype))
+        mean, scale = self.normalization(x.detach())
         levels = self.points.to(mean.dtype)
-        return nearest_points(x, mean, scale, self.codes, levels, self.channel_dim, size).to(x.dtype)
+        return nearest_points(x, mean, scale, self.codes, levels, self.channel_dim).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, channels={len(self.points)}, post_relu={self.post_relu}"

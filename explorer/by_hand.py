@@ -18,7 +18,7 @@ class ByHand:
 
     def place(self, values: list[float]) -> list[float] | None:
         """Take `values`, snapped; what they became, None if they cannot be."""
-        state, chosen = self.state, self.state.universal_set()
+        state, chosen = self.state, self.state.candidates()
         if not all(abs(value) <= 1 for value in values):
             self._complain("points lie between -1 and 1")
             return None

@@ -5,7 +5,7 @@ from html import escape
 WORDS = {
     "bits": "A quantized number is one of 2 to the power of its bits: 16 values at 4 bits.",
     "universal set": "The values that points are chosen from. Each is a mean of some words, so a product "
-    "with it costs a few shifts and additions.",
+    "with it costs a few shifts and additions. dfsq+ takes their doubles too, up to 1.",
     "words, terms": "Word i is one of its terms: 0, 1, or a power of two, the finer the larger i and the "
     "more terms. More of either, more values to choose from.",
     "points": "The values that a channel's activations are rounded to.",

@@ -12,7 +12,6 @@ from panel.io import location
 from panel.io.resources import LOCAL_DIST
 from panel.theme.fast import Fast
 
-from core import UniversalSet
 from explorer import keyboard, lost
 from explorer.by_hand_controls import by_hand
 from explorer.deployment import deployment
@@ -111,9 +110,11 @@ def controls(session: Session, search: str = "") -> list:
     p = session.state.param
     wide = dict(sizing_mode="stretch_width", margin=(3, 8))
 
-    def set_size(words: int, terms: int) -> str:
-        chosen = UniversalSet(words, terms)
-        return f"<span class='note'>{len(chosen):,} points, grid step 1/{round(1 / chosen.step):,}</span>"
+    def set_size(*chosen: object) -> str:
+        candidates = session.state.candidates()
+        doubled = " with doubles" if candidates.doubled else ""
+        step = f"grid step 1/{round(1 / candidates.step):,}"
+        return f"<span class='note'>{len(candidates):,} points{doubled}, {step}</span>"
 
     def buttons(parameter, **options):
         return pn.Column(
@@ -129,7 +130,7 @@ def controls(session: Session, search: str = "") -> list:
             pn.widgets.IntSlider.from_param(p.words, label="Words", **wide),
             pn.widgets.IntSlider.from_param(p.terms, label="Terms", **wide),
         ),
-        html(pn.bind(set_size, p.words, p.terms), margin=(0, 8)),
+        html(pn.bind(set_size, p.words, p.terms, p.method), margin=(0, 8)),
         buttons(p.selector, label="Selector"),
         visible=p.method.rx().rx.in_(FROM_SUBSET),
         margin=0,

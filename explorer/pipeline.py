@@ -295,12 +295,12 @@ def points(
         levels,
         len(np.unique(nearest)),
         len(np.unique(levels)),
-        config.universal_set.points if config.from_subset else np.empty(0),
+        config.candidates.points if config.from_subset else np.empty(0),
         float((values - torch.from_numpy(nearest)).square().mean()),
         10 * math.log10(float(x.double().square().sum()) / noise) if noise else math.inf,
         selectors,
         compared,
-        tuple(_terms(config.universal_set, level) for level in np.unique(levels)) if selectors else (),
+        tuple(_terms(config.candidates, level) for level in np.unique(levels)) if selectors else (),
     )
 
 

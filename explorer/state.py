@@ -210,6 +210,10 @@ class ExplorerState(param.Parameterized):
     def universal_set(self) -> UniversalSet:
         return UniversalSet(self.words, self.terms)
 
+    def candidates(self) -> UniversalSet:
+        """What the chosen method's points come from."""
+        return UniversalSet(self.words, self.terms, EVERY_METHOD[self.method].doubled)
+
     def configs(self, method: str | None = None) -> Callable[[int], QuantConfig]:
         """Activation bits -> configuration, as chosen now; ValueError where the universal set is too small.
 

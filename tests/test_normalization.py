@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from core import METHODS, QuantConfig, calibrate, load_quantized, quantize_model, save_quantized
-from core.lookup import nearest_points, reference
+from core.lookup import nearest_points_in_blocks, reference, reference_in_blocks
 from core.models import SwinIR
 from core.moments import Moments
-from core.normalization import block_normalization, block_size, moments_of, normalization, spread
+from core.normalization import EPS, block_normalization, block_size, moments_of, normalization, spread
+from core.observers import SubsetObserver
 from core.quantizers import SubsetQuantizer, nearest_codes
 
 POINTS = np.array([[-1, -0.25, 0, 0.75], [-0.5, 0, 0.25, 1], [-1, 0, 0.5, 1]])
@@ -24,9 +25,9 @@ def test_blocks_are_as_equal_as_can_be(shape, block, size):
 
 @pytest.mark.parametrize("post_relu", [True, False])
 @pytest.mark.parametrize("shape", [(2, 3, 11, 14), (3, 11, 14)])
-def test_every_block_is_normalized_as_an_image_of_its_own(shape, post_relu):
+def test_every_block_is_normalized_by_its_own_range(shape, post_relu):
     x = torch.randn(shape).abs() if post_relu else torch.randn(shape)
-    mean, scale = normalization(x, -3, post_relu, block=5)
+    middle, scale = normalization(x, -3, post_relu, block=5)
     height, width = block_size(x, 5)
     assert (height, width) == (6, 5)
     filled = torch.nn.functional.pad(x, (0, 1, 0, 1), "replicate")  # to 12 x 15
@@ -34,18 +35,19 @@ def test_every_block_is_normalized_as_an_image_of_its_own(shape, post_relu):
         for left in range(0, 14, width):
             own = filled[..., top : top + height, left : left + width]
             inside = (..., slice(top, min(top + height, 11)), slice(left, min(left + width, 14)))
-            for found, expected in zip((mean, scale), normalization(own, -3, post_relu), strict=True):
+            low, high = own.amin((-2, -1), keepdim=True), own.amax((-2, -1), keepdim=True)
+            for found, expected in ((middle, (low + high) / 2), (scale, (high - low) / 2)):
                 part = found[inside]
                 assert torch.allclose(part, expected.expand_as(part), atol=1e-6)
 
 
-def test_one_block_is_the_whole_image():
-    x = torch.randn(2, 3, 9, 8)
-    for post_relu in (True, False):
-        whole, block = normalization(x, 1, post_relu), normalization(x, 1, post_relu, 64)
-        assert all(torch.allclose(a.expand_as(x), b, atol=1e-7) for a, b in zip(whole, block, strict=True))
-    whole, block = (SubsetQuantizer(POINTS, 1 / 4, True, 2, 1, side) for side in (0, 64))
-    assert torch.equal(whole(x.abs()), block(x.abs()))
+def test_a_flat_block_keeps_its_value():
+    x = torch.full((1, 1, 8, 16), 3e38)
+    x[..., 8:] = -0.7
+    middle, scale = block_normalization(x, (8, 8))
+    assert torch.equal(middle, torch.tensor([[[[3e38, -0.7]]]]))
+    assert torch.equal(scale, torch.full((1, 1, 1, 2), EPS))
+    assert torch.equal(SubsetQuantizer([[-1, 0, 0.5, 1]], 1 / 4, False, 2, 1, 8)(x), x)
 
 
 def test_what_is_no_image_has_no_blocks():
@@ -59,12 +61,19 @@ def test_what_is_no_image_has_no_blocks():
 def test_compiled_and_reference_agree_on_blocks():
     x = torch.randn(2, 3, 37, 50)
     size = block_size(x, 8)
-    mean, scale = block_normalization(x, size, False)
     levels = torch.from_numpy(POINTS).float()
-    arguments = (x, mean, scale, nearest_codes(levels.double(), 4), levels, 1, size)
-    assert torch.equal(nearest_points(*arguments), reference(*arguments))
-    plain = (x, spread(mean, size, x), spread(scale, size, x), *arguments[3:6])
-    assert torch.equal(reference(*plain), reference(*arguments))
+    table = (nearest_codes(levels.double(), 4), levels)
+    middle, scale = (spread(part, size, x) for part in block_normalization(x, size))
+    expected = reference(x, middle, scale, *table, 1)
+    for function in (nearest_points_in_blocks, reference_in_blocks):
+        assert torch.equal(function(x, size, *table), expected)
+        assert torch.equal(function(x[0], size, *table), expected[0])
+    # Not a number in one block, and infinity in another, are alike too and reach no other block.
+    x[0, 0, 3, 3], x[1, 2, 30, 1] = torch.nan, torch.inf
+    found, wanted = (f(x, size, *table) for f in (nearest_points_in_blocks, reference_in_blocks))
+    assert torch.equal(found.nan_to_num(7), wanted.nan_to_num(7))
+    assert torch.equal(found[0, 0, 8:], expected[0, 0, 8:])
+    assert found.isnan().sum() > 0
 
 
 def test_moments_are_of_the_normalized_blocks():
@@ -72,9 +81,23 @@ def test_moments_are_of_the_normalized_blocks():
     moments_of(x, moments, 1, False, block=4)
     for top in range(0, 12, 4):
         for left in range(0, 12, 4):
-            moments_of(x[..., top : top + 4, left : left + 4].contiguous(), expected, 1, False)
+            moments_of(x[..., top : top + 4, left : left + 4].contiguous(), expected, 1, False, block=4)
     assert np.array_equal(moments.count, expected.count)
     assert np.allclose(moments.sum, expected.sum)
+    assert np.all(moments.count[:, [0, -1]] >= 9)  # each of 9 blocks reaches both ends
+
+
+def test_blocks_of_signed_and_of_one_sided_data_are_normalized_alike():
+    universal_set = QuantConfig().universal_set
+    first, second = (SubsetObserver(universal_set, 1, block=4) for _ in range(2))
+    first.update(torch.rand(1, 2, 8, 8))
+    second.update(torch.randn(1, 2, 8, 8))
+    assert first.post_relu
+    count = first.moments.count + second.moments.count
+    first.merge(second)
+    first.finish()
+    assert not first.post_relu
+    assert np.array_equal(first.moments.count, count)
 
 
 def test_gradient_passes_straight_through_blocks():
@@ -87,10 +110,10 @@ def test_a_calm_region_is_quantized_finer_beside_a_wild_one():
     x = torch.zeros(1, 1, 16, 32)
     x[..., :16] = 0.01 * torch.rand(16, 16)
     x[..., 16:] = torch.rand(16, 16)
-    whole, blocks = (SubsetQuantizer([[0, 0.25, 0.5, 1]], 1 / 4, True, 2, 1, side)(x) for side in (0, 16))
+    points = [[-1, -0.5, 0.25, 1]]
+    whole, blocks = (SubsetQuantizer(points, 1 / 4, False, 2, 1, side)(x) for side in (0, 16))
     errors = [float((y - x)[..., :16].square().mean()) for y in (whole, blocks)]
     assert errors[1] < errors[0] / 4
-    assert torch.equal(whole[..., 16:], blocks[..., 16:])
 
 
 def test_the_configuration_decides_and_is_kept(images, tiny_edsr, tmp_path):

@@ -25,6 +25,46 @@ def test_two_words_by_hand():
     assert len(universal_set) == 15
 
 
+def test_doubled_by_hand():
+    doubled = UniversalSet(2, 3, doubled=True)
+    assert doubled.points.tolist() == UniversalSet(2, 3).points.tolist()  # the doubles are there already
+    # Word 1 alone, three terms more: 0, 1, 1/2, 1/32; 1/16 is the only double that is new.
+    assert UniversalSet(1, 4, doubled=True).points.tolist() == [
+        -1,
+        -1 / 2,
+        -1 / 16,
+        -1 / 32,
+        0,
+        1 / 32,
+        1 / 16,
+        1 / 2,
+        1,
+    ]
+    assert UniversalSet(1, 4, doubled=True).decompose(-1 / 16) == (-1 / 16,)
+    assert UniversalSet(1, 4, doubled=True).shift_adds(-1 / 16) == (1, 0)
+
+
+@given(universal_sets)
+@settings(max_examples=20)
+def test_doubled_holds_every_double_within_reach_and_nothing_else(universal_set):
+    plain = universal_set.points
+    doubled = UniversalSet(universal_set.words, universal_set.terms, doubled=True)
+    assert doubled.step == universal_set.step
+    assert set(doubled.points) == {*plain, *(2 * p for p in plain if abs(p) <= 0.5)}
+    for point in doubled.points[:: max(1, len(doubled) // 50)]:
+        terms = doubled.decompose(point)
+        assert sum(terms) / universal_set.words == point
+        assert len(terms) == universal_set.words
+    assert len(UniversalSet(doubled=True)) == 441
+
+
+def test_what_is_a_double_of_no_point_has_no_terms():
+    with pytest.raises(ValueError, match=r"not in UniversalSet\(words=1, terms=4, doubled=True\)"):
+        UniversalSet(1, 4, doubled=True).decompose(1 / 8)
+    with pytest.raises(ValueError, match="doubled must be True or False, got 1"):
+        UniversalSet(4, 4, 1)
+
+
 def test_published_sizes():
     assert len(UniversalSet()) == 377
     assert UniversalSet().step == 2**-10
@@ -107,6 +147,7 @@ def test_is_a_value():
     assert UniversalSet() == UniversalSet(4, 4)
     assert hash(UniversalSet()) == hash(UniversalSet(4, 4))
     assert str(UniversalSet()) == "UniversalSet(words=4, terms=4)"
+    assert repr(UniversalSet(2, 3, doubled=True)) == "UniversalSet(words=2, terms=3, doubled=True)"
 
 
 @pytest.mark.parametrize("on_grid", [False, True])

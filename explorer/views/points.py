@@ -182,7 +182,7 @@ def _facts(data: Points) -> str:
         far = data.selectors[BY_HAND][0] / data.selectors["exact"][0] - 1
         rows["above the optimum"] = f"{100 * far:.1f} %"
     if len(data.candidates):
-        rows["universal set"] = f"{len(data.candidates):,} points"
+        rows["to choose from"] = f"{len(data.candidates):,} points"
     cells = "".join(
         f"<tr><td style='padding-right:16px;opacity:.75'>{k}</td><td><b>{v}</b></td></tr>"
         for k, v in rows.items()
