@@ -31,6 +31,7 @@ TOGGLE = dict(
     variant="outline",
     stylesheets=[".bk-btn.bk-active { color: white !important; }", FOCUS],
 )
+pn.widgets.Widget.stylesheets = [FOCUS]  # of every control that names none
 SECTION = """
 :host {
   border: 1px solid rgba(128, 128, 128, 0.25); border-radius: 8px; padding: 12px 14px; margin: 0 0 12px;

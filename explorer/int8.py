@@ -93,7 +93,7 @@ class Outcome:
     layers: int
 
 
-@shared(64)
+@shared(1e8, lambda made: made.picture.rgb.nbytes)
 def outcome(plan: Plan, variant: str, image: str, region: str, token: Token) -> Outcome:
     """The file of the variant run by ONNX Runtime."""
     import onnx

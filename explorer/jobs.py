@@ -19,10 +19,14 @@ from explorer.fair_pool import FairPool
 from explorer.memory import give_back
 
 log = logging.getLogger(__name__)
+log.setLevel(logging.INFO)  # `tell_held` is for who runs the server
 # Quick answers do not queue behind slow ones: a thread that waits for another's computation costs nothing, so
 # there are many, and of the heavy computations only two go on at once.
 QUICK, SLOW = FairPool(24, 2, "quick"), FairPool(2, 1, "slow", nice=10)
 HEAVY = threading.Semaphore(2)
+LARGE = 1e6  # a bound that is in bytes, not in entries
+_large: list[cachetools.LRUCache] = []
+_told = 0.0  # MiB, at the last time that the log heard of it
 
 
 class Cancelled(Exception):
@@ -83,6 +87,15 @@ def forget(name: str) -> None:
         call(name)
 
 
+def tell_held() -> None:
+    """Log what the caches hold when it has changed by much: what the memory of the server is for."""
+    global _told
+    held = sum(cache.currsize for cache in _large) / 2**20
+    if abs(held - _told) >= 50:
+        _told = held
+        log.info("the caches hold %.0f MiB", held)
+
+
 def _holds(key: Hashable, name: str) -> bool:
     return key == name or (isinstance(key, tuple) and any(_holds(part, name) for part in key))
 
@@ -107,6 +120,8 @@ def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1, heav
 
     def decorate(f):
         cache: cachetools.LRUCache = cachetools.LRUCache(max_size, getsizeof=size)
+        if max_size >= LARGE:
+            _large.append(cache)
         flights: dict[Hashable, _Flight] = {}
         lock = threading.Lock()
 
@@ -207,6 +222,7 @@ class LatestWins:
                 self._deliver(token, fail, "This could not be computed; the server's log says why.")
             finally:
                 give_back()
+                tell_held()
             self._deliver(token, finish)
 
         self._pool.submit(self._on_document, token, run)

@@ -1,4 +1,8 @@
-"""What the keyboard needs besides: Bokeh's tabs take the focus but answer to clicks alone."""
+"""What the keyboard needs besides: Bokeh's tabs take the focus but answer to clicks alone.
+
+And a list of choices, being scrolled, takes the focus from its own field, closes for that, and the focus is
+lost: the Tab key never got past it.
+"""
 
 SCRIPT = """
 const tabs = Bokeh.documents[0].roots().find((root) => root.type.endsWith('Tabs'));
@@ -8,6 +12,16 @@ Bokeh.index.find_one(tabs).shadow_el.addEventListener('keydown', (event) => {
     event.target.click();
   }
 });
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Tab') return;
+  const field = event.composedPath()[0].closest('.choices');
+  field?.querySelectorAll('.choices__list').forEach((list) => { list.tabIndex = -1; });
+}, true);
 """
-# Of tabs, and of buttons, whose own outline the theme takes away.
-FOCUS = ".bk-tab:focus-visible, .bk-btn:focus-visible { outline: 2px solid #e69f00; outline-offset: -3px; }"
+# The theme takes the outline of buttons away and leaves that of other controls faint.
+FOCUS = """
+:is(.bk-tab, .bk-btn, select.bk-input, input.bk-input, .noUi-handle):focus-visible,
+.is-focused .choices__inner {
+  outline: 2px solid #e69f00; outline-offset: -3px;
+}
+"""

@@ -51,7 +51,7 @@ class Hand(NamedTuple):
         return cls(state.layer, None if state.hand_layer else state.channel, points) if points else None
 
 
-@shared(1e9, lambda model: 1 + sum(b.nbytes for b in model.buffers()))
+@shared(6e8, lambda model: sum(t.nbytes for t in (*model.parameters(), *model.buffers())))
 def quantized(
     name: str,
     config: core.QuantConfig,

@@ -191,7 +191,7 @@ def exact_points(
     return {bits: found.points(2**bits) for bits in range(2, most_bits + 1)}
 
 
-@shared(2048)
+@shared(5e7, lambda chosen: chosen.points.nbytes)
 def selection(
     name: str, layer: str, method: str, words: int, terms: int, selector: str, bits: int, token: Token
 ) -> Selection:

@@ -12,6 +12,7 @@ from explorer import pictures
 from explorer.jobs import Token
 from explorer.own import is_own
 from explorer.runs import OWN_NETWORK, Run
+from explorer.sources import trained
 from explorer.state import OWN, TRAINING, ExplorerState
 from explorer.views.training import TILES, TrainingView
 
@@ -40,8 +41,9 @@ class Trainer(param.Parameterized):
         """Network, and name or path, of the run on the page; None if there is none or the tab is closed."""
         if self.state.tab != TRAINING:
             return None
-        if self.state.run != OWN:
-            return self.state.network, self.state.run
+        network, run = self.state.network, self.state.run
+        if run != OWN:  # when the network changes, the run follows a moment later
+            return (network, run) if run in trained(network) else None
         own = self.own
         return (own.network, str(own.out)) if own and own.begun else None
 

@@ -99,7 +99,7 @@ def test_methods(explorer):
         if method in ("minmax", "percentile"):
             steps = [b - a for a, b in itertools.pairwise(levels)]
             assert max(steps) - min(steps) < 2e-4, method
-        assert explorer.page.get_by_text("377 points, grid").is_visible() == (method == "dfsq+")
+        assert explorer.page.get_by_text("441 points with doubles, grid").is_visible() == (method == "dfsq+")
 
 
 def test_every_view_works_with_every_network(explorer):
@@ -196,6 +196,21 @@ def test_tabs_answer_to_the_keyboard(explorer):
         tabs.filter(has_text=name).press("Enter")
         until(lambda drawn=drawn: explorer.figure(drawn), explorer)
         explorer.settle()
+
+
+def test_the_tab_key_passes_every_control(explorer):
+    explorer.open("?compared_bits=[4]")
+    focused = (
+        "() => { let a = document.activeElement; while (a.shadowRoot?.activeElement) "
+        "a = a.shadowRoot.activeElement; return String(a.className); }"
+    )
+    passed = []
+    while len(passed) < 120 and not any("bk-tab" in name for name in passed):
+        explorer.page.keyboard.press("Tab")
+        explorer.page.wait_for_timeout(50)  # the choices open
+        passed.append(explorer.page.evaluate(focused))
+    assert sum("choices__input" in name for name in passed) == 1, "the choices kept the focus"
+    assert "bk-tab" in passed[-1]
 
 
 def test_junk_in_the_url_leaves_the_defaults(explorer):
