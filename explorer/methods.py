@@ -47,7 +47,7 @@ def methods(session: Session) -> pn.Column:
         LEAD,
         pn.FlexBox(
             pn.widgets.MultiChoice.from_param(p.methods, label="Methods", width=350, margin=(0, 8)),
-            pn.Column(html("<label>Line</label>", margin=(0, 8)), line, margin=(0, 8)),
+            pn.Column(html("<label>Line along the</label>", margin=(0, 8)), line, margin=(0, 8)),
             draw,
             whole,
             zoom,

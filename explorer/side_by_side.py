@@ -18,7 +18,7 @@ from explorer.sources import scale_of
 
 PROFILE = 64  # pixels of the line
 SSIM_WINDOW = 11
-DIRECTIONS = {"row": "along the row", "column": "along the column"}
+DIRECTIONS = {"row": "row", "column": "column"}
 
 
 class Look(NamedTuple):

@@ -14,6 +14,7 @@ SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 STATES = {
     "default": "",
     "minmax": "&method=minmax",
+    "plus": "&method=dfsq%2B&activation_bits=2&channel=3",
     "post-relu": "&layer=body.4.body.2&activation_bits=3&channel=7",
     "error": "&words=1&terms=3",
     "by-hand": "&activation_bits=2&hand=[-512,-96,0,256]&right=hand",

@@ -56,7 +56,7 @@ def test_a_region_and_an_edge(explorer):
     explorer.after_change(("profile",), before)
     assert re.search("spot=", explorer.page.url)
     assert explorer.figure("profile")["title"] == "Luma along row 205"
-    explorer.press("along the column")
+    explorer.press("column")
     explorer.page.wait_for_function(
         "Bokeh.documents[0].get_model_by_name('profile').title.text == 'Luma along column 200'"
     )
