@@ -116,15 +116,15 @@ def _look_up(start, stop, x, mean, scale, codes, levels, rows_per_image, out):
         own = channel if codes.shape[0] > 1 else 0
         m, s = mean[image, channel], scale[image, channel]
         for first in range(0, x.shape[1], at_once):
-            n = min(at_once, x.shape[1] - first)
+            part, result = x[row, first : first + at_once], out[row, first : first + at_once]
             # Two loops: the arithmetic of the first goes into vector instructions, looking up does not.
-            for i in range(n):
+            for i in range(len(part)):
                 # In float64 the product is exact, so a value at a midpoint is recognised.
-                edge = np.ceil(np.float64((x[row, first + i] - m) / s) * half)
+                edge = np.ceil(np.float64((part[i] - m) / s) * half)
                 edge = edge if edge > 1 - half else 1 - half  # NaN too: no index beyond the table
                 cells[i] = np.int32(edge if edge < half else half) + (half - 1)
-            for i in range(n):
-                out[row, first + i] = levels[own, codes[own, np.uint32(cells[i])]] * s + m
+            for i in range(len(part)):
+                result[i] = levels[own, codes[own, np.uint32(cells[i])]] * s + m
 
 
 def _compiled_in_blocks(x, size, codes, levels):
@@ -156,13 +156,14 @@ def _look_up_in_blocks(start, stop, x, n_channels, height, width, codes, levels,
             _ranges(x[row, top:bottom], width, low, high)
             middle, scale = low, high  # of each pixel's block
             for y in range(top, bottom):
+                part, result = x[row, y], out[row, y]
                 for i in range(n):  # as in `_look_up`
-                    edge = np.ceil(np.float64((x[row, y, i] - middle[i]) / scale[i]) * half)
+                    edge = np.ceil(np.float64((part[i] - middle[i]) / scale[i]) * half)
                     edge = edge if edge > 1 - half else 1 - half
                     cells[i] = np.int32(edge if edge < half else half) + (half - 1)
                 for i in range(n):
                     code = codes[own, np.uint32(cells[i])]
-                    out[row, y, i] = levels[own, code] * scale[i] + middle[i]
+                    result[i] = levels[own, code] * scale[i] + middle[i]
 
 
 @njit(nogil=True, cache=True)
