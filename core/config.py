@@ -72,8 +72,7 @@ class QuantConfig:
     @property
     def candidates(self) -> UniversalSet:
         """What the activations' points come from: the universal set, doubled where the method says so."""
-        chosen = self.universal_set
-        return dataclasses.replace(chosen, doubled=chosen.doubled or EVERY_METHOD[self.method].doubled)
+        return EVERY_METHOD[self.method].candidates(self.universal_set)
 
     @property
     def weight_levels(self) -> str:

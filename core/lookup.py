@@ -12,26 +12,16 @@ from core.normalization import EPS, block_normalization, spread
 from core.parallel import over_rows
 
 
-class _NearestPoints(torch.autograd.Function):
+class Replace(torch.autograd.Function):
+    """`value` in the place of x; the gradient passes straight through."""
+
     @staticmethod
-    def forward(ctx, x, mean, scale, codes, levels, channel_dim):
-        compiled = x.device.type == "cpu" and x.dtype == torch.float32
-        return (_compiled if compiled else reference)(x, mean, scale, codes, levels, channel_dim)
+    def forward(ctx, x, value):
+        return value
 
     @staticmethod
     def backward(ctx, grad):
-        return grad, None, None, None, None, None
-
-
-class _NearestPointsInBlocks(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, size, codes, levels):
-        compiled = x.device.type == "cpu" and x.dtype == torch.float32
-        return (_compiled_in_blocks if compiled else reference_in_blocks)(x, size, codes, levels)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad, None, None, None
+        return grad, None
 
 
 def nearest_points(
@@ -49,7 +39,8 @@ def nearest_points(
     [-1, 1]. ValueError if x has another number of channels.
     """
     _check_channels(x, codes, channel_dim)
-    return _NearestPoints.apply(x, mean, scale, codes, levels, channel_dim)
+    look_up = _compiled if _is_compiled(x) else reference
+    return Replace.apply(x, look_up(x.detach(), mean, scale, codes, levels, channel_dim))
 
 
 def nearest_points_in_blocks(
@@ -57,7 +48,12 @@ def nearest_points_in_blocks(
 ) -> torch.Tensor:
     """The same for images (..., C, H, W), each block of `size` pixels by `block_normalization`."""
     _check_channels(x, codes, -3)
-    return _NearestPointsInBlocks.apply(x, size, codes, levels)
+    look_up = _compiled_in_blocks if _is_compiled(x) else reference_in_blocks
+    return Replace.apply(x, look_up(x.detach(), size, codes, levels))
+
+
+def _is_compiled(x: torch.Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def _check_channels(x: torch.Tensor, codes: torch.Tensor, channel_dim: int) -> None:
@@ -95,7 +91,7 @@ def _compiled(x, mean, scale, codes, levels, channel_dim):
         over_rows(
             _look_up,
             outer * n_channels,
-            x.detach().contiguous().view(out.shape).numpy(),
+            x.contiguous().view(out.shape).numpy(),
             mean.reshape(n_images, n_channels).numpy(),
             scale.reshape(n_images, n_channels).numpy(),
             codes.numpy(),
@@ -104,6 +100,15 @@ def _compiled(x, mean, scale, codes, levels, channel_dim):
             out.numpy(),
         )
     return out.view(x.shape)
+
+
+@njit(nogil=True, cache=True)
+def _cell(x, mean, scale, half):
+    """Index of the half-grid cell of a normalized value; beyond the table, and for NaN, one of its ends."""
+    # In float64 the product is exact, so a value at a midpoint is recognised.
+    edge = np.ceil(np.float64((x - mean) / scale) * half)
+    edge = edge if edge > 1 - half else 1 - half
+    return np.int32(edge if edge < half else half) + (half - 1)
 
 
 @njit(nogil=True, cache=True)
@@ -119,10 +124,7 @@ def _look_up(start, stop, x, mean, scale, codes, levels, rows_per_image, out):
             part, result = x[row, first : first + at_once], out[row, first : first + at_once]
             # Two loops: the arithmetic of the first goes into vector instructions, looking up does not.
             for i in range(len(part)):
-                # In float64 the product is exact, so a value at a midpoint is recognised.
-                edge = np.ceil(np.float64((part[i] - m) / s) * half)
-                edge = edge if edge > 1 - half else 1 - half  # NaN too: no index beyond the table
-                cells[i] = np.int32(edge if edge < half else half) + (half - 1)
+                cells[i] = _cell(part[i], m, s, half)
             for i in range(len(part)):
                 result[i] = levels[own, codes[own, np.uint32(cells[i])]] * s + m
 
@@ -133,7 +135,7 @@ def _compiled_in_blocks(x, size, codes, levels):
         over_rows(
             _look_up_in_blocks,
             len(out),
-            x.detach().contiguous().view(out.shape).numpy(),
+            x.contiguous().view(out.shape).numpy(),
             x.shape[-3],
             size[0],
             size[1],
@@ -157,10 +159,8 @@ def _look_up_in_blocks(start, stop, x, n_channels, height, width, codes, levels,
             middle, scale = low, high  # of each pixel's block
             for y in range(top, bottom):
                 part, result = x[row, y], out[row, y]
-                for i in range(n):  # as in `_look_up`
-                    edge = np.ceil(np.float64((part[i] - middle[i]) / scale[i]) * half)
-                    edge = edge if edge > 1 - half else 1 - half
-                    cells[i] = np.int32(edge if edge < half else half) + (half - 1)
+                for i in range(n):
+                    cells[i] = _cell(part[i], middle[i], scale[i], half)
                 for i in range(n):
                     code = codes[own, np.uint32(cells[i])]
                     result[i] = levels[own, code] * scale[i] + middle[i]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ from core.observers import (
 
 if TYPE_CHECKING:
     from core.config import QuantConfig
+    from core.universal_set import UniversalSet
 
 BLOCK = 8  # pixels; chosen on Kodak: larger ones lose more, smaller ones have too many numbers of their own
 REFINEMENTS = ("reconstruction", "rounding", "bias")  # what each is: `core.compensation.compensate`
@@ -40,6 +42,10 @@ class Method(NamedTuple):
     pin_zero: bool = False
     dynamic: bool = False
     block: int = 0
+
+    def candidates(self, universal_set: UniversalSet) -> UniversalSet:
+        """What the activations' points come from."""
+        return dataclasses.replace(universal_set, doubled=universal_set.doubled or self.doubled)
 
 
 def _subset(config: QuantConfig, channel_dim: int) -> SubsetObserver:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from core.levels import gaussian_step
-from core.lookup import nearest_points, nearest_points_in_blocks
+from core.lookup import Replace, nearest_points, nearest_points_in_blocks
 from core.normalization import EPS, block_size, has_blocks, normalization, within_channel
 
 
@@ -112,7 +112,7 @@ class LevelQuantizer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         points = self.points.to(x.dtype)
         nearest = points[torch.bucketize(x.detach().contiguous(), (points[1:] + points[:-1]) / 2)]
-        return _Replace.apply(x, nearest)
+        return Replace.apply(x, nearest)
 
     def levels(self, channel: int) -> np.ndarray:
         """Sorted levels of the channel."""
@@ -120,18 +120,6 @@ class LevelQuantizer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, {len(self.points)} levels to {self.points[-1]:.4g}"
-
-
-class _Replace(torch.autograd.Function):
-    """`value` in the place of x; the gradient passes straight through."""
-
-    @staticmethod
-    def forward(ctx, x, value):
-        return value
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad, None
 
 
 class GaussianQuantizer(nn.Module):
@@ -161,7 +149,7 @@ class GaussianQuantizer(nn.Module):
         mean, deviation = self.normalization(x.detach())
         step, half = gaussian_step(self.bits), 2 ** (self.bits - 1)
         level = torch.floor((x.detach() - mean) / (deviation * step)).clamp_(-half, half - 1)
-        return _Replace.apply(x, ((level + 0.5) * (step * deviation) + mean).to(x.dtype))
+        return Replace.apply(x, ((level + 0.5) * (step * deviation) + mean).to(x.dtype))
 
     def levels(self, channel: int) -> np.ndarray:
         """Sorted levels of the channel, in standard deviations from the mean."""

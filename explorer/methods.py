@@ -7,7 +7,6 @@ import panel as pn
 from explorer.elements import TOGGLE, html, section
 from explorer.pictures import FLOAT_SR, TRUTH
 from explorer.session import Session
-from explorer.side_by_side import DIRECTIONS
 from explorer.sources import without_truth
 from explorer.views.methods import SELECT
 
@@ -35,9 +34,7 @@ def methods(session: Session) -> pn.Column:
     whole.on_click(lambda _: state.param.update(box=[]))
     zoom = pn.widgets.Button(label="Reset zoom", width=110, margin=(18, 8, 0, 8))
     zoom.on_click(lambda _: view.window.reset())
-    line = pn.widgets.RadioButtonGroup.from_param(
-        p.direction, options={name: key for key, name in DIRECTIONS.items()}, **TOGGLE
-    )
+    line = pn.widgets.RadioButtonGroup.from_param(p.direction, **TOGGLE)
 
     def note(image: str) -> str:
         return f"<p class='note'>{NOTE.format(FLOAT_SR if without_truth(image) else TRUTH)}</p>"

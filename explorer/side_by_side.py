@@ -18,7 +18,6 @@ from explorer.sources import scale_of
 
 PROFILE = 64  # pixels of the line
 SSIM_WINDOW = 11
-DIRECTIONS = {"row": "row", "column": "column"}
 
 
 class Look(NamedTuple):

@@ -212,7 +212,7 @@ class ExplorerState(param.Parameterized):
 
     def candidates(self) -> UniversalSet:
         """What the chosen method's points come from."""
-        return UniversalSet(self.words, self.terms, EVERY_METHOD[self.method].doubled)
+        return EVERY_METHOD[self.method].candidates(self.universal_set())
 
     def configs(self, method: str | None = None) -> Callable[[int], QuantConfig]:
         """Activation bits -> configuration, as chosen now; ValueError where the universal set is too small.
