@@ -102,9 +102,10 @@ def _compiled(x, mean, scale, codes, levels, channel_dim):
     return out.view(x.shape)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _cell(x, mean, scale, half):
     """Index of the half-grid cell of a normalized value; beyond the table, and for NaN, one of its ends."""
+    # Python's error model would test each scale for 0, and no vector instruction could do the division.
     # In float64 the product is exact, so a value at a midpoint is recognised.
     edge = np.ceil(np.float64((x - mean) / scale) * half)
     edge = edge if edge > 1 - half else 1 - half
@@ -162,8 +163,9 @@ def _look_up_in_blocks(start, stop, x, n_channels, height, width, codes, levels,
                 for i in range(n):
                     cells[i] = _cell(part[i], middle[i], scale[i], half)
                 for i in range(n):
-                    code = codes[own, np.uint32(cells[i])]
-                    result[i] = levels[own, code] * scale[i] + middle[i]
+                    result[i] = levels[own, codes[own, np.uint32(cells[i])]]
+                for i in range(n):
+                    result[i] = result[i] * scale[i] + middle[i]
 
 
 @njit(nogil=True, cache=True)
