@@ -116,7 +116,7 @@ class LevelQuantizer(nn.Module):
 
     def levels(self, channel: int) -> np.ndarray:
         """Sorted levels of the channel."""
-        return self.points.double().numpy()
+        return self.points.double().numpy(force=True)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}, {len(self.points)} levels to {self.points[-1]:.4g}"
@@ -199,7 +199,7 @@ class SubsetQuantizer(nn.Module):
 
     def levels(self, channel: int) -> np.ndarray:
         """Sorted points of the channel, normalized."""
-        return self.points[channel % len(self.points)].numpy()
+        return self.points[channel % len(self.points)].numpy(force=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if has_blocks(x, self.channel_dim, self.block) and x.dtype in (torch.float32, torch.float64):

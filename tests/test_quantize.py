@@ -102,6 +102,23 @@ def test_copies_give_the_same(method, images, tiny_edsr):
         assert audit(other) == audit(quantized)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_nothing_stays_behind_on_the_cpu(network, method, images):
+    """The meta device, which computes nothing, refuses tensors of another device as a GPU does."""
+    quantized = quantize_model(network(), images, QuantConfig(method), layers=["head", "tail"])
+    assert quantized.to("meta")(images.to("meta")).device.type == "meta"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("method", METHODS)
+def test_cuda_gives_the_same_picture(method, images, tiny_edsr):
+    model = tiny_edsr()
+    on_cpu = quantize_model(model, images, QuantConfig(method, 8, 8))(images)
+    on_cuda = quantize_model(model.cuda(), images, QuantConfig(method, 8, 8))(images.cuda()).cpu()
+    assert F.mse_loss(on_cuda, on_cpu) < 1e-3 * on_cpu.var()
+
+
 def test_generator_is_streamed_once(images, tiny_edsr):
     taken = []
 

@@ -1,5 +1,6 @@
 """The quantization core against its peers and limits, as ratios within one run."""
 
+import copy
 import subprocess
 import sys
 import time
@@ -97,24 +98,32 @@ def test_calibrating_against_the_float_forwards(edsr_x2, capsys):
     assert ratios["dfsq"] < 5
 
 
-def test_quantized_forward_against_float(edsr_x2, capsys):
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_CUDA)])
+def test_quantized_forward_against_float(device, edsr_x2, capsys):
     lr = torch.rand(1, 3, 256, 256)
+    finish = torch.cuda.synchronize if device == "cuda" else lambda: None
     patches = core.calibration_patches([lr], 4)
     networks = {"float": edsr_x2}
     for method in ("dfsq", "dfsq+"):
         networks[method] = core.quantize_model(edsr_x2, patches, core.QuantConfig(method))
+    networks = {name: copy.deepcopy(model).to(device) for name, model in networks.items()}
+    lr = lr.to(device)
     times = {name: [] for name in networks}
     with torch.no_grad():
         for _ in range(10):  # interleaved, so that a busy moment meets all
             for name, model in networks.items():
                 start = time.perf_counter()
                 model(lr)
+                finish()
                 times[name].append(time.perf_counter() - start)
     spent = {name: min(taken[1:]) for name, taken in times.items()}
     ratios = {name: spent[name] / spent["float"] for name in ("dfsq", "dfsq+")}
     tell(
         capsys,
-        f"forward at 256x256 LR: float {spent['float']:.3f} s",
+        f"forward at 256x256 LR on {device}: float {spent['float']:.3f} s",
         *(f"{name} W4A4: {spent[name]:.3f} s, {ratio:.2f} x" for name, ratio in ratios.items()),
     )
     # 1.2 to 1.4 was measured, and a test must hold on a busy machine.
