@@ -1,6 +1,14 @@
+import asyncio
+import functools
+
+from bokeh.document import Document
+from bokeh.models import Div
+from bokeh.protocol import Protocol
+from bokeh.server.connection import ServerConnection
+from bokeh.server.session import ServerSession
 from bokeh.server.views.ws import WSHandler
 
-from explorer.websocket import send_at_once
+from explorer.websocket import page_before_changes, send_at_once
 
 
 def test_no_frame_waits_for_an_acknowledgement(monkeypatch):
@@ -16,3 +24,38 @@ def test_no_frame_waits_for_an_acknowledgement(monkeypatch):
     handler = Handler()
     WSHandler.open(handler)
     assert handler.done == [("nodelay", True), "opened"]
+
+
+class Socket:
+    """Where a server's messages to one browser go."""
+
+    def __init__(self):
+        self.sent = []
+
+    async def send_message(self, message):
+        self.sent.append(message.msgtype)
+
+
+def test_a_change_before_the_page_is_in_the_page(monkeypatch):
+    for name in ("subscribe", "pull"):  # as they were, when the test is over
+        monkeypatch.setattr(ServerSession, name, ServerSession.__dict__[name])
+    page_before_changes.__wrapped__()
+    text, document, socket = Div(text="first"), Document(), Socket()
+    document.add_root(text)
+    session = ServerSession("one", document)
+    connection = ServerConnection(Protocol(), socket, None, session)
+    request = connection.protocol.create("PULL-DOC-REQ")
+    change = functools.partial(session.with_document_locked, setattr, text, "text")
+
+    async def visit():
+        await change("second")
+        assert not socket.sent
+        page = await ServerSession.pull(request, connection)
+        await change("third")
+        return page
+
+    page = asyncio.run(visit())
+    assert page.content["doc"]["roots"][0]["attributes"]["text"] == "second"
+    assert socket.sent == ["PATCH-DOC"]
+    connection.detach_session()
+    assert session.connection_count == 0
