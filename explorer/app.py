@@ -12,15 +12,17 @@ import panel as pn
 from bokeh.settings import settings
 from panel.theme import Native
 
+from explorer.defaults import remember_defaults
 from explorer.layout import page
 from explorer.session import warm_up
 from explorer.websocket import page_before_changes, send_at_once
 
 # The template's design, for what changes later too: another one would send every text new stylesheets.
 pn.extension(design="fast", respect_explicit_sizing=True)
-settings.validate_doc = False  # a walk over all models, for developers
+settings.perform_document_validation = False  # a walk over all models, for developers
 send_at_once()
 page_before_changes()
+remember_defaults()
 warm_up()
 try:
     # One walk over all models instead of one for each root.
