@@ -25,13 +25,14 @@ VARIANTS = {
 ABLATION = {
     "dfsq+ ablation: doubled set, zero pinned": {"weights": "minmax", "refine": (), "block": 0},
     "dfsq+ ablation: and normalized by blocks": {"weights": "minmax", "refine": ()},
-    "dfsq+ ablation: and mse weight ranges": {"refine": ()},
+    "dfsq+ ablation: and mse weight ranges": {"weights": "mse", "refine": ()},
+    "dfsq+ ablation: and few-bit weights from the set": {"refine": ()},
     "dfsq+ ablation: and bias correction": {"refine": ("bias",)},
     "dfsq+ ablation: and compensated rounding": {"refine": ("rounding", "bias")},
     "dfsq+ ablation: and reconstruction (= dfsq+)": {"refine": REFINEMENTS},
     "dfsq+ without bias correction": {"refine": ("reconstruction", "rounding")},
     "dfsq+ normalized by the whole image": {"block": 0},
-    "dfsq+ with subset weights": {"weights": "subset"},
+    "dfsq+ with uniform weights": {"weights": "mse"},
 }
 VARIANTS_AND_ABLATION = VARIANTS | {name: {"method": "dfsq+"} | own for name, own in ABLATION.items()}
 HR_PIXELS = (720, 1280)  # for BitOPs, the field's usual output size

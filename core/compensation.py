@@ -155,7 +155,7 @@ def compensate(
         target = torch.cat([torch.linalg.solve(h, (w @ c).T).T for w, h, c in parts]).contiguous()
     levels, rounded = None, target
     if config.weight_bits != FLOAT:
-        levels = WEIGHTS[config.weight_levels](target, config.weight_bits, config.universal_set)
+        levels = WEIGHTS[config.weight_levels](target, config.weight_bits, config.candidates)
         rounded = nearest(target, levels)
     if "rounding" in config.refinements and levels is not None:
         parts = zip(target.chunk(len(own)), levels.chunk(len(own)), own, strict=True)

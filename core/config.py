@@ -71,13 +71,14 @@ class QuantConfig:
 
     @property
     def candidates(self) -> UniversalSet:
-        """What the activations' points come from: the universal set, doubled where the method says so."""
+        """What points come from: the universal set, doubled where the method says so."""
         return EVERY_METHOD[self.method].candidates(self.universal_set)
 
     @property
     def weight_levels(self) -> str:
-        """Name in `core.weights.WEIGHTS`, the method's own unless chosen."""
-        return self.weights or EVERY_METHOD[self.method].weights
+        """Name in `core.weights.WEIGHTS`, the method's own for so many bits unless chosen."""
+        own = EVERY_METHOD[self.method].weight_levels(self.weight_bits, len(self.candidates))
+        return self.weights or own
 
     @property
     def refinements(self) -> tuple[str, ...]:

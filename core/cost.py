@@ -41,16 +41,26 @@ def model_bytes(model: nn.Module) -> int:
         for name, parameter in module.named_parameters(recurse=False):
             if name == "weight" and done is not None and done.weight_bits != FLOAT:
                 rows = getattr(module, "out_channels", None) or module.out_features
-                bits += parameter.numel() * done.weight_bits + rows * ROW_SCALES * 8 * FLOAT_BYTES
+                bits += parameter.numel() * done.weight_bits + rows * _row_bits(model.quant_config)
             else:
                 bits += parameter.numel() * 8 * FLOAT_BYTES
         bits += sum(8 * b.numel() * b.element_size() for b in module.buffers(recurse=False))
     return math.ceil(bits / 8)
 
 
+def _row_bits(config) -> int:
+    """Of a weight row, beside its codes: two floats, and its points where they come from the set."""
+    points = 2**config.weight_bits if config.weight_levels == "subset" else 0
+    return ROW_SCALES * 8 * FLOAT_BYTES + points * _index_bits(config)
+
+
+def _index_bits(config) -> int:
+    return math.ceil(math.log2(len(config.candidates)))
+
+
 def _quantizer_bits(quantizer: nn.Module, config) -> int:
     if isinstance(quantizer, SubsetQuantizer):
-        return quantizer.points.numel() * math.ceil(math.log2(len(config.candidates)))
+        return quantizer.points.numel() * _index_bits(config)
     return sum(8 * FLOAT_BYTES * buffer.numel() for buffer in quantizer.buffers())
 
 

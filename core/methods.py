@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from core.universal_set import UniversalSet
 
 BLOCK = 8  # pixels; chosen on Kodak: larger ones lose more, smaller ones have too many numbers of their own
+FEW_BITS = 6  # beyond, codebooks take much of the memory, and at 8 uniform levels do better
 REFINEMENTS = ("reconstruction", "rounding", "bias")  # what each is: `core.compensation.compensate`
 
 
 class Method(NamedTuple):
     """`activation(config, channel_dim)` -> observer; `weights` names one of `core.weights.WEIGHTS`.
 
+    subset_weights: up to FEW_BITS, and if it has as many, their levels are points of the activations' set.
     refine: what of REFINEMENTS is done to the weights beyond rounding each to its nearest level.
     from_subset: the activations' points come from the universal set; doubled: and from the doubles of its
     points (`UniversalSet`); pin_zero: with selector "exact" one of them is 0, as with DFSQ's k-means.
@@ -36,6 +38,7 @@ class Method(NamedTuple):
 
     activation: Callable[[QuantConfig, int], Observer]
     weights: str = "minmax"
+    subset_weights: bool = False
     refine: tuple[str, ...] = ()
     from_subset: bool = False
     doubled: bool = False
@@ -46,6 +49,11 @@ class Method(NamedTuple):
     def candidates(self, universal_set: UniversalSet) -> UniversalSet:
         """What the activations' points come from."""
         return dataclasses.replace(universal_set, doubled=universal_set.doubled or self.doubled)
+
+    def weight_levels(self, bits: int, n_candidates: int) -> str:
+        """Name in `core.weights.WEIGHTS`."""
+        enough = bits <= FEW_BITS and 2**bits <= n_candidates
+        return "subset" if self.subset_weights and enough else self.weights
 
 
 def _subset(config: QuantConfig, channel_dim: int) -> SubsetObserver:
@@ -60,7 +68,15 @@ def _learned(config: QuantConfig, channel_dim: int) -> Observer:
 METHODS: dict[str, Method] = {
     "dfsq": Method(_subset, from_subset=True, dynamic=True),
     "dfsq+": Method(
-        _subset, "mse", REFINEMENTS, from_subset=True, doubled=True, pin_zero=True, dynamic=True, block=BLOCK
+        _subset,
+        weights="mse",
+        subset_weights=True,
+        refine=REFINEMENTS,
+        from_subset=True,
+        doubled=True,
+        pin_zero=True,
+        dynamic=True,
+        block=BLOCK,
     ),
     "minmax": Method(lambda config, dim: RangeObserver("minmax", dim)),
     "percentile": Method(lambda config, dim: RangeObserver("percentile", dim)),

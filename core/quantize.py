@@ -217,9 +217,7 @@ def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig
             raise ValueError(f"the weight of {name} holds NaN or infinity")
         rows = weight_rows(module)
         if not config.refinements:  # they round the weights themselves, once every layer has its quantizer
-            rows = nearest(
-                rows, WEIGHTS[config.weight_levels](rows, config.weight_bits, config.universal_set)
-            )
+            rows = nearest(rows, WEIGHTS[config.weight_levels](rows, config.weight_bits, config.candidates))
         # A new parameter: where a weight is shared, the other layer decides for itself.
         own = from_rows(rows, module).clone()
         module.weight = nn.Parameter(own, requires_grad=module.weight.requires_grad)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.calibration import PATCH_SIZE, PATCHES
-from core.methods import EVERY_METHOD, TRAINED
+from core.methods import EVERY_METHOD, FEW_BITS, TRAINED
 from core.scope import scope_of
 from explorer import pipeline, regions
 from explorer.own import file_name, is_own
@@ -46,6 +46,8 @@ def _calibrated(state: ExplorerState, scale: int) -> str:
     shown = "yours is not among them" if is_own(state.image) else "the one shown among them"
     method = EVERY_METHOD[state.method]
     weights = f"{WEIGHT_RULES[method.weights]} per output channel"
+    if method.subset_weights:
+        weights = f"up to {FEW_BITS} bits points of the set, beyond {weights}"
     if method.refine:
         weights += ", rounded so that errors make up for each other, biases corrected"
     return (

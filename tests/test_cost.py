@@ -31,3 +31,6 @@ def test_bytes_by_hand(images):
     assert model_bytes(dfsq) == 2 * 84 * 4 + (81 * 4 + 9 * 32 + 3 * 16 * 9 + 7) // 8
     minmax = quantize_model(model, images, QuantConfig("minmax", 4, 32))
     assert model_bytes(minmax) == 3 * 84 * 4 + 2 * 4
+    # With the weights' points from the same set each row has a codebook of its own.
+    subset = quantize_model(model, images, QuantConfig("dfsq", 4, 4, weights="subset"))
+    assert model_bytes(subset) == model_bytes(dfsq) + 3 * 16 * 9 // 8

@@ -51,7 +51,7 @@ def test_output_is_the_float_layers_on_quantized_input_and_weight(method, images
     seen = quantized[0].activation_quantizer(shifted)
     assert seen.min() > 0.5
     rows = weight_rows(model[0])
-    levels = WEIGHTS[config.weight_levels](rows, 4, config.universal_set)
+    levels = WEIGHTS[config.weight_levels](rows, 4, config.candidates)
     weight = from_rows(nearest(rows, levels), model[0])
     padded = F.pad(seen, (1, 1, 1, 1))
     assert torch.allclose(quantized(shifted), F.conv2d(padded, weight, model[0].bias), atol=1e-5)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from core import UniversalSet
+from core import QuantConfig, UniversalSet
 from core.weights import WEIGHTS, from_rows, nearest, weight_rows
 
 LAYERS = [
@@ -75,3 +75,28 @@ def test_levels_are_sorted_and_as_many_as_the_bits_allow(name):
         assert levels.shape == (len(rows), 8)
         assert (levels.diff(dim=1) >= 0).all()
     assert torch.equal(rounded(name, torch.zeros(2, 9), 4), torch.zeros(2, 9))
+
+
+def test_few_bit_weights_of_dfsq_plus_are_points_of_its_set():
+    rows = torch.randn(5, 60, dtype=torch.float64)
+    config = QuantConfig("dfsq+", 4, 3)
+    levels = WEIGHTS[config.weight_levels](rows, 3, config.candidates)
+    mean = rows.mean(1, keepdim=True)
+    points = (levels - mean) / (rows - mean).abs().amax(1, keepdim=True)
+    away = (points[..., None] - torch.tensor(UniversalSet(doubled=True).points)).abs().amin(-1)
+    assert away.max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("config", "levels"),
+    [
+        (QuantConfig("dfsq+", 4, 6), "subset"),
+        (QuantConfig("dfsq+", 4, 7), "mse"),
+        (QuantConfig("dfsq+", 4, 32), "mse"),
+        (QuantConfig("dfsq+", 2, 6, UniversalSet(2, 3)), "mse"),  # it has not as many points
+        (QuantConfig("dfsq+", 4, 4, weights="minmax"), "minmax"),
+        (QuantConfig("dfsq", 4, 4), "minmax"),
+    ],
+)
+def test_which_levels_weights_have(config, levels):
+    assert config.weight_levels == levels
