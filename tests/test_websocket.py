@@ -1,5 +1,6 @@
 import asyncio
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 from bokeh.document import Document
 from bokeh.models import Div
@@ -54,7 +55,8 @@ def test_a_change_before_the_page_is_in_the_page(monkeypatch):
         await change("third")
         return page
 
-    page = asyncio.run(visit())
+    with ThreadPoolExecutor() as pool:  # a browser's tests leave a loop running in the main thread
+        page = pool.submit(asyncio.run, visit()).result()
     assert page.content["doc"]["roots"][0]["attributes"]["text"] == "second"
     assert socket.sent == ["PATCH-DOC"]
     connection.detach_session()
