@@ -77,8 +77,8 @@ class QuantConfig:
     @property
     def weight_levels(self) -> str:
         """Name in `core.weights.WEIGHTS`, the method's own for so many bits unless chosen."""
-        own = EVERY_METHOD[self.method].weight_levels(self.weight_bits, len(self.candidates))
-        return self.weights or own
+        method = EVERY_METHOD[self.method]
+        return self.weights or method.weight_levels(self.weight_bits, len(self.candidates))
 
     @property
     def refinements(self) -> tuple[str, ...]:

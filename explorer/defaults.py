@@ -1,4 +1,4 @@
-"""Bokeh's defaults, worked out once: a third of the time of making a page went into them."""
+"""Bokeh's defaults, worked out once: a quarter of what a page cost the server went into them."""
 
 import functools
 from collections.abc import Callable

@@ -5,7 +5,7 @@ from bokeh.core.property.descriptors import PropertyDescriptor
 from bokeh.model import Model
 from bokeh.models import Button, ColumnDataSource
 
-from explorer.defaults import remember_defaults
+from explorer.defaults import PLAIN, remember_defaults
 
 
 @pytest.fixture
@@ -22,10 +22,7 @@ def plain_values():
             values = kind().properties_with_values()
         except Exception:
             continue  # abstract, or needs arguments
-        yield (
-            kind,
-            {name: v for name, v in values.items() if isinstance(v, (bool, int, float, str, type(None)))},
-        )
+        yield kind, {name: value for name, value in values.items() if isinstance(value, PLAIN)}
 
 
 def test_the_defaults_are_the_same_at_every_time(request):

@@ -106,9 +106,8 @@ def test_quantized_forward_against_float(device, edsr_x2, capsys):
     lr = torch.rand(1, 3, 256, 256)
     finish = torch.cuda.synchronize if device == "cuda" else lambda: None
     patches = core.calibration_patches([lr], 4)
-    networks = {"float": edsr_x2}
-    for method in ("dfsq", "dfsq+"):
-        networks[method] = core.quantize_model(edsr_x2, patches, core.QuantConfig(method))
+    configs = {method: core.QuantConfig(method) for method in ("dfsq", "dfsq+")}
+    networks = {"float": edsr_x2} | {m: core.quantize_model(edsr_x2, patches, c) for m, c in configs.items()}
     networks = {name: copy.deepcopy(model).to(device) for name, model in networks.items()}
     lr = lr.to(device)
     times = {name: [] for name in networks}
@@ -120,7 +119,7 @@ def test_quantized_forward_against_float(device, edsr_x2, capsys):
                 finish()
                 times[name].append(time.perf_counter() - start)
     spent = {name: min(taken[1:]) for name, taken in times.items()}
-    ratios = {name: spent[name] / spent["float"] for name in ("dfsq", "dfsq+")}
+    ratios = {name: spent[name] / spent["float"] for name in configs}
     tell(
         capsys,
         f"forward at 256x256 LR on {device}: float {spent['float']:.3f} s",
