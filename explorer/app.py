@@ -10,18 +10,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import panel as pn
 from bokeh.settings import settings
+from panel.reactive import Syncable
 from panel.theme import Native
 
 from explorer.defaults import remember_defaults
 from explorer.layout import page
 from explorer.session import warm_up
-from explorer.websocket import page_before_changes, send_at_once
+from explorer.websocket import one_message_an_answer, page_before_changes, send_at_once
 
 # The template's design, for what changes later too: another one would send every text new stylesheets.
 pn.extension(design="fast", respect_explicit_sizing=True)
 settings.perform_document_validation = False  # a walk over all models, for developers
+Syncable._debounce = 5  # milliseconds from a move to its callbacks, instead of 50
 send_at_once()
 page_before_changes()
+one_message_an_answer()
 remember_defaults()
 warm_up()
 try:

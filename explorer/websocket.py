@@ -1,8 +1,9 @@
-"""Answers to the browser leave at once, and in order."""
+"""Answers to the browser leave at once, whole, and in order."""
 
 import functools
 from collections.abc import Awaitable
 
+from bokeh.document.events import DocumentPatchedEvent
 from bokeh.protocol.message import Message
 from bokeh.server.connection import ServerConnection
 from bokeh.server.session import ServerSession
@@ -46,3 +47,21 @@ def page_before_changes() -> None:
 
     ServerSession.subscribe = lambda session, connection: None
     ServerSession.pull = staticmethod(pull)
+
+
+@functools.cache
+def one_message_an_answer() -> None:
+    """Send a browser all that one turn of a session changes as one message.
+
+    Bokeh makes a message of each property that changes, and goes through all models of the page for each.
+    """
+
+    async def write(connection: ServerConnection) -> None:
+        if events := vars(connection).pop("unsent", None):
+            await connection._socket.send_message(connection.protocol.create("PATCH-DOC", events))
+
+    def send_patch_document(connection: ServerConnection, event: DocumentPatchedEvent) -> Awaitable[None]:
+        vars(connection).setdefault("unsent", []).append(event)
+        return write(connection)  # awaited when the turn is over: the first one takes all
+
+    ServerConnection.send_patch_document = send_patch_document

@@ -3,13 +3,14 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 
 from bokeh.document import Document
-from bokeh.models import Div
+from bokeh.models import Column, Div
 from bokeh.protocol import Protocol
 from bokeh.server.connection import ServerConnection
 from bokeh.server.session import ServerSession
 from bokeh.server.views.ws import WSHandler
+from panel.reactive import Syncable
 
-from explorer.websocket import page_before_changes, send_at_once
+from explorer.websocket import one_message_an_answer, page_before_changes, send_at_once
 
 
 def test_no_frame_waits_for_an_acknowledgement(monkeypatch):
@@ -34,28 +35,70 @@ class Socket:
         self.sent = []
 
     async def send_message(self, message):
-        self.sent.append(message.msgtype)
+        self.sent.append(message)
 
 
-def test_a_change_before_the_page_is_in_the_page():
+def browse(document, visit):
+    """What `visit(change, pull, sent)` returns, and all that its browser was sent apart from the page."""
     page_before_changes()  # once a process, as the dashboard itself: a test before may have served that
-    text, document, socket = Div(text="first"), Document(), Socket()
-    document.add_root(text)
+    one_message_an_answer()
+    socket = Socket()
     session = ServerSession("one", document)
     connection = ServerConnection(Protocol(), socket, None, session)
     request = connection.protocol.create("PULL-DOC-REQ")
-    change = functools.partial(session.with_document_locked, setattr, text, "text")
-
-    async def visit():
-        await change("second")
-        assert not socket.sent
-        page = await ServerSession.pull(request, connection)
-        await change("third")
-        return page
-
+    pull = functools.partial(ServerSession.pull, request, connection)
     with ThreadPoolExecutor() as pool:  # a browser's tests leave a loop running in the main thread
-        page = pool.submit(asyncio.run, visit()).result()
-    assert page.content["doc"]["roots"][0]["attributes"]["text"] == "second"
-    assert socket.sent == ["PATCH-DOC"]
+        result = pool.submit(asyncio.run, visit(session.with_document_locked, pull, socket.sent)).result()
     connection.detach_session()
     assert session.connection_count == 0
+    return result, socket.sent
+
+
+def test_a_change_before_the_page_is_in_the_page():
+    text, document = Div(text="first"), Document()
+    document.add_root(text)
+
+    async def visit(change, pull, sent):
+        await change(setattr, text, "text", "second")
+        assert not sent
+        page = await pull()
+        await change(setattr, text, "text", "third")
+        return page
+
+    page, sent = browse(document, visit)
+    assert page.content["doc"]["roots"][0]["attributes"]["text"] == "second"
+    assert [message.msgtype for message in sent] == ["PATCH-DOC"]
+
+
+def test_all_that_a_turn_changes_is_one_message():
+    first, second, column, document = Div(), Div(), Column(), Document()
+    document.add_root(column)
+
+    def turn():
+        first.text = "one"  # not of the page yet
+        column.children = [first]
+        first.text = "two"
+        column.children = [first, second]
+        second.text = "three"
+
+    async def visit(change, pull, sent):
+        page = await pull()
+        await change(turn)
+        await change(setattr, second, "text", "four")
+        return page
+
+    page, sent = browse(document, visit)
+    answers = [message.content["events"] for message in sent]
+    assert [[event["attr"] for event in events] for events in answers] == [
+        ["children", "text", "children", "text"],
+        ["text"],
+    ]
+    # The browser, too, ends with what the turn ended with.
+    copy = Document.from_json(page.content["doc"])
+    for message in sent:
+        copy.apply_json_patch(message.payload)
+    assert [child.text for child in copy.roots[0].children] == ["two", "four"]
+
+
+def test_panel_still_waits_by_this_name():
+    assert "_debounce" in Syncable.__annotations__  # explorer/app.py sets it
