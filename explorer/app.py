@@ -16,7 +16,7 @@ from panel.theme import Native
 from explorer.defaults import remember_defaults
 from explorer.layout import page
 from explorer.session import warm_up
-from explorer.websocket import one_message_an_answer, page_before_changes, send_at_once
+from explorer.websocket import changes_in_order, page_before_changes, send_at_once
 
 # The template's design, for what changes later too: another one would send every text new stylesheets.
 pn.extension(design="fast", respect_explicit_sizing=True)
@@ -24,7 +24,7 @@ settings.perform_document_validation = False  # a walk over all models, for deve
 Syncable._debounce = 5  # milliseconds from a move to its callbacks, instead of 50
 send_at_once()
 page_before_changes()
-one_message_an_answer()
+changes_in_order()
 remember_defaults()
 warm_up()
 try:

@@ -31,16 +31,4 @@ class Turns:
 
     def _schedule(self, call: Callable[[], None]) -> None:
         if not self._over:
-            self._document.add_next_tick_callback(lambda: self._in_order(call))
-
-    def _in_order(self, call: Callable[[], None]) -> None:
-        """Send the changes in the order they are made.
-
-        Panel writes to the websocket at once or on the next tick, Bokeh when the callback is over: a change
-        of a new model could overtake the message that brings the model, and an old text the new one.
-        """
-        self._document.hold("collect")
-        try:
-            call()
-        finally:
-            self._document.unhold()
+            self._document.add_next_tick_callback(call)

@@ -1,13 +1,16 @@
 """Answers to the browser leave at once, whole, and in order."""
 
 import functools
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 
+import panel.io.document
+from bokeh.document import Document
 from bokeh.document.events import DocumentPatchedEvent
 from bokeh.protocol.message import Message
 from bokeh.server.connection import ServerConnection
 from bokeh.server.session import ServerSession
 from bokeh.server.views.ws import WSHandler
+from tornado.ioloop import IOLoop
 
 
 @functools.cache
@@ -50,18 +53,29 @@ def page_before_changes() -> None:
 
 
 @functools.cache
-def one_message_an_answer() -> None:
-    """Send a browser all that one turn of a session changes as one message.
+def changes_in_order() -> None:
+    """Send a browser all changes of its page in the order they were made, those of one turn as one message.
 
-    Bokeh makes a message of each property that changes, and goes through all models of the page for each.
+    Bokeh makes a message of each property that changes, going through all models of the page for each, and
+    sends it when the turn of the session is over; Panel sends its own at once, or 10 ms later where the
+    websocket is busy: a change of a new model overtook the message that brought the model ("reference isn't
+    known"), an old text the new one.
     """
 
     async def write(connection: ServerConnection) -> None:
         if events := vars(connection).pop("unsent", None):
             await connection._socket.send_message(connection.protocol.create("PATCH-DOC", events))
 
-    def send_patch_document(connection: ServerConnection, event: DocumentPatchedEvent) -> Awaitable[None]:
+    def of_bokeh(connection: ServerConnection, event: DocumentPatchedEvent) -> Awaitable[None]:
         vars(connection).setdefault("unsent", []).append(event)
         return write(connection)  # awaited when the turn is over: the first one takes all
 
-    ServerConnection.send_patch_document = send_patch_document
+    def of_panel(
+        document: Document, connections: Iterable[ServerConnection], events: list[DocumentPatchedEvent]
+    ) -> None:
+        for connection in connections:
+            vars(connection).setdefault("unsent", []).extend(events)
+            IOLoop.current().spawn_callback(write, connection)
+
+    ServerConnection.send_patch_document = of_bokeh
+    panel.io.document.write_events = panel.io.document.schedule_write_events = of_panel

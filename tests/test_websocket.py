@@ -10,7 +10,7 @@ from bokeh.server.session import ServerSession
 from bokeh.server.views.ws import WSHandler
 from panel.reactive import Syncable
 
-from explorer.websocket import one_message_an_answer, page_before_changes, send_at_once
+from explorer.websocket import changes_in_order, page_before_changes, send_at_once
 
 
 def test_no_frame_waits_for_an_acknowledgement(monkeypatch):
@@ -41,7 +41,7 @@ class Socket:
 def browse(document, visit):
     """What `visit(change, pull, sent)` returns, and all that its browser was sent apart from the page."""
     page_before_changes()  # once a process, as the dashboard itself: a test before may have served that
-    one_message_an_answer()
+    changes_in_order()
     socket = Socket()
     session = ServerSession("one", document)
     connection = ServerConnection(Protocol(), socket, None, session)
