@@ -11,6 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -204,6 +205,16 @@ def until(condition, explorer, seconds=90):
     while not condition():
         assert time.monotonic() < end
         explorer.page.wait_for_timeout(100)
+
+
+def trainings():
+    """The processes that train for this run's servers; another run may be under way beside it."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "explorer.train" in process.cmdline():
+                found.append(process)
+    return found
 
 
 @pytest.fixture

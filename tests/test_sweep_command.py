@@ -75,7 +75,7 @@ def test_workers_that_die_as_they_start_are_started_again(monkeypatch):
 
 
 def test_a_killed_sweep_loses_and_doubles_no_row(tmp_path):
-    found = rounds(tmp_path, 3, seed=1)
+    found = rounds(tmp_path, 2, seed=1)
     single = sweep_of(tmp_path, found)
     assert (found["psnr"] - single["psnr"]).abs().max() < 1e-9
 

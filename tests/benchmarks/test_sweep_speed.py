@@ -18,7 +18,7 @@ from core.sweep_tasks import Network
 pytestmark = pytest.mark.benchmark
 LONG = 0.5  # seconds of a task
 WANTED = 1.7  # times the rate of one worker
-TURNS = 4  # at most; the first is not counted
+TURNS = 3  # at most; the first is not counted
 PHOTO = "chelsea the cat (scikit-image)"
 
 
@@ -82,7 +82,7 @@ def test_overhead_of_a_task(capsys):
     grid = {"network": ["edsr"], "scale": [2], "method": ["minmax"], "bits": [4]}
     with local_client(2) as client:
         client.run(pause_instead_of_scoring)
-        times = arrivals(client, grid, photographs(60))
+        times = arrivals(client, grid, photographs(40))
     # Two sleep at once; the first ones also wait for the calibration.
     spent = (times[-1] - times[9]) / (len(times) - 10) * 2
     tell(capsys, f"a task of {LONG} s takes {spent:.3f} s, {spent / LONG - 1:.1%} more")

@@ -87,8 +87,8 @@ def tap(explorer, name: str, right: float, down: float) -> None:
 
 
 def test_methods(explorer):
-    explorer.open("?compared_bits=[4]")
-    kinds = {"minmax": 16, "percentile": 16, "dfsq+": 16, "mse-channel": 16, "log2": 15, "daq": 16}
+    explorer.open("?network=xlsr_x3&compared_bits=[4]")
+    kinds = {"minmax": 16, "percentile": 16, "dfsq+": 16, "mse-channel": 16, "log2": 16, "daq": 16}
     for method, number in kinds.items():
         points, pictures = explorer.signature(*POINTS), explorer.signature("picture 4")
         explorer.choose("Method", method)
@@ -190,7 +190,7 @@ def test_shared_url_restores_the_state(explorer):
 
 
 def test_tabs_answer_to_the_keyboard(explorer):
-    explorer.open("?compared_bits=[4]&tab=training")
+    explorer.open("?network=xlsr_x3&compared_bits=[4]&tab=training")
     tabs = explorer.page.locator(".bk-tab")
     for name, drawn in (("Layers", "layers alone"), ("Explore", "heat map")):
         tabs.filter(has_text=name).press("Enter")

@@ -1,4 +1,4 @@
-"""What a person sees when something between page and server goes wrong."""
+"""What comes when a page is closed, or something between page and server goes wrong."""
 
 import html
 import time
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from browser import Explorer, serve
+from browser import Explorer, serve, trainings, until
 from panel.command.serve import build_single_handler_applications
 from panel.io.session import generate_session
 
@@ -17,11 +17,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_a_refused_connection_a_forgotten_session_and_a_lost_server(chromium, tmp_path):
+def test_a_closed_page_a_refused_connection_a_forgotten_session_and_a_lost_server(chromium, tmp_path):
     options = ("--unused-session-lifetime", "300", "--check-unused-sessions", "300")
     context = chromium.new_context(viewport={"width": 390, "height": 844})
-    page, refused = context.new_page(), context.new_page()
+    closed, page, refused = (context.new_page() for _ in range(3))
     with serve(tmp_path / "log", *options) as url:
+        training = Explorer(closed, url).open("?tab=training&network=xlsr_x3&train_steps=5000")
+        training.press("Start")
+        until(trainings, training)
+        closed.goto("about:blank")
+        until(lambda: not trainings(), training)
+        closed.close()
         refused.route_web_socket("**/ws", lambda socket: socket.close())
         refused.clock.install()
         refused.goto(url)

@@ -1,21 +1,8 @@
-import contextlib
-
-import psutil
 import pytest
-from browser import until
+from browser import trainings, until
 
 pytestmark = pytest.mark.browser
 CURVES = ("curve psnr_y", "curve mismatch", "curve cosine", "curve conflict")
-
-
-def trainings():
-    """Those of this run's server; another one may be under test beside it."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "explorer.train" in process.cmdline():
-                found.append(process)
-    return found
 
 
 def test_a_recorded_run_plays(explorer):
@@ -53,14 +40,6 @@ def test_a_run_of_ones_own_is_trained_paused_and_cancelled(explorer):
     until(lambda: explorer.count("No run yet"), explorer)
     until(lambda: not trainings(), explorer)
     explorer.settle()
-
-
-def test_closing_the_page_ends_the_run(explorer):
-    explorer.open("?tab=training&network=xlsr_x3&train_steps=5000")
-    explorer.press("Start")
-    until(trainings, explorer)
-    explorer.page.goto("about:blank")
-    until(lambda: not trainings(), explorer)
 
 
 def test_a_short_run_ends_with_its_picture(explorer):
