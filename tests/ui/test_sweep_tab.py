@@ -26,9 +26,8 @@ def name():
     shutil.rmtree(FOLDER / name, ignore_errors=True)
 
 
-def open_tab(explorer, query=""):
-    explorer.open(query)
-    explorer.page.get_by_text("Sweep", exact=True).first.click()
+def open_tab(explorer, choices=""):
+    explorer.open("?tab=sweep" + choices)
     explorer.page.get_by_text("Every dot is a configuration").wait_for()
     explorer.page.wait_for_timeout(300)
     explorer.settle()
@@ -49,7 +48,10 @@ def fill(explorer, label, text):
 def test_the_bundled_sweep_is_there_at_once(explorer):
     explorer.open()
     assert explorer.figure("sweep bits") is None, "the tab is not drawn before it is opened"
-    open_tab(explorer)
+    explorer.page.get_by_text("Sweep", exact=True).first.click()
+    explorer.page.get_by_text("Every dot is a configuration").wait_for()
+    explorer.page.wait_for_timeout(300)
+    explorer.settle()
     dots = explorer.figure("sweep bits")["data"][0]
     assert len(dots["psnr"]) > 50
     assert {"dfsq", "dfsq+", "minmax"} <= set(dots["method"])
@@ -72,7 +74,7 @@ def test_plots_follow_their_choices(explorer):
 
 
 def test_a_tap_opens_the_configuration_in_the_other_views(explorer):
-    open_tab(explorer, "?method=mse&activation_bits=7")
+    open_tab(explorer, "&method=mse&activation_bits=7")
     dots = explorer.figure("sweep bits")["data"][0]
     place = """() => {
       const figure = window.Bokeh.documents[0].get_model_by_name('sweep bits');
@@ -173,5 +175,5 @@ def test_a_sweep_that_is_not_there(explorer):
 
 def test_the_tab_fits_a_phone(explorer):
     explorer.page.set_viewport_size({"width": 390, "height": 844})
-    open_tab(explorer, "?theme=dark")
+    open_tab(explorer, "&theme=dark")
     assert explorer.page.evaluate("document.documentElement.scrollWidth") <= 390
