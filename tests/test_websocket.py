@@ -1,6 +1,8 @@
 import asyncio
 import functools
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 from bokeh.document import Document
 from bokeh.models import Column, Div
@@ -8,6 +10,8 @@ from bokeh.protocol import Protocol
 from bokeh.server.connection import ServerConnection
 from bokeh.server.session import ServerSession
 from bokeh.server.views.ws import WSHandler
+from panel.io.document import unlocked
+from panel.io.state import set_curdoc, state
 from panel.reactive import Syncable
 
 from explorer.websocket import changes_in_order, page_before_changes, send_at_once
@@ -98,6 +102,38 @@ def test_all_that_a_turn_changes_is_one_message():
     for message in sent:
         copy.apply_json_patch(message.payload)
     assert [child.text for child in copy.roots[0].children] == ["two", "four"]
+
+
+def test_a_change_of_panel_does_not_overtake_what_it_is_a_change_of(monkeypatch):
+    text, column, document = Div(), Column(), Document()
+    document.add_root(column)
+
+    async def visit(change, pull, sent):
+        page = await pull()
+        session = change.__self__
+        monkeypatch.setattr(document, "_session_context", lambda: SimpleNamespace(session=session))
+        state._loaded[document], state._thread_id_[document] = True, threading.get_ident()
+
+        def turn():
+            column.children = [text]
+            with set_curdoc(document), unlocked():
+                text.text = "one"
+            text.text = "two"
+
+        await change(turn)
+        with set_curdoc(document), unlocked():  # not in the session's turn
+            text.text = "three"
+        await asyncio.sleep(0.01)
+        return page
+
+    page, sent = browse(document, visit)
+    copy = Document.from_json(page.content["doc"])
+    seen = []
+    for message in sent:
+        copy.apply_json_patch(message.payload)
+        seen += [event["new"] for event in message.content["events"] if event["attr"] == "text"]
+    assert seen == ["one", "two", "three"]
+    assert [child.text for child in copy.roots[0].children] == ["three"]
 
 
 def test_panel_still_waits_by_this_name():
