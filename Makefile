@@ -68,13 +68,16 @@ notebooks: .venv/notebooks.stamp
 lessons: .venv/test.stamp browser
 	PYTHONPATH=tests $(VENV_PYTHON) tests/lessons.py
 
+# glibc's malloc: keep what is freed. Large tensors are asked for over and over, and each page came zeroed.
+KEEP_FREED := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
+
 # Benchmarks first and alone; then the rest, file by file on two cores, of one thread each.
 test: .venv/test.stamp browser
 ifdef ARGS
 	$(VENV_PYTHON) -m pytest $(ARGS)
 else
 	$(VENV_PYTHON) -m pytest -m benchmark
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -m "not benchmark" -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(KEEP_FREED) $(VENV_PYTHON) -m pytest -m "not benchmark" -n 2 --dist loadfile --no-loadscope-reorder
 endif
 
 lint: .venv/test.stamp
@@ -134,7 +137,8 @@ export CHECK_PORT
 # Installation. A stamp is newer than what was installed from; while it is, no run needs the network.
 define install
 	$(if $(TORCH_INDEX),$(PIP_INSTALL) --no-deps -c requirements.lock --index-url '$(TORCH_INDEX)' torch)
-	$(PIP_INSTALL) -c requirements.lock -e '$(1)'
+	$(PIP_INSTALL) --no-compile -c requirements.lock -e '$(1)'
+	-@$(VENV_PYTHON) -m compileall -qq -j 0 .venv/lib  # as pip would, on all cores
 endef
 
 .venv/app.stamp: .venv/pyvenv.cfg pyproject.toml requirements.lock

@@ -40,11 +40,11 @@ def states():
     }
 
 
-@pytest.mark.parametrize("role", ["hr", "lr"])
-def test_the_code_reads_files_of_ones_own(role, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("role", "size"), [("hr", (641, 477)), ("lr", (361, 203))])
+def test_the_code_reads_files_of_ones_own(role, size, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    Image.fromarray(small).resize((641, 477), Image.Resampling.BICUBIC).save("my 'photo'.png")
+    Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save("my 'photo'.png")
     weights = core.create_model("xlsr", 3).state_dict()
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, "mine.safetensors")
     shelf, state, told = Shelf(), ExplorerState(activation_bits=3), io.StringIO()
