@@ -49,7 +49,7 @@ def _local_cluster(workers: int) -> LocalCluster:
                 dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": False},
                 env=environment,
-                silence_logs=logging.ERROR,  # a cancelled task is no news
+                silence_logs=logging.CRITICAL,  # rows tell what fails; a cancelled task is no news
             )
     raise ValueError(f"the {workers} worker processes end as they start; try fewer, as memory may be short")
 
