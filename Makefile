@@ -138,7 +138,8 @@ export CHECK_PORT
 define install
 	$(if $(TORCH_INDEX),$(PIP_INSTALL) --no-deps -c requirements.lock --index-url '$(TORCH_INDEX)' torch)
 	$(PIP_INSTALL) --no-compile -c requirements.lock -e '$(1)'
-	-@$(VENV_PYTHON) -m compileall -qq -j 0 .venv/lib  # as pip would, on all cores
+	@# As pip would, but on all cores. Some packages bring files that are no Python of today.
+	@$(VENV_PYTHON) -m compileall -qq -j 0 .venv/lib || true
 endef
 
 .venv/app.stamp: .venv/pyvenv.cfg pyproject.toml requirements.lock

@@ -56,12 +56,12 @@ def photographs(number: int) -> dict[str, torch.Tensor]:
 
 
 def test_two_workers_against_one(capsys):
-    """In turn, so that a busy moment meets both; what a worker does first, once, is not timed."""
+    """In turn, so that a busy moment meets both."""
     grid = {"network": ["edsr"], "scale": [2], "method": ["minmax"], "bits": [4, 6]}
     images, rates = photographs(5), {1: [], 2: []}
     with local_client(1) as one, local_client(2) as two:
         for client in (one, two):
-            arrivals(client, grid, photographs(2))
+            arrivals(client, grid, photographs(2))  # what a worker does first, once
         for _ in range(TURNS):
             for workers, client in ((1, one), (2, two)):
                 times = arrivals(client, grid, images)

@@ -28,6 +28,11 @@ def name():
 
 def open_tab(explorer, choices=""):
     explorer.open("?tab=sweep" + choices)
+    drawn(explorer)
+
+
+def drawn(explorer):
+    """Wait until the tab is."""
     explorer.page.get_by_text("Every dot is a configuration").wait_for()
     explorer.page.wait_for_timeout(300)
     explorer.settle()
@@ -49,9 +54,7 @@ def test_the_bundled_sweep_is_there_at_once(explorer):
     explorer.open()
     assert explorer.figure("sweep bits") is None, "the tab is not drawn before it is opened"
     explorer.page.get_by_text("Sweep", exact=True).first.click()
-    explorer.page.get_by_text("Every dot is a configuration").wait_for()
-    explorer.page.wait_for_timeout(300)
-    explorer.settle()
+    drawn(explorer)
     dots = explorer.figure("sweep bits")["data"][0]
     assert len(dots["psnr"]) > 50
     assert {"dfsq", "dfsq+", "minmax"} <= set(dots["method"])
