@@ -1,6 +1,6 @@
 """Quantization of super-resolution networks: DFSQ and the baselines it is compared with. No GUI in here."""
 
-from core.audit import audit, is_dynamic
+from core.audit import audit, is_dynamic, is_quantized
 from core.calibration import calibration_patches
 from core.checkpoint import load_quantized, save_quantized
 from core.config import QuantConfig
@@ -62,6 +62,7 @@ __all__ = [
     "evaluate",
     "export_onnx",
     "is_dynamic",
+    "is_quantized",
     "load_checkpoint",
     "load_image",
     "load_quantized",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import nn
 
 from core.config import FLOAT
+from core.pams import is_residual
 from core.scope import channel_dim_of
 
 
@@ -70,6 +71,11 @@ def audit(model: nn.Module) -> Audit:
     for name, module in model.named_modules():
         weight = module._parameters.get("weight")
         done = getattr(module, "quantization", None)
+        if is_residual(module):
+            sides = module.residual_quantizer
+            kind, method = f"{type(module).__name__}, skip and output", model.quant_config.method
+            rows.append(AuditRow(name, kind, (), method, FLOAT, sides.skip.bits, None, 2, ""))
+            continue
         if done is None and channel_dim_of(module) is None and name not in reasons:
             continue
         shape = tuple(weight.shape) if weight is not None else ()
@@ -81,6 +87,11 @@ def audit(model: nn.Module) -> Audit:
             constants = sum(t.numel() for t in quantizer.state_dict().values()) if quantizer else 0
             rows.append(AuditRow(name, type(module).__name__, shape, *done, constants, ""))
     return rows
+
+
+def is_quantized(model: nn.Module) -> bool:
+    """Return whether any layer of the network is quantized."""
+    return any(hasattr(module, "quantization") for module in model.modules())
 
 
 def is_dynamic(model: nn.Module) -> bool:

@@ -12,26 +12,50 @@ from safetensors.torch import save
 from torch import nn
 
 from core.audit import LayerQuantization
-from core.config import BITS, MAX_BLOCK, QuantConfig
+from core.config import BITS, MAX_BLOCK, SIDE_BITS, QuantConfig
+from core.daq import GaussianQuantizer
 from core.files import replace_file
 from core.methods import EVERY_METHOD
+from core.microscaling import FORMATS, MicroscalingQuantizer
 from core.models import network_from_state
 from core.models.checkpoints import read_tensors, reason
 from core.models.state import State
+from core.normalized import NormalizedUniformQuantizer, SubsetQuantizer
+from core.pams import ResidualQuantizer, attach_residual_quantizer, is_residual
 from core.quantize import attach_quantizer
-from core.quantizers import QUANTIZERS, SubsetQuantizer
+from core.quantizers import LevelQuantizer, OffsetQuantizer, UniformQuantizer
 from core.scope import channel_dim_of, input_channels
 from core.universal_set import MAX_TERMS, MAX_WORDS, UniversalSet
 
 FORMAT = "quantized SR network, 1"
+QUANTIZERS = {
+    quantizer.__name__: quantizer
+    for quantizer in (
+        UniformQuantizer,
+        OffsetQuantizer,
+        LevelQuantizer,
+        SubsetQuantizer,
+        NormalizedUniformQuantizer,
+        GaussianQuantizer,
+        MicroscalingQuantizer,
+    )
+}
 # What the settings of a quantizer can be. The finest step is that of the largest universal set.
 SETTINGS = {
     "bits": lambda value: type(value) is int and value in BITS,
     "channel_dim": lambda value: type(value) is int and value in (-3, -1, 1),
     "post_relu": lambda value: type(value) is bool,
     "block": lambda value: type(value) is int and 0 <= value <= MAX_BLOCK,
-    "step": lambda value: type(value) is float and UniversalSet(MAX_WORDS, MAX_TERMS).step <= value <= 1,
+    "side_bits": lambda value: type(value) is int and value in SIDE_BITS,
+    "deviation_bits": lambda value: type(value) is int and value in SIDE_BITS,
+    "form": lambda value: type(value) is str and value in FORMATS,
+    "step": lambda value: (
+        value is None or (type(value) is float and UniversalSet(MAX_WORDS, MAX_TERMS).step <= value <= 1)
+    ),
+    "set_size": lambda value: value is None or (type(value) is int and 1 <= value <= MAX_SET),
+    "stored": lambda value: type(value) is int and 0 <= value <= MAX_STORED,
 }
+MAX_SET, MAX_STORED = 2**16, 2**31  # points of a universal set; bits of a layer's constants
 
 
 def save_quantized(model: nn.Module, path: str | Path) -> None:
@@ -46,7 +70,9 @@ def save_quantized(model: nn.Module, path: str | Path) -> None:
             }
     if not layers:
         raise ValueError("the network is not quantized; save its state_dict instead")
+    blocks = {n: m.residual_quantizer.skip.bits for n, m in model.named_modules() if is_residual(m)}
     header = {"format": FORMAT, "layers": layers, "config": dataclasses.asdict(model.quant_config)}
+    header |= {"residual_blocks": blocks} if blocks else {}
     header |= {"reasons": model.float_reasons, "scope": model.scope_in_words}
     state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
     replace_file(Path(path), save(state, {"quantization": json.dumps(header)}))
@@ -80,7 +106,9 @@ class _Unfit(Exception):
 def _restored(header: dict, state: State, model: nn.Module | None, source: str) -> nn.Module:
     if len(header["layers"]) > len(state):
         raise ValueError("it has more layers than tensors")
+    blocks = header.get("residual_blocks", {})
     prefix = tuple(f"{name}.activation_quantizer." for name in header["layers"])
+    prefix += tuple(f"{name}.residual_quantizer." for name in blocks)
     weights = {name: value for name, value in state.items() if not name.startswith(prefix)}
     biases = {f"{name}.bias" for name in header["layers"]}  # bias correction adds some
     try:
@@ -89,6 +117,8 @@ def _restored(header: dict, state: State, model: nn.Module | None, source: str) 
         raise _Unfit(str(error).removeprefix(f"{source} ")) from error
     for name, entry in header["layers"].items():
         _restore_layer(model, name, entry, state)
+    for name, bits in blocks.items():
+        _restore_block(model, name, bits, state)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -125,6 +155,21 @@ def _restore_layer(model: nn.Module, name: str, entry: dict, state: State) -> No
     module.quantization = done
 
 
+def _restore_block(model: nn.Module, name: str, bits: int, state: State) -> None:
+    """Make a residual block of PAMS ready to take its tensors from `state`."""
+    module = dict(model.named_modules()).get(name)
+    if module is None or next(module.parameters(), None) is None:
+        raise _Unfit(f"does not fit the network: it has no block {name[:80]}")
+    _require(type(bits) is int and bits in BITS[:-1], "bits", bits)
+    sides = []
+    for side in ("skip", "branch"):
+        points = state[f"{name}.residual_quantizer.{side}.points"]
+        fits = points.shape == (2**bits - 1,) and bool((points.diff() >= 0).all())
+        _require(fits, "points", f"these {points.numel()} numbers")
+        sides.append(LevelQuantizer(points, bits, -3, stored=SIDE_BITS[-1]))
+    attach_residual_quantizer(module, ResidualQuantizer(*sides))
+
+
 def _quantizer(entry: dict, tensors: State, module: nn.Module) -> nn.Module:
     """Its settings and tensors are checked before it is made: a tiny step would take all memory."""
     kind, settings, channels = entry["quantizer"], entry["settings"], input_channels(module)
@@ -133,7 +178,7 @@ def _quantizer(entry: dict, tensors: State, module: nn.Module) -> nn.Module:
         _require(name in SETTINGS and SETTINGS[name](value), name, value)
     if any(value.ndim for name, value in tensors.items() if name != "points"):
         _require(settings["channel_dim"] == channel_dim_of(module), "channel_dim", settings["channel_dim"])
-    per_channel = ((1,), (channels,)) if kind == SubsetQuantizer.__name__ else ((),)
+    per_channel = ((1,) if kind == SubsetQuantizer.__name__ else (), (channels,))
     for name, value in tensors.items():
         if name == "points":
             fits = value.shape[:-1] in per_channel and value.shape[-1] <= 2 ** settings["bits"]

@@ -17,7 +17,8 @@ from core import rounding_kernels as kernels
 from core.calibration import recorded, with_share
 from core.config import FLOAT, QuantConfig
 from core.parallel import over_rows
-from core.weights import WEIGHTS, from_rows, nearest
+from core.rounding import rounded_rows
+from core.weights import from_rows
 
 COLUMNS = 1024  # output pixels drawn per image: plenty for a few hundred unknowns
 DAMPING = 0.003  # of the mean second moment, added to each; of 0.003 to 1 the best on Kodak
@@ -144,25 +145,24 @@ def compensate(
 ) -> torch.Tensor | None:
     """Set the layer's weight and bias from the moments of its input; the weight's levels (R, k).
 
-    weight: the float rows. `config.refinements` says what is done: "reconstruction" first solves for the
+    weight: the float rows. `config.recipe.refine` says what is done: "reconstruction" first solves for the
     float weights that do best on the quantized input; "rounding" rounds so that errors make up for each
     other, instead of each weight to its nearest level; "bias" sets the bias. None for weights of 32 bits.
     """
     rows = target = weight.double().cpu()
     own, cross = moments.covariances()
-    if "reconstruction" in config.refinements:
+    if "reconstruction" in config.recipe.refine:
         parts = zip(rows.chunk(len(own)), own, cross, strict=True)
         target = torch.cat([torch.linalg.solve(h, (w @ c).T).T for w, h, c in parts]).contiguous()
     levels, rounded = None, target
     if config.weight_bits != FLOAT:
-        levels = WEIGHTS[config.weight_levels](target, config.weight_bits, config.candidates)
-        rounded = nearest(target, levels)
-    if "rounding" in config.refinements and levels is not None:
+        levels, rounded = rounded_rows(target, module, config)
+    if "rounding" in config.recipe.refine and levels is not None:
         parts = zip(target.chunk(len(own)), levels.chunk(len(own)), own, strict=True)
         rounded, levels = (torch.cat(part) for part in zip(*(_round(*part) for part in parts), strict=True))
     with torch.no_grad():
         module.weight.copy_(from_rows(rounded.to(module.weight), module))
-        if "bias" in config.refinements:
+        if "bias" in config.recipe.refine:
             _correct_bias(module, rows, rounded, moments)
     return levels
 

@@ -1,4 +1,4 @@
-"""What a network costs: bytes of its weights and codebooks, bit operations of a forward."""
+"""What a network costs: bytes of its weights and codebooks, bit operations of a forward, effective bits."""
 
 from __future__ import annotations
 
@@ -8,83 +8,120 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from core.config import FLOAT
-from core.quantizers import SubsetQuantizer
+from core.config import FLOAT, QuantConfig
+from core.microscaling import FORMATS, weight_side_bits
+from core.pams import is_residual
 from core.scope import channel_dim_of
+from core.weights import WEIGHTS, weight_rows
 
 FLOAT_BYTES = 4
-ROW_SCALES = 2  # float numbers a weight row needs beside its codes: low and step, or mean and scale
+PROBE = 48  # pixels of the small image on which layers are counted
 
 
 class Cost(NamedTuple):
-    """`bytes` as stored; `macs` multiply-accumulates; `bitops` MACs x weight bits x activation bits."""
+    """`bytes` as stored; `macs` multiply-accumulates; `bitops` MACs x weight bits x activation bits.
+
+    weight_bits, activation_bits: effective ones, that is codes and the side information that goes with them
+    (scales, zero points, codebooks, numbers of blocks), a value, over the quantized layers; 32 where none is.
+    """
 
     bytes: int
     macs: int
     bitops: int
+    weight_bits: float = float(FLOAT)
+    activation_bits: float = float(FLOAT)
 
 
 def cost(model: nn.Module, height: int, width: int) -> Cost:
-    """Of one (1, 3, height, width) LR image; float counts 32 bits. Layers called twice count twice."""
-    return Cost(model_bytes(model), *_operations(model, height, width))
+    """Return the cost of one (1, 3, height, width) LR image; float counts 32 bits.
+
+    Layers called twice count twice. Numbers beside the codes take 16 bits unless a format says otherwise.
+    """
+    macs, bitops, activation_bits = _forward(model, height, width)
+    return Cost(model_bytes(model), macs, bitops, effective_weight_bits(model), activation_bits)
 
 
 def model_bytes(model: nn.Module) -> int:
-    """Weights at their bits with two floats a row, points as indices into their set, the rest float."""
+    """Return the bytes of weights at their bits, side information, constants, and the float rest."""
     bits = 0
     inside = [m.activation_quantizer for m in model.modules() if hasattr(m, "activation_quantizer")]
+    for block in filter(is_residual, model.modules()):
+        inside += block.residual_quantizer.children()
     for module in model.modules():
         if module in inside:
-            bits += _quantizer_bits(module, model.quant_config)
+            bits += module.constants()
             continue
         done = getattr(module, "quantization", None)
         for name, parameter in module.named_parameters(recurse=False):
             if name == "weight" and done is not None and done.weight_bits != FLOAT:
-                rows = getattr(module, "out_channels", None) or module.out_features
-                bits += parameter.numel() * done.weight_bits + rows * _row_bits(model.quant_config)
+                bits += sum(_weight_bits(module, model.quant_config))
             else:
                 bits += parameter.numel() * 8 * FLOAT_BYTES
         bits += sum(8 * b.numel() * b.element_size() for b in module.buffers(recurse=False))
     return math.ceil(bits / 8)
 
 
-def _row_bits(config) -> int:
-    """Of a weight row, beside its codes: two floats, and its points where they come from the set."""
-    points = 2**config.weight_bits if config.weight_levels == "subset" else 0
-    return ROW_SCALES * 8 * FLOAT_BYTES + points * _index_bits(config)
+def effective_weight_bits(model: nn.Module) -> float:
+    """Return codes and side information in bits a weight, over the quantized layers; 32 if there are none."""
+    layers = [m for m in model.modules() if getattr(m, "quantization", None) is not None]
+    if not layers:
+        return float(FLOAT)
+    stored = sum(sum(_weight_bits(module, model.quant_config)) for module in layers)
+    return stored / sum(module.weight.numel() for module in layers)
 
 
-def _index_bits(config) -> int:
-    return math.ceil(math.log2(len(config.candidates)))
-
-
-def _quantizer_bits(quantizer: nn.Module, config) -> int:
-    if isinstance(quantizer, SubsetQuantizer):
-        return quantizer.points.numel() * _index_bits(config)
-    return sum(8 * FLOAT_BYTES * buffer.numel() for buffer in quantizer.buffers())
+def _weight_bits(module: nn.Module, config: QuantConfig) -> tuple[int, int]:
+    """Bits of the codes of a quantized layer's weight, and of what goes with them."""
+    bits = module.quantization.weight_bits
+    codes = module.weight.numel() * bits
+    if bits == FLOAT:
+        return codes, 0
+    recipe = config.recipe
+    if recipe.weights in FORMATS:
+        return codes, weight_side_bits(module, FORMATS[recipe.weights])
+    rule = WEIGHTS[recipe.weights]
+    if "rounding" in recipe.refine:  # it fits the levels of every row
+        rule = rule._replace(by_row=True, numbers=2)
+    return codes, rule.side_bits(len(weight_rows(module)), bits, len(config.candidates))
 
 
 @torch.no_grad()
-def _operations(model: nn.Module, height: int, width: int) -> tuple[int, int]:
-    """MACs and BitOPs, counted on a small image: all layers grow with the number of pixels."""
+def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float]:
+    """MACs, BitOPs and effective bits of activations, counted on a small image.
+
+    All layers grow with the number of pixels.
+    """
     macs = bitops = 0
+    values = stored = 0.0
+    grow_height, grow_width = height / PROBE, width / PROBE
+    grow = grow_height * grow_width
 
     def count(module: nn.Module, args: tuple, output: torch.Tensor) -> None:
-        nonlocal macs, bitops
+        nonlocal macs, bitops, values, stored
         per_output = module.weight[0].numel()
         # A transposed conv multiplies each input, not each output, by a kernel.
         own = (args[0] if isinstance(module, nn.ConvTranspose2d) else output).numel() * per_output
         done = getattr(module, "quantization", None)
         macs += own
         bitops += own * (done.weight_bits * done.activation_bits if done else FLOAT**2)
+        if done:
+            shape = list(args[0].shape)
+            if len(shape) == 4 and channel_dim_of(module) == -3:
+                shape[2:] = round(shape[2] * grow_height), round(shape[3] * grow_width)
+            else:  # windows, tokens: more of them
+                shape[0] = round(shape[0] * grow)
+            grown = torch.empty(shape, device="meta")
+            quantizer = getattr(module, "activation_quantizer", None)
+            side = quantizer.side_information(grown) if quantizer is not None else 0
+            values += grown.numel()
+            stored += grown.numel() * done.activation_bits + side
 
     handles = [m.register_forward_hook(count) for m in model.modules() if channel_dim_of(m)]
     parameter = next(model.parameters())
-    small = 48
     try:
-        model(torch.rand(1, 3, small, small, device=parameter.device, dtype=parameter.dtype))
+        model(torch.rand(1, 3, PROBE, PROBE, device=parameter.device, dtype=parameter.dtype))
     finally:
         for handle in handles:
             handle.remove()
-    grow = height * width / small**2
-    return round(macs * grow), round(bitops * grow)
+    effective = stored / values if values else float(FLOAT)
+    return round(macs * grow), round(bitops * grow), effective

@@ -45,9 +45,9 @@ class FakeQuantize(torch.autograd.Function):
 
 
 class LearnedRange(nn.Module):
-    """Activations of one layer: q(x; l, u) with one learned range, or (PAMS) with learned +-u.
+    """Activations of one layer: q(x; l, u) with one learned range.
 
-    symmetric: l is -u for signed inputs and 0 for others instead of learned. shift, scale: v1's distribution
+    shift, scale: v1's distribution
     offsets, which make x * scale + shift of the input first, one learned number a channel each; None where
     the layer has none. While `penalty` is set, every call appends penalty(x, q) to `penalties`.
     """
@@ -60,16 +60,13 @@ class LearnedRange(nn.Module):
         high: float,
         bits: int,
         channel_dim: int,
-        symmetric: bool = False,
         shift: torch.Tensor | None = None,
         scale: torch.Tensor | None = None,
     ):
         super().__init__()
-        self.bits, self.channel_dim, self.symmetric = bits, channel_dim, symmetric
+        self.bits, self.channel_dim = bits, channel_dim
         self.post_relu = low >= 0
-        if symmetric:
-            high = max(-low, high)
-        self.low = None if symmetric else nn.Parameter(torch.tensor(float(low)))
+        self.low = nn.Parameter(torch.tensor(float(low)))
         self.high = nn.Parameter(torch.tensor(float(high)))
         self.shift = None if shift is None else nn.Parameter(shift)
         self.scale = None if scale is None else nn.Parameter(scale)
@@ -78,9 +75,7 @@ class LearnedRange(nn.Module):
 
     def ends(self) -> tuple[torch.Tensor, torch.Tensor]:
         """l and u."""
-        if not self.symmetric:
-            return self.low, self.high
-        return (torch.zeros_like(self.high) if self.post_relu else -self.high), self.high
+        return self.low, self.high
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.scale is not None:

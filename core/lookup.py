@@ -1,14 +1,14 @@
-"""Normalize, map to the nearest point by table, and scale back, in one pass over the data."""
+"""Map activations to levels, in one fused pass on the CPU and by tensor operations elsewhere."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-import numpy as np
 import torch
-from numba import njit
 
-from core.normalization import EPS, block_normalization, spread
+from core import lookup_kernels as kernels
+from core.normalization import block_normalization, spread
 from core.parallel import over_rows
 
 
@@ -32,158 +32,145 @@ def nearest_points(
     levels: torch.Tensor,
     channel_dim: int,
 ) -> torch.Tensor:
-    """Q((x - mean) / scale) * scale + mean, the gradient passing straight through.
+    """Return Q((x - mean) / scale) * scale + mean, the gradient passing straight through.
 
     mean, scale: of x's rank, broadcast over all dims but the first and the channels. levels (C or 1, k):
     the points. codes (C or 1, cells) uint8: which of them is nearest to each half-grid cell (low, high] of
     [-1, 1]. ValueError if x has another number of channels.
     """
     _check_channels(x, codes, channel_dim)
-    look_up = _compiled if _is_compiled(x) else reference
-    return Replace.apply(x, look_up(x.detach(), mean, scale, codes, levels, channel_dim))
+    if not is_compiled(x) or _varies_within(mean, channel_dim):
+        return Replace.apply(x, reference(x.detach(), mean, scale, codes, levels, channel_dim))
+    means, scales, rows_per_image = _by_image(x, channel_dim, mean, scale)
+    tables = means, scales, codes.numpy(), levels.numpy(), rows_per_image
+    return Replace.apply(x, _by_rows(kernels.look_up, x, channel_dim, *tables))
+
+
+def nearest_levels(
+    x: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor, levels: torch.Tensor, channel_dim: int
+) -> torch.Tensor:
+    """Return the same for sorted levels (C or 1, k) that lie on no grid; of two as near the lower."""
+    _check_channels(x, levels, channel_dim)
+    if not is_compiled(x) or _varies_within(mean, channel_dim):
+        return Replace.apply(x, levels_reference(x.detach(), mean, scale, levels, channel_dim))
+    means, scales, rows_per_image = _by_image(x, channel_dim, mean, scale)
+    tables = means, scales, levels.numpy(), rows_per_image
+    return Replace.apply(x, _by_rows(kernels.search, x, channel_dim, *tables))
+
+
+def uniform_levels(
+    x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: int, channel_dim: int
+) -> torch.Tensor:
+    """Return q(x; low, high) without gradient, for float32 on the CPU; the ends broadcast against x."""
+    if low.numel() == high.numel() == 1:  # the shape does not matter
+        rows = math.prod(x.shape[:-2])
+        low, high = low.reshape(1).expand(rows), high.reshape(1).expand(rows)
+        return _by_rows(kernels.uniform, x, -3, *_contiguous(low, high), 2**bits - 1, inner=2)
+    dim = channel_dim % x.ndim
+    shape = [*x.shape[: dim + 1], *[1] * (x.ndim - dim - 1)]
+    ends = (end.expand(shape).reshape(-1) for end in (low, high))
+    return _by_rows(kernels.uniform, x, channel_dim, *_contiguous(*ends), 2**bits - 1)
 
 
 def nearest_points_in_blocks(
     x: torch.Tensor, size: tuple[int, int], codes: torch.Tensor, levels: torch.Tensor
 ) -> torch.Tensor:
-    """The same for images (..., C, H, W), each block of `size` pixels by `block_normalization`."""
+    """Return `nearest_points` for images (..., C, H, W), each block of `size` pixels by its own range."""
     _check_channels(x, codes, -3)
-    look_up = _compiled_in_blocks if _is_compiled(x) else reference_in_blocks
-    return Replace.apply(x, look_up(x.detach(), size, codes, levels))
+    if not is_compiled(x):
+        return Replace.apply(x, reference_in_blocks(x.detach(), size, codes, levels))
+    tables = x.shape[-3], *size, codes.numpy(), levels.numpy()
+    return Replace.apply(x, _by_images(kernels.look_up_in_blocks, x, *tables))
 
 
-def _is_compiled(x: torch.Tensor) -> bool:
+def uniform_in_blocks(
+    x: torch.Tensor, size: tuple[int, int], low: torch.Tensor, high: torch.Tensor, bits: int
+) -> torch.Tensor:
+    """Return uniform levels from low to high (C,), normalized, for images by blocks; float32 on the CPU."""
+    ends = (end.expand(x.shape[:-2]).reshape(-1) for end in (low, high))
+    return _by_images(kernels.uniform_in_blocks, x, *size, *_contiguous(*ends), 2**bits - 1)
+
+
+def is_compiled(x: torch.Tensor) -> bool:
+    """Return whether the compiled loops take x."""
     return x.device.type == "cpu" and x.dtype == torch.float32
 
 
-def _check_channels(x: torch.Tensor, codes: torch.Tensor, channel_dim: int) -> None:
+def _varies_within(mean: torch.Tensor, channel_dim: int) -> bool:
+    """Whether one channel of an image has more than one mean, as with blocks."""
+    return any(n > 1 for d, n in enumerate(mean.shape) if d not in (0, channel_dim % mean.ndim))
+
+
+def _check_channels(x: torch.Tensor, levels: torch.Tensor, channel_dim: int) -> None:
     n_channels = x.shape[channel_dim]
-    if len(codes) not in (1, n_channels):
+    if len(levels) not in (1, n_channels):
         raise ValueError(
-            f"the points are for {len(codes)} channels, the input {tuple(x.shape)} has {n_channels}"
+            f"the points are for {len(levels)} channels, the input {tuple(x.shape)} has {n_channels}"
         )
 
 
 def reference(x, mean, scale, codes, levels, channel_dim):
-    """The same by tensor operations, on any device and dtype."""
+    """Do what `nearest_points` does by tensor operations, on any device and dtype."""
     half = codes.shape[1] // 2
     normalized = ((x - mean) / scale).double()
     edge = torch.ceil(normalized * half).clamp_(1 - half, half).nan_to_num_(1 - half)
     cell = edge.long() + (half - 1)
-    shape = [-1 if d == channel_dim % x.ndim else 1 for d in range(x.ndim)]
-    channel = (torch.arange(x.shape[channel_dim], device=x.device) % len(codes)).view(shape)
+    channel = _channel(x, len(codes), channel_dim)
     return levels[channel, codes[channel, cell].long()] * scale + mean
 
 
+def levels_reference(x, mean, scale, levels, channel_dim):
+    """Do what `nearest_levels` does by tensor operations, on any device and dtype."""
+    normalized = ((x - mean) / scale).to(levels.dtype)
+    rows = normalized.movedim(channel_dim, 0).reshape(x.shape[channel_dim], -1)
+    middles = ((levels[:, 1:] + levels[:, :-1]) / 2).expand(len(rows), -1)
+    code = torch.searchsorted(middles.contiguous(), rows.contiguous()).clamp_(max=levels.shape[1] - 1)
+    found = levels.expand(len(rows), -1).gather(1, code)
+    shape = x.movedim(channel_dim, 0).shape
+    value = found.view(shape).movedim(0, channel_dim) * scale + mean
+    return torch.where(x.isnan(), x, value.to(x.dtype))
+
+
 def reference_in_blocks(x, size, codes, levels):
-    """`nearest_points_in_blocks` by tensor operations, on any device and dtype."""
+    """Do what `nearest_points_in_blocks` does by tensor operations, on any device and dtype."""
     middle, scale = (spread(part, size, x) for part in block_normalization(x, size))
     return reference(x, middle, scale, codes, levels, -3)
 
 
-def _compiled(x, mean, scale, codes, levels, channel_dim):
+def _channel(x: torch.Tensor, n_rows: int, channel_dim: int) -> torch.Tensor:
+    """The row of a table for each channel, which broadcasts against x."""
+    shape = [-1 if d == channel_dim % x.ndim else 1 for d in range(x.ndim)]
+    return (torch.arange(x.shape[channel_dim], device=x.device) % n_rows).view(shape)
+
+
+def _by_image(x, channel_dim, mean, scale):
+    """Mean and scale as (images, C), and how many rows of channels an image has."""
     dim = channel_dim % x.ndim
     n_images, n_channels = (x.shape[0] if dim else 1), x.shape[dim]
-    outer, inner = math.prod(x.shape[:dim]), math.prod(x.shape[dim + 1 :])
-    out = torch.empty(outer * n_channels, inner)
+    shape = [x.shape[d] if d in (0, dim) else 1 for d in range(x.ndim)]
+    parts = (part.expand(shape).reshape(n_images, n_channels) for part in (mean, scale))
+    return *_contiguous(*parts), max(1, math.prod(x.shape[:dim]) // max(1, n_images))
+
+
+def _contiguous(*parts: torch.Tensor) -> list:
+    return [part.contiguous().numpy() for part in parts]
+
+
+def _by_rows(kernel: Callable, x: torch.Tensor, channel_dim: int, *tables, inner: int = 0) -> torch.Tensor:
+    """`kernel` on every row of a channel of an image, or on rows of so many `inner` dims."""
+    x = x.detach()
+    dims = x.ndim - inner if inner else channel_dim % x.ndim + 1
+    n_rows = math.prod(x.shape[: max(dims, 0)])
+    return _apply(kernel, x, (n_rows, x.numel() // n_rows if n_rows else 0), tables)
+
+
+def _by_images(kernel: Callable, x: torch.Tensor, *tables) -> torch.Tensor:
+    x = x.detach()
+    return _apply(kernel, x, (math.prod(x.shape[:-2]), *x.shape[-2:]), tables)
+
+
+def _apply(kernel: Callable, x: torch.Tensor, shape: tuple[int, ...], tables) -> torch.Tensor:
+    out = torch.empty(shape)
     if x.numel():
-        mean, scale = (part.expand(x.shape[0], *part.shape[1:]) for part in (mean, scale))
-        over_rows(
-            _look_up,
-            outer * n_channels,
-            x.contiguous().view(out.shape).numpy(),
-            mean.reshape(n_images, n_channels).numpy(),
-            scale.reshape(n_images, n_channels).numpy(),
-            codes.numpy(),
-            levels.numpy(),
-            outer // n_images,
-            out.numpy(),
-        )
+        over_rows(kernel, shape[0], x.contiguous().view(shape).numpy(), *tables, out.numpy())
     return out.view(x.shape)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _cell(x, mean, scale, half):
-    """Index of the half-grid cell of a normalized value; beyond the table, and for NaN, one of its ends."""
-    # Python's error model would test each scale for 0, and no vector instruction could do the division.
-    # In float64 the product is exact, so a value at a midpoint is recognised.
-    edge = np.ceil(np.float64((x - mean) / scale) * half)
-    edge = edge if edge > 1 - half else 1 - half
-    return np.int32(edge if edge < half else half) + (half - 1)
-
-
-@njit(nogil=True, cache=True)
-def _look_up(start, stop, x, mean, scale, codes, levels, rows_per_image, out):
-    n_channels, half = mean.shape[1], codes.shape[1] // 2
-    at_once = 1024
-    cells = np.empty(at_once, np.int32)
-    for row in range(start, stop):
-        image, channel = row // n_channels // rows_per_image, row % n_channels
-        own = channel if codes.shape[0] > 1 else 0
-        m, s = mean[image, channel], scale[image, channel]
-        for first in range(0, x.shape[1], at_once):
-            part, result = x[row, first : first + at_once], out[row, first : first + at_once]
-            # Two loops: the arithmetic of the first goes into vector instructions, looking up does not.
-            for i in range(len(part)):
-                cells[i] = _cell(part[i], m, s, half)
-            for i in range(len(part)):
-                result[i] = levels[own, codes[own, np.uint32(cells[i])]] * s + m
-
-
-def _compiled_in_blocks(x, size, codes, levels):
-    out = torch.empty(math.prod(x.shape[:-2]), *x.shape[-2:])
-    if x.numel():
-        over_rows(
-            _look_up_in_blocks,
-            len(out),
-            x.contiguous().view(out.shape).numpy(),
-            x.shape[-3],
-            size[0],
-            size[1],
-            codes.numpy(),
-            levels.numpy(),
-            out.numpy(),
-        )
-    return out.view(x.shape)
-
-
-@njit(nogil=True, cache=True)
-def _look_up_in_blocks(start, stop, x, n_channels, height, width, codes, levels, out):
-    half, n = codes.shape[1] // 2, x.shape[2]
-    cells = np.empty(n, np.int32)
-    low, high = np.empty(n, np.float32), np.empty(n, np.float32)
-    for row in range(start, stop):
-        own = row % n_channels if codes.shape[0] > 1 else 0
-        for top in range(0, x.shape[1], height):
-            bottom = min(top + height, x.shape[1])
-            _ranges(x[row, top:bottom], width, low, high)
-            middle, scale = low, high  # of each pixel's block
-            for y in range(top, bottom):
-                part, result = x[row, y], out[row, y]
-                for i in range(n):
-                    cells[i] = _cell(part[i], middle[i], scale[i], half)
-                for i in range(n):
-                    result[i] = levels[own, codes[own, np.uint32(cells[i])]]
-                for i in range(n):
-                    result[i] = result[i] * scale[i] + middle[i]
-
-
-@njit(nogil=True, cache=True)
-def _ranges(x, width, low, high):
-    """`block_normalization` of a row of blocks x (height, W): the middles into low, the scales into high."""
-    half, eps = np.float32(0.5), np.float32(EPS)
-    low[:] = x[0]
-    high[:] = x[0]
-    for y in range(1, x.shape[0]):
-        for i in range(x.shape[1]):
-            v = x[y, i]
-            low[i] = v if v < low[i] or v != v else low[i]  # once NaN it stays so
-            high[i] = v if v > high[i] or v != v else high[i]
-    for first in range(0, x.shape[1], width):
-        stop = min(first + width, x.shape[1])
-        a, b = low[first], high[first]
-        for i in range(first + 1, stop):
-            a = low[i] if low[i] < a or low[i] != low[i] else a
-            b = high[i] if high[i] > b or high[i] != high[i] else b
-        low[first:stop] = a * half + b * half
-        high[first:stop] = b * half - a * half + eps

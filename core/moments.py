@@ -53,6 +53,22 @@ class Moments:
         over_rows(_add, self.n_channels, x, 2.0 * self.steps_per_unit, self.count, self.sum, self.sum_sq)
         return self
 
+    def add(self, values: np.ndarray, counts: np.ndarray) -> None:
+        """Add values in [-1, 1], (C, n), each as often as `counts` (C, n) says."""
+        n_cells = self.count.shape[1]
+        cell = np.floor(values * (2.0 * self.steps_per_unit)).astype(np.int64) + n_cells // 2
+        where = np.arange(self.n_channels)[:, None], cell.clip(0, n_cells - 1)
+        for table, terms in (
+            (self.count, counts),
+            (self.sum, counts * values),
+            (self.sum_sq, counts * values**2),
+        ):
+            np.add.at(table, where, terms)
+
+    def values(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean of each cell and its count, both (C, cells); an empty cell counts nothing."""
+        return np.divide(self.sum, self.count, out=np.zeros_like(self.sum), where=self.count > 0), self.count
+
     def merge(self, other: Moments) -> Moments:
         """Add the statistics of `other`, in place. ValueError if its channels or step differ."""
         if other.count.shape != self.count.shape or other.step != self.step:

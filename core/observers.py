@@ -1,32 +1,32 @@
-"""Observers: what a method learns about one layer's input during calibration.
+"""Observers: what has to be known about one layer's input, gathered during calibration.
 
 An observer sees the input batch by batch and keeps statistics, never activations. Its `quantizer(config)`
-then gives the layer's activation quantizer for any bits, selector and seed.
+then gives the layer's activation quantizer for any configuration whose normalization it observes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
+from core.daq import GaussianQuantizer
+from core.histogram import Histogram
+from core.levels import SHAPES
+from core.microscaling import MicroscalingQuantizer
 from core.moments import Moments
-from core.normalization import has_blocks, moments_of
+from core.normalization import EPS, SIDE_BITS, Normalization
+from core.normalized import NormalizedUniformQuantizer, SubsetQuantizer
 from core.point_selection import ExactSelection, prepare, select_points
-from core.quantizers import (
-    GaussianQuantizer,
-    LevelQuantizer,
-    SubsetQuantizer,
-    UniformQuantizer,
-)
-from core.ranges import RANGES, Histogram, search_ranges
-from core.universal_set import UniversalSet
+from core.quantizers import LevelQuantizer, UniformQuantizer
+from core.ranges import PERCENTILES, RANGES
 
 if TYPE_CHECKING:
     from core.config import QuantConfig
+
+SCALES = np.geomspace(0.05, 1, 200)  # shares of the largest value tried for the outermost level
 
 
 class Observer:
@@ -43,172 +43,229 @@ class Observer:
         raise NotImplementedError
 
     def finish(self) -> None:
-        """No more data will come."""
+        """Free what is not needed, as no more data will come."""
 
     def quantizer(self, config: QuantConfig) -> nn.Module:
-        """The layer's activation quantizer."""
+        """Return the layer's activation quantizer."""
         raise NotImplementedError
 
 
-class RangeObserver(Observer):
-    """The range of a layer's input, per tensor: the mean over images of each image's low and high.
+class SignObserver(Observer):
+    """Sign and largest magnitude alone: for what takes its statistics from each input."""
 
-    For "minmax" the lowest low and the highest high instead, so that nothing is clipped.
-    """
-
-    def __init__(self, ranges: str, channel_dim: int = 1):
-        self._estimate, self._outermost = RANGES[ranges], ranges == "minmax"
-        self.channel_dim = channel_dim
-        self._ranges: list[tuple[float, float]] = []
-        self._lowest = np.inf
+    def __init__(self, channel_dim: int):
+        self.channel_dim, self.post_relu, self.largest = channel_dim, True, 0.0
 
     def update(self, x: torch.Tensor) -> None:
-        self._lowest = min(self._lowest, float(x.min()))
-        one_image = self.channel_dim % x.ndim == 0  # a layer called without a batch dimension
-        self._ranges += [self._estimate(image.flatten()) for image in (x[None] if one_image else x)]
+        self.post_relu = self.post_relu and float(x.min()) >= 0
+        self.largest = max(self.largest, float(x.abs().max()))
 
-    def merge(self, other: RangeObserver) -> None:
-        self._lowest = min(self._lowest, other._lowest)
-        self._ranges += other._ranges
+    def merge(self, other: SignObserver) -> None:
+        self.post_relu = self.post_relu and other.post_relu
+        self.largest = max(self.largest, other.largest)
 
-    @property
-    def post_relu(self) -> bool:
-        return self._lowest >= 0
-
-    def quantizer(self, config: QuantConfig) -> UniformQuantizer:
-        bits = config.activation_bits
-        lows, highs = zip(*self._ranges, strict=True)
-        if self._outermost:
-            return UniformQuantizer(min(lows), max(highs), bits)
-        return UniformQuantizer(float(np.mean(lows)), float(np.mean(highs)), bits)
+    def quantizer(self, config: QuantConfig) -> GaussianQuantizer | MicroscalingQuantizer:
+        bits, normalization = config.activation_bits, config.recipe.normalization
+        if normalization == "deviation":
+            return GaussianQuantizer(bits, self.channel_dim, config.side_bits)
+        return MicroscalingQuantizer(normalization, bits, self.channel_dim, self.largest)
 
 
-class HistogramObserver(Observer):
-    """A histogram of a layer's input, of the whole tensor or by channel; ranges are searched on it."""
+class StaticObserver(Observer):
+    """A histogram of each channel; levels are constants of the layer or of each channel."""
 
-    def __init__(self, channel_dim: int, per_channel: bool = False, joint: bool = False):
-        self.channel_dim, self.per_channel, self.joint = channel_dim, per_channel, joint
-        self.post_relu = True
+    def __init__(self, channel_dim: int):
+        self.channel_dim, self.post_relu = channel_dim, True
         self._histogram: Histogram | None = None
 
     def update(self, x: torch.Tensor) -> None:
-        rows = x.movedim(self.channel_dim, 0).flatten(1) if self.per_channel else x.reshape(1, -1)
+        rows = x.movedim(self.channel_dim, 0).flatten(1)
         self._histogram = self._histogram or Histogram(len(rows))
         self._histogram.update(rows)
         self.post_relu = self.post_relu and float(x.min()) >= 0
 
-    def merge(self, other: HistogramObserver) -> None:
+    def merge(self, other: StaticObserver) -> None:
         self._histogram.merge(other._histogram)
         self.post_relu = self.post_relu and other.post_relu
 
-    def values(self) -> tuple[np.ndarray, np.ndarray]:
-        """Values and their counts, both (rows, bins)."""
-        return self._histogram.values()
+    def quantizer(self, config: QuantConfig) -> UniformQuantizer | LevelQuantizer:
+        recipe, bits, dim = config.recipe, config.activation_bits, self.channel_dim
+        by_channel = recipe.normalization == "channel"
+        seen = self._histogram if by_channel else self._histogram.whole()
+        if recipe.levels == "uniform":
+            exact = (seen.low, seen.high)  # of bins only the means are known
+            ends = exact if recipe.ranges == "minmax" else RANGES[recipe.ranges](*seen.values(), bits)
+            return UniformQuantizer(*(ends if by_channel else (end[0] for end in ends)), bits, dim)
+        if recipe.levels == "subset":
+            levels = self._points(seen, config)
+            index = (len(config.candidates) - 1).bit_length()
+            stored = index * levels.size + 2 * SIDE_BITS * len(levels)
+        else:
+            signed = np.full(len(seen.low), not self.post_relu)
+            levels = scaled_levels(recipe.levels, bits, signed, *seen.values())
+            stored = SIDE_BITS * len(levels)
+        return LevelQuantizer(levels if by_channel else levels[0], bits, dim, stored)
 
-    def quantizer(self, config: QuantConfig) -> UniformQuantizer:
-        ends = search_ranges(*self.values(), config.activation_bits, self.joint)
-        low, high = ends if self.per_channel else (end[0] for end in ends)
-        return UniformQuantizer(low, high, config.activation_bits, self.channel_dim)
-
-
-class ScaledLevelsObserver(HistogramObserver):
-    """Levels of a fixed shape, scaled so that the squared error is lowest; one scale a tensor."""
-
-    def __init__(self, shape: Callable[[int, bool], np.ndarray], channel_dim: int):
-        super().__init__(channel_dim)
-        self._shape = shape
-
-    def quantizer(self, config: QuantConfig) -> LevelQuantizer:
-        levels = self._shape(config.activation_bits, not self.post_relu)
-        values, counts = (table[0] for table in self.values())
-        values, counts = values[counts > 0], counts[counts > 0]
-        largest = np.abs(values).max(initial=0.0)
-        scales = largest * np.geomspace(0.05, 1, 200)
-        errors = [self._error(values, counts, scale * levels) for scale in scales]
-        return LevelQuantizer(scales[int(np.argmin(errors))] * levels, config.activation_bits)
-
-    @staticmethod
-    def _error(values: np.ndarray, counts: np.ndarray, levels: np.ndarray) -> float:
-        nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values)]
-        return float((counts * (values - nearest) ** 2).sum())
+    def _points(self, seen: Histogram, config: QuantConfig) -> np.ndarray:
+        """The chosen points (rows, 2**bits), scaled back; normalized as DFSQ does, by constants."""
+        values, counts = seen.values()
+        mean = np.zeros(len(values))
+        if not self.post_relu:
+            mean = (values * counts).sum(1) / counts.sum(1)
+        scale = np.maximum(seen.high - mean, mean - seen.low) + EPS
+        moments = Moments(len(values), config.universal_set.step)
+        moments.add(((values - mean[:, None]) / scale[:, None]).clip(-1, 1), counts)
+        return chosen_points(moments, config) * scale[:, None] + mean[:, None]
 
 
-class GaussianObserver(Observer):
-    """Nothing is learned but the sign: DAQ takes its statistics from each input."""
+class PercentileObserver(Observer):
+    """The mean over images of each image's 0.1th and 99.9th percentile, of the tensor or of each channel.
 
-    def __init__(self, channel_dim: int):
-        self.channel_dim, self.post_relu = channel_dim, True
+    That clips less than the percentiles of all values together, and does better at few bits.
+    """
+
+    def __init__(self, channel_dim: int, by_channel: bool):
+        self.channel_dim, self.by_channel, self.post_relu = channel_dim, by_channel, True
+        self._ends: list[np.ndarray] = []
 
     def update(self, x: torch.Tensor) -> None:
         self.post_relu = self.post_relu and float(x.min()) >= 0
+        one_image = self.channel_dim % x.ndim == 0  # a layer called without a batch dimension
+        dim = self.channel_dim if self.channel_dim < 0 else self.channel_dim - 1
+        for image in x[None] if one_image else x:
+            rows = image.movedim(dim, 0).flatten(1) if self.by_channel else image.reshape(1, -1)
+            self._ends.append(np.percentile(rows.cpu().numpy(), PERCENTILES, axis=1))
 
-    def merge(self, other: GaussianObserver) -> None:
+    def merge(self, other: PercentileObserver) -> None:
         self.post_relu = self.post_relu and other.post_relu
+        self._ends += other._ends
 
-    def quantizer(self, config: QuantConfig) -> GaussianQuantizer:
-        return GaussianQuantizer(config.activation_bits, self.channel_dim)
+    def quantizer(self, config: QuantConfig) -> UniformQuantizer:
+        low, high = np.mean(self._ends, 0)
+        ends = (low, high) if self.by_channel else (low[0], high[0])
+        return UniformQuantizer(*ends, config.activation_bits, self.channel_dim)
 
 
-class SubsetObserver(Observer):
-    """Moments of a layer's normalized input, and the points chosen from them.
+class NormalizedObserver(Observer):
+    """Moments of a layer's input, normalized as each input will be.
 
     Whether the layer is post-ReLU shows only when all data are seen: until a negative value comes, the
-    moments of both normalizations are kept, except of blocks, for which there is but one. pin_zero: as for
-    `ExactSelection`. block: as for `SubsetQuantizer`.
+    moments of both normalizations are kept, except of blocks, for which there is but one. step: the moments'
+    grid. block, side_bits: as for `Normalization`.
     """
 
-    def __init__(self, universal_set: UniversalSet, channel_dim: int, pin_zero: bool = False, block: int = 0):
-        self.universal_set, self.channel_dim, self.block = universal_set, channel_dim, block
-        self._pin_zero = pin_zero
+    def __init__(self, channel_dim: int, step: float, block: int = 0, side_bits: int = SIDE_BITS):
+        self.channel_dim, self.step, self.block, self.side_bits = channel_dim, step, block, side_bits
         self.post_relu = True
         self._one_sided: Moments | None = None
         self._two_sided: Moments | None = None
-        self._exact: ExactSelection | None = None
+        self._exact: dict[tuple, ExactSelection] = {}
 
     def update(self, x: torch.Tensor) -> None:
-        n_channels, step = x.shape[self.channel_dim], self.universal_set.step
+        n_channels, signed = x.shape[self.channel_dim], self._normalization(False)
         if self._two_sided is None:
-            self._two_sided = Moments(n_channels, step)
-            if not has_blocks(x, self.channel_dim, self.block):
-                self._one_sided = Moments(n_channels, step)
-        moments_of(x, self._two_sided, self.channel_dim, False, self.block)
+            self._two_sided = Moments(n_channels, self.step)
+            if not signed.in_blocks(x):
+                self._one_sided = Moments(n_channels, self.step)
+        add_normalized(x, self._two_sided, signed)
         if self.post_relu and float(x.min()) < 0:
             self.post_relu, self._one_sided = False, None
         if self._one_sided is not None:
-            moments_of(x, self._one_sided, self.channel_dim, True)
+            add_normalized(x, self._one_sided, self._normalization(True))
 
-    def merge(self, other: SubsetObserver) -> None:
+    def _normalization(self, post_relu: bool) -> Normalization:
+        return Normalization(self.channel_dim, post_relu, self.block, self.side_bits)
+
+    def merge(self, other: NormalizedObserver) -> None:
         self._two_sided.merge(other._two_sided)
         self.post_relu = self.post_relu and other.post_relu
         both = self._one_sided is not None and other._one_sided is not None
         self._one_sided = self._one_sided.merge(other._one_sided) if both else None
 
     def finish(self) -> None:
-        """No more data will come: drop the statistics of the normalization that does not fit."""
+        """Drop the statistics of the normalization that does not fit, as no more data will come."""
         if self._one_sided is not None:
             self._two_sided = None
 
     @property
     def moments(self) -> Moments:
-        """Of the normalization that fits the data."""
+        """Those of the normalization that fits the data."""
         return self._two_sided if self._one_sided is None else self._one_sided
 
-    def points(self, bits: int, selector: str = "exact", seed: int = 0) -> np.ndarray:
-        """(C, 2**bits) chosen points; ValueError if the universal set has fewer."""
-        n_points, candidates = 2**bits, self.universal_set.points
-        if selector != "exact":
-            return select_points(self.moments, candidates, n_points, selector=selector, seed=seed)
-        held = self._exact  # a local name, as another thread may put a smaller one in its place
-        if held is None or held.max_points < n_points:
-            data = prepare(self.moments, candidates, n_points)
-            held = self._exact = ExactSelection(data, n_points, self._pin_zero)
-        return held.points(n_points)
+    def points(self, config: QuantConfig) -> np.ndarray:
+        """Return (C, 2**bits) chosen points; ValueError if the universal set has fewer."""
+        return chosen_points(self.moments, config, self._exact)
 
-    def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
-        bits = config.activation_bits
-        points = self.points(bits, config.selector, config.seed)
-        step, dim = self.universal_set.step, self.channel_dim
-        return SubsetQuantizer(points, step, self.post_relu, bits, dim, self.block)
+    def quantizer(self, config: QuantConfig) -> SubsetQuantizer | NormalizedUniformQuantizer:
+        recipe, bits = config.recipe, config.activation_bits
+        how = self.post_relu, bits, self.channel_dim, self.block, self.side_bits
+        if recipe.levels == "subset":
+            return SubsetQuantizer(self.points(config), self.step, *how, len(config.candidates))
+        values, counts = self.moments.values()
+        if recipe.levels == "uniform":
+            return NormalizedUniformQuantizer(*RANGES[recipe.ranges](values, counts, bits), *how)
+        signed = np.where(counts > 0, values, 0).min(1) < 0
+        return SubsetQuantizer(scaled_levels(recipe.levels, bits, signed, values, counts), None, *how)
+
+
+def observer_of(config: QuantConfig, channel_dim: int) -> Observer:
+    """Return an observer for `config.observed`."""
+    kind, *settings = config.observed
+    if kind in ("image", "block"):
+        block, side_bits, step = settings
+        return NormalizedObserver(channel_dim, step, block, side_bits)
+    if kind == "percentile":
+        return PercentileObserver(channel_dim, settings == ["channel"])
+    return StaticObserver(channel_dim) if kind == "static" else SignObserver(channel_dim)
+
+
+def add_normalized(x: torch.Tensor, moments: Moments, normalize: Normalization) -> None:
+    """Add the normalized activations of a batch to `moments`."""
+    mean, scale = normalize(x)
+    # Rounding may push the extreme value a last digit beyond 1.
+    moments.update(((x - mean) / scale).clamp_(-1, 1), normalize.channel_dim)
+
+
+def chosen_points(
+    moments: Moments, config: QuantConfig, held: dict[tuple, ExactSelection] | None = None
+) -> np.ndarray:
+    """Return the (C, 2**bits) points of `config.candidates` that its selector chooses.
+
+    held: exact selections made before, which serve every smaller number of points.
+    """
+    recipe, candidates, n_points = config.recipe, config.candidates, 2**config.activation_bits
+    if recipe.selector != "exact":
+        return select_points(moments, candidates.points, n_points, selector=recipe.selector, seed=config.seed)
+    held = {} if held is None else held
+    key = candidates, recipe.pin_zero
+    found = held.get(key)  # a local name, as another thread may put a smaller one in its place
+    if found is None or found.max_points < n_points:
+        data = prepare(moments, candidates.points, n_points)
+        found = held[key] = ExactSelection(data, n_points, recipe.pin_zero)
+    return found.points(n_points)
+
+
+def scaled_levels(
+    shape: str, bits: int, signed: np.ndarray, values: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Return levels (R, k) of one of SHAPES, each row's scaled so that its squared error is lowest.
+
+    signed: (R,); values, counts: (R, n).
+    """
+    rows = []
+    for own, weight, below in zip(values, counts, signed, strict=True):
+        own, weight = own[weight > 0], weight[weight > 0]
+        levels = SHAPES[shape](bits, bool(below))
+        scales = np.abs(own).max(initial=0.0) * SCALES
+        errors = [_squared_error(own, weight, scale * levels) for scale in scales]
+        rows.append(scales[int(np.argmin(errors))] * levels)
+    longest = max(map(len, rows))
+    return np.stack([np.pad(row, (0, longest - len(row)), "edge") for row in rows])
+
+
+def _squared_error(values: np.ndarray, counts: np.ndarray, levels: np.ndarray) -> float:
+    nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values)]
+    return float((counts * (values - nearest) ** 2).sum())
 
 
 class Known(Observer):
@@ -222,20 +279,19 @@ class Known(Observer):
 
 
 class ChosenPoints(Observer):
-    """Stands for an observer whose points are known: `points` (C, 2**bits) of `universal_set`."""
+    """Stands for an observer whose points are known: `points` (C, 2**bits) of `config.candidates`' grid."""
 
-    def __init__(
-        self,
-        points: np.ndarray,
-        universal_set: UniversalSet,
-        post_relu: bool,
-        channel_dim: int,
-        block: int = 0,
-    ):
-        self._points, self._step, self._block = points, universal_set.step, block
-        self.post_relu, self._channel_dim = post_relu, channel_dim
+    def __init__(self, points: np.ndarray, post_relu: bool, channel_dim: int):
+        self._points, self.post_relu, self._channel_dim = points, post_relu, channel_dim
 
     def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
-        bits = config.activation_bits
-        dim = self._channel_dim
-        return SubsetQuantizer(self._points, self._step, self.post_relu, bits, dim, self._block)
+        return SubsetQuantizer(
+            self._points,
+            config.universal_set.step,
+            self.post_relu,
+            config.activation_bits,
+            self._channel_dim,
+            config.block_side,
+            config.side_bits,
+            len(config.candidates),
+        )

@@ -52,7 +52,7 @@ def train(
     the loss is not finite.
     """
     steps = training.config.steps
-    record = empty_record(training.layers)
+    record = empty_record(list(training.quantizers()))
     if checkpoint.exists():
         record = training.resume(checkpoint)
     try:
@@ -130,7 +130,9 @@ def run(
     """
     sampler = PatchSampler(images, scale, config.patch)
     training = QuantizedTraining(model, sampler, config, layers)
+    config = training.config
     card = card | config.constants() | {"label": str(config), "images": len(sampler.pairs)}
+    card |= {"quantized_layers": training.layers, "started": training.started}
 
     def tell(step: int, loss: float, record: dict) -> None:
         if _due(step, config.steps, CURVE_POINTS):
@@ -166,7 +168,8 @@ def _arguments() -> argparse.Namespace:
         if field.name in ("correction", "offsets"):
             parser.add_argument(flag, action=argparse.BooleanOptionalAction)
         else:
-            kind = {"lambda_m": float}.get(field.name, str if field.name in choices else type(field.default))
+            kind = str if field.name in choices else type(field.default)
+            kind = float if field.name in ("lambda_m", "lr", "range_rate") else kind
             parser.add_argument(flag, type=kind, default=field.default, choices=choices.get(field.name))
     return parser.parse_args()
 

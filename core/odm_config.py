@@ -9,9 +9,10 @@ from core.config import BITS, FLOAT, QuantConfig
 
 
 class Version(NamedTuple):
-    """What sets a version of the method apart; lambda_m, regularizer, correction, offsets are its defaults.
+    """What sets a version of the method apart, and its defaults.
 
-    v1's weight of the variance is not known here: with 1e-3 its gradient is as large as v2's.
+    v1's weight of the variance is not known here: with 1e-3 its gradient is as large as v2's. lr is the rate
+    of the weights, ranges learn `range_rate` times as fast; both halve `halvings` times, evenly spaced.
     """
 
     method: str
@@ -21,15 +22,19 @@ class Version(NamedTuple):
     regularizer: str
     correction: bool = False
     offsets: bool = False
-    symmetric: bool = False
+    lr: float = 5e-4
+    range_rate: float = 10.0
+    halvings: int = 4
 
 
 VERSIONS = {
     "v2": Version("odm", "mismatch", 1e-5, "angle", "cooperative", correction=True),
     "v1": Version("odm-v1", "variance", 1e-3, "sign", "cooperative", offsets=True),
-    "pams": Version("pams", "mismatch", 1e-5, "angle", "none", symmetric=True),
+    "pams": Version("pams", "mismatch", 1e-5, "angle", "none", lr=1e-4, range_rate=100.0, halvings=3),
 }
 REGULARIZERS = ("none", "naive", "cooperative")
+# Of v2, by the network's class where it is not the version's own (arXiv 2307.13337v2, sec. 4.1).
+LAMBDA_M = {"RDN": 1e-6}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +42,11 @@ class OdmConfig:
     """All that decides a training run besides network and data.
 
     bits: of weights and activations. regularizer: "none", "naive" or "cooperative"; correction: of the
-    weight clipping; offsets: v1's; lambda_m weighs the regularizer; None leaves each to the version. patch is
-    the side of an LR patch in pixels, lr the rate of the weights, halved every quarter; ranges learn
-    `range_rate` times as fast. offset_share of the layers get a shift, as many a scale. The constants are
-    v2's but for steps and lr: 60,000 at 1e-4 there; for 2,000, 5e-4 is better on Kodak. ValueError for
-    anything outside.
+    weight clipping; offsets: v1's; lambda_m weighs the regularizer; lr is the rate of the weights, range_rate
+    how many times as fast ranges learn; None leaves each to the version (`Version`), lambda_m to the network
+    too (`for_network`). patch is the side of an LR patch in pixels. offset_share of the layers get a shift,
+    as many a scale. The constants are v2's but for steps and lr: 60,000 at 1e-4 there; for 2,000, 5e-4 is
+    better on Kodak. ValueError for anything outside.
     """
 
     bits: int = 2
@@ -52,8 +57,8 @@ class OdmConfig:
     steps: int = 2000
     batch: int = 8
     patch: int = 32
-    lr: float = 5e-4
-    range_rate: float = 10.0
+    lr: float | None = None
+    range_rate: float | None = None
     lambda_m: float | None = None
     percentile: float = 99.0
     offset_share: float = 0.3
@@ -70,7 +75,7 @@ class OdmConfig:
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a whole number above 0, got {getattr(self, name)!r}")
         for name in ("lr", "range_rate"):
-            if not getattr(self, name) > 0:
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)!r}")
         if not self.weight >= 0:
             raise ValueError(f"lambda_m must not be below 0, got {self.weight!r}")
@@ -90,6 +95,18 @@ class OdmConfig:
         return VERSIONS[self.version].lambda_m if self.lambda_m is None else self.lambda_m
 
     @property
+    def rates(self) -> tuple[float, float]:
+        """Of the weights, and of the ranges as a multiple of it; the version's own unless chosen."""
+        version = VERSIONS[self.version]
+        return self.lr or version.lr, self.range_rate or version.range_rate
+
+    def for_network(self, network: str) -> OdmConfig:
+        """Return the same with lambda_m as the paper has it for networks of that class, unless chosen."""
+        if self.lambda_m is not None or self.version != "v2" or network not in LAMBDA_M:
+            return self
+        return dataclasses.replace(self, lambda_m=LAMBDA_M[network])
+
+    @property
     def corrects(self) -> bool:
         """Whether the weight clipping is corrected, as the version does unless chosen."""
         return VERSIONS[self.version].correction if self.correction is None else self.correction
@@ -106,6 +123,8 @@ class OdmConfig:
             "correction": self.corrects,
             "offsets": self.has_offsets,
             "lambda_m": self.weight,
+            "lr": self.rates[0],
+            "range_rate": self.rates[1],
         }
         return dataclasses.asdict(self) | own
 

@@ -1,4 +1,4 @@
-"""Quantization-aware training, step by step: ODM v1 and v2 (arXiv 2307.13337), and PAMS (arXiv 2011.04212).
+"""Quantization-aware training, step by step: ODM v1 and v2 (arXiv 2307.13337), and PAMS (`core.pams`).
 
 A float network gets fake quantization with learned ranges; each step takes the gradients of reconstruction
 and of the regularizer apart, and adds what cooperates. Out comes a network as `core.quantize_model` makes.
@@ -18,10 +18,20 @@ from torch.nn.utils import parametrize
 
 from core.audit import LayerQuantization
 from core.calibration import recorded
+from core.config import FLOAT
 from core.cooperation import COOPERATION, PENALTIES
 from core.fake_quantization import ClippedWeight, LearnedRange
 from core.mismatch import mismatch
 from core.odm_config import VERSIONS, OdmConfig
+from core.pams import (
+    ATTENTION,
+    EPOCHS,
+    PamsRange,
+    PamsWeight,
+    ResidualQuantizer,
+    attach_residual_quantizer,
+)
+from core.pams_places import PamsPlaces
 from core.quantize import attach_quantizer
 from core.scope import Layers, channel_dim_of, choose_layers, input_channels, scope_of
 from core.training import PatchSampler, read_state, save_state
@@ -45,6 +55,7 @@ class QuantizedTraining:
     """
 
     def __init__(self, model: nn.Module, sampler: PatchSampler, config: OdmConfig, layers: Layers = None):
+        config = config.for_network(type(model).__name__)
         self.config, self.sampler, self.step = config, sampler, 0
         self.reference = copy.deepcopy(model).eval()
         self.model = copy.deepcopy(model).to(memory_format=torch.channels_last)
@@ -56,16 +67,20 @@ class QuantizedTraining:
         self.layers = [name for name in self.layers if name in ranges]
         if not self.layers:
             raise ValueError("the network has no layer to quantize that it calls; choose others")
-        self._prepare(ranges, _offset_layers(self.reference, batches, self.layers, config))
+        self.started: dict[str, list[float]] = {}  # PAMS's first ranges
+        self.pams = self._prepare_pams(batches) if config.version == "pams" else None
+        if self.pams is None:
+            self._prepare(ranges, _offset_layers(self.reference, batches, self.layers, config))
         self.model.train()
         slow, fast = [], []
         for name, parameter in self.trained():
             (fast if _is_range(name) else slow).append(parameter)
-        rates = [{"params": slow, "rate": 1.0}, {"params": fast, "rate": config.range_rate}]
-        self.optimizer = torch.optim.Adam(rates, lr=config.lr)
+        lr, range_rate = config.rates
+        rates = [{"params": slow, "rate": 1.0}, {"params": fast, "rate": range_rate}]
+        self.optimizer = torch.optim.Adam(rates, lr=lr)
 
     def _prepare(self, ranges: dict[str, tuple[float, float]], offsets: dict[str, set[str]]) -> None:
-        config, version = self.config, VERSIONS[self.config.version]
+        config = self.config
         for name in self.layers:
             module = self.model.get_submodule(name)
             shape = (input_channels(module),)
@@ -73,7 +88,6 @@ class QuantizedTraining:
                 *ranges[name],
                 config.bits,
                 channel_dim_of(module),
-                symmetric=version.symmetric,
                 shift=torch.zeros(shape) if "shift" in offsets[name] else None,
                 scale=torch.ones(shape) if "scale" in offsets[name] else None,
             )
@@ -81,15 +95,28 @@ class QuantizedTraining:
             clipped = ClippedWeight(config.bits, config.corrects, config.percentile).to(self.device)
             parametrize.register_parametrization(module, "weight", clipped)
 
+    def _prepare_pams(self, batches: Sequence[torch.Tensor]) -> PamsPlaces:
+        """PAMS's quantizers at its places, started by letting them follow one batch."""
+        places = PamsPlaces(self.model, self.reference, self.layers, self.config.bits)
+        for name in self.layers:
+            weight = PamsWeight(self.config.bits).to(self.device)
+            parametrize.register_parametrization(self.model.get_submodule(name), "weight", weight)
+        places.set_epoch(1)
+        with torch.no_grad():
+            self.model.eval()(batches[0])
+        self.started = places.highs()
+        return places
+
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Name and parameter of all that learns."""
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
 
-    def quantizers(self) -> dict[str, LearnedRange]:
-        """Layer -> quantizer of its activations."""
-        return {name: self.model.get_submodule(name).activation_quantizer for name in self.layers}
+    def quantizers(self) -> dict[str, LearnedRange | PamsRange]:
+        """Layer -> quantizer of its activations; PAMS leaves the first conv of each block without."""
+        layers = {name: self.model.get_submodule(name) for name in self.layers}
+        return {n: m.activation_quantizer for n, m in layers.items() if hasattr(m, "activation_quantizer")}
 
-    def weight_clipping(self) -> dict[str, ClippedWeight]:
+    def weight_clipping(self) -> dict[str, ClippedWeight | PamsWeight]:
         """Layer -> quantizer of its weights."""
         return {name: self.model.get_submodule(name).parametrizations.weight[0] for name in self.layers}
 
@@ -105,7 +132,11 @@ class QuantizedTraining:
         for quantizer in self.quantizers().values():
             quantizer.penalty, quantizer.penalties = penalty, []
         # The authors' loss is in the range that the features have too: 0 to 255 for EDSR's own weights.
-        loss = (self.model(lr) - hr).abs().mean() * getattr(self.model, "rgb_range", 1.0)
+        if self.pams is not None:
+            self.pams.set_epoch(1 + EPOCHS * self.step // self.config.steps)
+        loss = (self.model(lr) - hr).abs().mean() * _rgb_range(self.model)
+        if self.pams is not None:
+            loss = loss + ATTENTION * self.pams.attention_loss(lr)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}; lower lr")
         names, parameters = zip(*self.trained(), strict=True)
@@ -138,9 +169,9 @@ class QuantizedTraining:
             if name in gradients.regularizer:
                 part = COOPERATION[mode](parameter.grad, gradients.regularizer[name])
                 parameter.grad = parameter.grad + config.weight * part
-        halvings = 4 * self.step // config.steps
+        halvings = VERSIONS[config.version].halvings * self.step // config.steps
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * group["rate"] * 0.5**halvings
+            group["lr"] = config.rates[0] * group["rate"] * 0.5**halvings
         self.optimizer.step()
         self.step += 1
 
@@ -172,8 +203,12 @@ class QuantizedTraining:
         done = copy.deepcopy(self.reference)
         state = {k: v for k, v in self.model.state_dict().items() if k in done.state_dict()}
         done.load_state_dict(done.state_dict() | state)
-        for name, learned in self.quantizers().items():
-            _freeze(done.get_submodule(name), self.model.get_submodule(name).weight, learned, self.config)
+        learned = self.quantizers()
+        for name in self.layers:
+            weight = self.model.get_submodule(name).weight
+            _freeze(done.get_submodule(name), weight, learned.get(name), self.config)
+        if self.pams is not None:
+            self.pams.freeze(done)
         done.float_reasons, done.quant_config = self.reasons, self.config.quant_config
         done.scope_in_words = self.scope_in_words
         return done.eval()
@@ -189,33 +224,54 @@ def quantized_before(model: nn.Module, card: dict) -> nn.Module:
     config = OdmConfig(**{name: value for name, value in card.items() if name in fields})
     record = card["record"]
     done = copy.deepcopy(model).eval()
+    clipped = ClippedWeight(config.bits, config.corrects, config.percentile)
+    clipped = PamsWeight(config.bits) if config.version == "pams" else clipped
+    learned: dict[str, LearnedRange | PamsRange] = {}
     for i, name in enumerate(record["layers"]):
-        module = done.get_submodule(name)
         ends = record["low"][0][i], record["high"][0][i]
-        learned = LearnedRange(*ends, config.bits, channel_dim_of(module))
-        clipped = ClippedWeight(config.bits, config.corrects, config.percentile)
-        _freeze(module, clipped(module.weight), learned, config)
+        learned[name] = LearnedRange(*ends, config.bits, channel_dim_of(done.get_submodule(name)))
+    for name, highs in card.get("started", {}).items():
+        places = [PamsRange(config.bits, -3, high=high) for high in highs]
+        if len(places) == 2:
+            frozen = ResidualQuantizer(*(place.frozen() for place in places))
+            attach_residual_quantizer(done.get_submodule(name), frozen)
+        else:
+            learned[name] = places[0]
+    for name in card.get("quantized_layers", record["layers"]):
+        module = done.get_submodule(name)
+        _freeze(module, clipped(module.weight), learned.get(name), config)
     done.float_reasons, done.quant_config = {}, config.quant_config
     done.scope_in_words = scope_of(model, record["layers"])
     return done
 
 
-def _freeze(module: nn.Module, weight: torch.Tensor, learned: LearnedRange, config: OdmConfig) -> None:
-    """Quantize one layer for good, in place."""
+def _freeze(
+    module: nn.Module, weight: torch.Tensor, learned: LearnedRange | PamsRange | None, config: OdmConfig
+) -> None:
+    """Quantize one layer for good, in place; its input stays float where nothing is learned for it."""
     own = weight.detach().clone().contiguous()
     module.weight = nn.Parameter(own, requires_grad=module.weight.requires_grad)
+    method, bits = config.quant_config.method, config.bits
+    if learned is None:
+        module.quantization = LayerQuantization(method, bits, FLOAT, False)
+        return
     attach_quantizer(module, learned.frozen())
-    method = config.quant_config.method
-    module.quantization = LayerQuantization(method, config.bits, config.bits, learned.post_relu)
+    module.quantization = LayerQuantization(method, bits, bits, learned.post_relu)
 
 
 def _is_quantizers(name: str) -> bool:
     """The parameter belongs to a quantizer, not to the network."""
-    return ".activation_quantizer." in name or name.endswith(".gamma")
+    return "_quantizer." in name or name.endswith(".gamma")
 
 
 def _is_range(name: str) -> bool:
-    return name.endswith((".activation_quantizer.low", ".activation_quantizer.high"))
+    return "_quantizer." in name and name.endswith((".low", ".high"))
+
+
+def _rgb_range(model: nn.Module) -> float:
+    """The range of the network's features, 1 unless it says otherwise."""
+    value = getattr(model, "rgb_range", 1.0)
+    return float(getattr(value, "value", value))
 
 
 @torch.no_grad()

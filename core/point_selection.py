@@ -121,8 +121,8 @@ def exact(data: Data, n_points: int, seed: int) -> np.ndarray:
 def kmeans(data: Data, n_points: int, seed: int) -> np.ndarray:
     """DFSQ's k-means: Lloyd from n-1 random samples and a centre fixed at 0, snapped; best of 5 restarts.
 
-    (arXiv 2305.05888, sec. 3.3, and the authors' code.) Centres may snap to the same point, so points may
-    repeat.
+    (arXiv 2305.05888, sec. 3.3, and the authors' code; on Moments, values are known to a half-grid cell.)
+    Centres may snap to the same point, so points may repeat.
     """
     rng = np.random.default_rng(seed)
     draws = rng.random((data.n_channels, RESTARTS, n_points - 1))

@@ -11,14 +11,15 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from core.audit import LayerQuantization
+from core.audit import LayerQuantization, is_quantized
 from core.calibration import batches, observe
 from core.compensation import compensate, gather
 from core.config import FLOAT, QuantConfig
-from core.methods import EVERY_METHOD
-from core.observers import Observer, RangeObserver
+from core.methods import TRAINED
+from core.observers import Observer, observer_of
+from core.rounding import rounded_rows
 from core.scope import Layers, channel_dim_of, choose_layers, input_channels, scope_of
-from core.weights import WEIGHTS, from_rows, nearest, weight_rows
+from core.weights import from_rows, weight_rows
 
 Progress = Callable[[str, float], None]  # what is being done, and the share of it that is
 NEVER_CALLED = "never called during calibration"
@@ -29,7 +30,7 @@ class Calibration(NamedTuple):
     """What was learned from the images: an observer per layer, and why other layers stay float.
 
     One calibration serves every number of bits, selector and seed, and every choice among its layers. It
-    keeps the images only where the configuration refines the weights.
+    keeps the images where they are one tensor or the configuration refines the weights.
     """
 
     config: QuantConfig
@@ -51,7 +52,7 @@ def calibrate(
     """
     reference = _float_copy(model).eval()
     first, images = peek(images)
-    if config.refinements and iter(images) is images:
+    if config.recipe.refine and iter(images) is images:
         images = list(images)
     names, reasons = choose_layers(reference, layers, first)
     return _calibrate(reference, images, config, names, reasons, progress)
@@ -89,11 +90,11 @@ def quantize_model(
             # Popped from a calibration of our own, so that its moments are freed at once.
             keep = isinstance(calibration, Calibration)
             _attach(quantized, name, part.observers[name] if keep else part.observers.pop(name), config)
-    if names and config.refinements:
+    if names and config.recipe.refine:
         _refine(_float_copy(model).eval(), quantized, names, images, config, progress)
     quantized.float_reasons, quantized.quant_config = reasons, config
     quantized.scope_in_words = scope_of(model, layers)
-    if not wanted_float and not any(hasattr(m, "quantization") for m in quantized.modules()):
+    if not wanted_float and not is_quantized(quantized):
         warnings.warn("no layer is quantized; audit(model) says why", stacklevel=2)
     return quantized
 
@@ -107,7 +108,7 @@ def _parts(model, calibration, config, layers, progress) -> Iterator[Calibration
     first, images = peek(calibration)
     names, reasons = choose_layers(reference, layers, first)
     groups = layer_groups(reference, names, config)
-    if (len(groups) > 1 or config.refinements) and iter(images) is images:
+    if (len(groups) > 1 or config.recipe.refine) and iter(images) is images:
         images = list(images)  # a generator runs once, but several passes are needed
     for done, group in enumerate(groups):
 
@@ -118,7 +119,7 @@ def _parts(model, calibration, config, layers, progress) -> Iterator[Calibration
 
 
 def _float_copy(model: nn.Module) -> nn.Module:
-    if any(hasattr(module, "quantization") for module in model.modules()):
+    if is_quantized(model):
         raise ValueError("the model is quantized already; quantize the float model instead")
     return copy.deepcopy(model)
 
@@ -138,7 +139,7 @@ def _calibrate(reference, images, config, names, reasons, progress) -> Calibrati
     for observer in observers.values():
         observer.finish()
     silent = {n: NEVER_CALLED for n in names if n not in observers}
-    kept = images if config.refinements else None
+    kept = images if config.recipe.refine or isinstance(images, torch.Tensor) else None
     return Calibration(config, observers, reasons | silent, kept)
 
 
@@ -149,29 +150,31 @@ def observe_part(
     names: Iterable[str],
     progress: Progress = lambda what, share: None,
 ) -> dict[str, Observer]:
-    """Observers of those of the named layers that ran; those of other images can be merged into them."""
-    observers = {n: _observer(model.get_submodule(n), config) for n in names}
+    """Return observers of those of the named layers that ran; those of other images can be merged into them.
+
+    ValueError for a method that is learned in training.
+    """
+    if config.method in TRAINED:
+        raise ValueError(f"{config.method} is learned in training, not calibrated: use core.odm")
+    observers = {n: observer_of(config, channel_dim_of(model.get_submodule(n))) for n in names}
     ran = observe(model, images, observers, progress)
     return {n: o for n, o in observers.items() if n in ran}
-
-
-def _observer(module: nn.Module, config: QuantConfig) -> Observer:
-    channel_dim = channel_dim_of(module)
-    if config.activation_bits == FLOAT:  # the sign alone is of interest, for the audit
-        return RangeObserver("minmax", channel_dim)
-    return EVERY_METHOD[config.method].activation(config, channel_dim)
 
 
 def _restricted(model, calibration: Calibration, config: QuantConfig, layers: Layers) -> Calibration:
     """`calibration` with only the chosen layers."""
     made_for = calibration.config
-    decisive = ("method", "universal_set", "block_side")
-    differ = [f for f in decisive if getattr(made_for, f) != getattr(config, f)]
-    if differ:
-        raise ValueError(f"the calibration was made for another {' and '.join(differ)}; calibrate again")
-    if made_for.activation_bits == FLOAT != config.activation_bits:
-        raise ValueError("the calibration was made for float activations; calibrate again with 2 to 8 bits")
-    if config.refinements and calibration.images is None:
+    if config.activation_bits != FLOAT:
+        if made_for.activation_bits == FLOAT:
+            raise ValueError(
+                "the calibration was made for float activations; calibrate again with 2 to 8 bits"
+            )
+        if made_for.observed != config.observed:
+            raise ValueError(
+                f"the calibration was made for {_in_words(made_for)}, not for {_in_words(config)}; "
+                "calibrate again"
+            )
+    if config.recipe.refine and calibration.images is None:
         raise ValueError(f"the calibration keeps no images to refine the weights on; calibrate for {config}")
     strange = calibration.observers.keys() - dict(model.named_modules()).keys()
     if strange:
@@ -189,11 +192,23 @@ def _restricted(model, calibration: Calibration, config: QuantConfig, layers: La
     return Calibration(config, observers, reasons | silent, calibration.images)
 
 
+def _in_words(config: QuantConfig) -> str:
+    """What `config.observed` is about."""
+    kind, *settings = config.observed
+    if kind not in ("image", "block"):
+        return f"{kind} ranges" if kind in ("static", "percentile") else f"normalization {kind!r}"
+    block, side_bits, step = settings
+    side = f" of {block} pixels" if block else ""
+    return (
+        f"normalization {kind!r}{side}, {side_bits} bits of side information, a grid of 1/{round(1 / step)}"
+    )
+
+
 def layer_groups(
     model: nn.Module, names: list[str], config: QuantConfig, most_bytes: int | None = None
 ) -> list[list[str]]:
     """Cut the layers into groups whose moments fit in so many bytes, MAX_MOMENTS_BYTES by default."""
-    if not config.from_subset or config.activation_bits == FLOAT:
+    if config.observed[0] not in ("image", "block"):
         return [names]
     # Two normalizations, three statistics of 8 bytes, four cells a step.
     per_channel = 2 * 3 * 8 * 4 / config.universal_set.step
@@ -212,12 +227,12 @@ def layer_groups(
 def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig) -> None:
     """Quantize one layer of the copy in place: its weight now, its input at every call."""
     module = model.get_submodule(name)
-    if config.weight_bits != FLOAT or config.refinements:
+    if config.weight_bits != FLOAT or config.recipe.refine:
         if not torch.isfinite(module.weight).all():
             raise ValueError(f"the weight of {name} holds NaN or infinity")
         rows = weight_rows(module)
-        if not config.refinements:  # they round the weights themselves, once every layer has its quantizer
-            rows = nearest(rows, WEIGHTS[config.weight_levels](rows, config.weight_bits, config.candidates))
+        if not config.recipe.refine:  # they round the weights themselves, once every layer has its quantizer
+            rows = rounded_rows(rows, module, config)[1]
         # A new parameter: where a weight is shared, the other layer decides for itself.
         own = from_rows(rows, module).clone()
         module.weight = nn.Parameter(own, requires_grad=module.weight.requires_grad)
@@ -229,7 +244,7 @@ def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig
 
 
 def _refine(reference, quantized, names, images, config: QuantConfig, progress: Progress) -> None:
-    """What `config.refinements` asks for, in place; the audit and the activations stay as they are."""
+    """What `config.recipe.refine` asks for, in place; the audit and the activations stay as they are."""
     moments = gather(reference, quantized, names, images, config.seed, progress)
     for done, name in enumerate(names):
         progress("Rounding weights", done / len(names))

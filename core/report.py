@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from tqdm import tqdm
 
 from core.calibration import PATCH_SIZE, PATCHES, calibration_patches
 from core.checkpoint import load_quantized
-from core.comparison import COLUMNS, VARIANTS, VARIANTS_AND_ABLATION, digest, rows
+from core.comparison import COLUMNS, EVERY_VARIANT, VARIANTS, digest, rows
 from core.config import QuantConfig
 from core.files import replace_file
 from core.images import Pair, demo_image, demo_names, make_lr, paired_folder
@@ -111,12 +112,14 @@ def _from_file(path: Path) -> Network:
     return Network(path.name, model, model.scale, f"{parameters:,} parameters.")
 
 
-def _inputs(args, scale: int) -> tuple[dict[str, list[Pair]], torch.Tensor]:
-    """The images to score on and to calibrate on."""
+def _inputs(args, scale: int) -> tuple[dict[str, list[Pair]], list[torch.Tensor]]:
+    """The images to score on, and those to calibrate on for each draw."""
     demo = [demo_image(name) for name in demo_names()]
     sources = load_folder(args.calibration) if args.calibration else demo
     lr_images = [make_lr(image, scale) for image in sources]
-    calibration = calibration_patches(lr_images, PATCHES, PATCH_SIZE[scale])
+    calibration = [
+        calibration_patches(lr_images, PATCHES, PATCH_SIZE[scale], seed) for seed in range(args.draws)
+    ]
     if args.images:
         folders = [Path(path.format(scale=scale)) for path in args.images]
         return {f"{p.parent.name}/{p.name}": list(paired_folder(p, scale)) for p in folders}, calibration
@@ -135,7 +138,10 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--bits", type=int, nargs="+", default=list(BITS))
     parser.add_argument("--methods", nargs="+", choices=EVERY_METHOD, help="only these methods")
     parser.add_argument("--trained", type=Path, nargs="*", default=[], help="files of core.odm, to add")
-    parser.add_argument("--ablation", action="store_true", help="also dfsq+ step by step")
+    parser.add_argument(
+        "--ablation", action="store_true", help="also each ingredient, and dfsq+ step by step"
+    )
+    parser.add_argument("--draws", type=int, default=1, help="of calibration patches, each measured")
     parser.add_argument("--out", type=Path, help="where the CSV and HTML go, without suffix")
     return parser
 
@@ -162,35 +168,46 @@ def _run(args: argparse.Namespace) -> None:
     inputs = {network.scale: _inputs(args, network.scale) for network in chosen}
     for b in args.bits:
         QuantConfig(activation_bits=b, weight_bits=b)
-    offered = VARIANTS_AND_ABLATION if args.ablation else VARIANTS
+    if args.draws < 1:
+        raise ValueError(f"--draws must be at least 1, got {args.draws}")
+    offered = EVERY_VARIANT if args.ablation else VARIANTS
     variants = {n: c for n, c in offered.items() if not args.methods or c["method"] in args.methods}
     source = args.calibration.name if args.calibration else "the packaged photographs"
     before = read_rows(args.out.with_suffix(".csv")) if args.out else []
     found: list[dict] = []
-    for network in chosen:
-        sets, calibration = inputs[network.scale]
-        size = PATCH_SIZE[network.scale]
+    for draw, network in itertools.product(range(args.draws), chosen):
+        sets, calibrations = inputs[network.scale]
+        calibration, size = calibrations[draw], PATCH_SIZE[network.scale]
         texts = {
             "network": network.title,
             "question": digest(network.model, sets, calibration),
+            "draw": draw,
             "scope": scope_of(network.model, None),
-            "calibration": f"{PATCHES} random LR patches of {size}x{size} from {source}, seed 0",
+            "calibration": f"{PATCHES} random LR patches of {size}x{size} from {source}, seed {draw}",
         }
         own = _finished(before, texts["question"], len(sets))
         found += own
-        known = [m for m in (*network.trained, *more) if _asked(m.quant_config, args)]
-        total = (1 + len(variants) * len(args.bits) + len(known)) * len(sets)
-        with tqdm(total=total, initial=len(own), desc=network.title) as bar:
-            asked = (network.model, network.scale, sets, calibration, variants, args.bits, texts)
+        # Training had no draw: scored once.
+        known = [m for m in (*network.trained, *more) if draw == 0 and _asked(m.quant_config, args)]
+        asked = (network.model, network.scale, sets, calibration, variants, args.bits, texts)
+        with tqdm(
+            initial=len(own), desc=f"{network.title}, draw {draw + 1} of {args.draws}", unit=" rows"
+        ) as bar:
             for row in rows(*asked, done=list(own), trained=known):
                 found.append(row)
                 bar.update()
                 if args.out:
-                    write_rows(args.out.with_suffix(".csv"), found)
+                    write_rows(args.out.with_suffix(".csv"), found + _others(before, found))
         _print(network.title, [row for row in found if row["question"] == texts["question"]])
     if args.out:
         html = page(found, {n.title: n.about for n in chosen})
         replace_file(args.out.with_suffix(".html"), html.encode())
+
+
+def _others(before: list[dict], found: list[dict]) -> list[dict]:
+    """Rows of an earlier run for networks and draws that are still to come, which are not to be lost."""
+    questions = {row["question"] for row in found}
+    return [row for row in before if row["question"] not in questions]
 
 
 def _asked(config: QuantConfig, args: argparse.Namespace) -> bool:

@@ -7,6 +7,8 @@ prefix (C, n+1, 2): prefix sums of count and x over sorted values (C, n). sum_sq
 import numpy as np
 from numba import njit
 
+KMEANS_ITERATIONS, KMEANS_TOLERANCE = 100, 1e-3  # DFSQ's authors'
+
 
 @njit(nogil=True, cache=True, inline="always")
 def _edge(values, candidates, position, i, j):
@@ -98,30 +100,48 @@ def shortest_paths(start, stop, prefix, sum_sq, values, candidates, position, pi
 
 
 @njit(nogil=True, cache=True)
-def lloyd(prefix, values, centres, pinned, max_iterations):
-    """Lloyd's iteration on sorted values, in place, until no centre moves; centre `pinned` (or -1) stays."""
-    k = len(centres)
+def lloyd(prefix, values, centres, pinned, max_iterations, tolerance, spare):
+    """Lloyd's iteration on sorted values, in place; the number of assignments made.
+
+    It ends when no centre moves by `tolerance` or more, and keeps the centres before that last move, as
+    DFSQ's authors do. Centre `pinned` (or -1) stays. A centre without values is replaced by one of them: at
+    the ranks of `spare` in [0, 1), one after the other.
+    """
+    k, n_values = len(centres), prefix[-1, 0]
     edges = np.empty(k + 1, np.int64)
     edges[0], edges[k] = 0, len(values)
     fixed = centres[pinned] if pinned >= 0 else np.nan
-    for _ in range(max_iterations):
+    moved = np.empty(k)
+    replaced = 0
+    for iteration in range(max_iterations):
         centres.sort()
         for i in range(k - 1):
-            edges[i + 1] = np.searchsorted(values, 0.5 * (centres[i] + centres[i + 1]))
-        moved = False
+            edges[i + 1] = np.searchsorted(values, 0.5 * (centres[i] + centres[i + 1]), side="right")
+        farthest = 0.0
         kept = False
         for i in range(k):
+            moved[i] = centres[i]
             if centres[i] == fixed and not kept:
                 kept = True
                 continue
             n = prefix[edges[i + 1], 0] - prefix[edges[i], 0]
-            if n > 0:  # an empty cluster keeps its centre
-                mean = (prefix[edges[i + 1], 1] - prefix[edges[i], 1]) / n
-                if mean != centres[i]:
-                    centres[i] = mean
-                    moved = True
-        if not moved:
-            break
+            if n > 0:
+                moved[i] = (prefix[edges[i + 1], 1] - prefix[edges[i], 1]) / n
+            elif len(spare):
+                moved[i] = _at_rank(prefix, values, np.floor(spare[replaced % len(spare)] * n_values))
+                replaced += 1
+            farthest = max(farthest, abs(moved[i] - centres[i]))
+        if farthest < tolerance or farthest == 0:
+            return iteration + 1
+        centres[:] = moved
+    return max_iterations
+
+
+@njit(nogil=True, cache=True)
+def _at_rank(prefix, values, rank):
+    """The value of so high a rank, from 0, where each is counted as often as `prefix` says."""
+    place = np.searchsorted(prefix[:, 0], rank, side="right") - 1
+    return values[min(max(place, 0), len(values) - 1)]
 
 
 @njit(nogil=True, cache=True)
@@ -148,7 +168,7 @@ def _assigned_sse(prefix, sum_sq, values, points):
 
 @njit(nogil=True, cache=True)
 def kmeans_restarts(start, stop, prefix, sum_sq, values, candidates, draws, chosen):
-    """Lloyd from each of `draws` (C, restarts, k-1) in [0, 1), snapped; the best restart into `chosen`."""
+    """Lloyd from the ranks `draws` (C, restarts, k-1) in [0, 1), snapped; the best into `chosen`."""
     for c in range(start, stop):
         # Only cells that hold data take part.
         filled = np.nonzero(prefix[c, 1:, 0] > prefix[c, :-1, 0])[0]
@@ -160,10 +180,11 @@ def kmeans_restarts(start, stop, prefix, sum_sq, values, candidates, draws, chos
         for r in range(draws.shape[1]):
             centres = np.zeros(draws.shape[2] + 1)
             if len(filled):
-                for i in range(draws.shape[2]):
-                    rank = np.searchsorted(sums[:, 0], draws[c, r, i] * sums[-1, 0], side="right")
-                    centres[i + 1] = data[min(rank - 1, len(data) - 1)]
-            lloyd(sums, data, centres, 0, 300)
+                ranks = _without_replacement(draws[c, r], sums[-1, 0])
+                for i in range(len(ranks)):
+                    centres[i + 1] = _at_rank(sums, data, ranks[i])
+            spare = draws[c, (r + 1) % draws.shape[1]]
+            lloyd(sums, data, centres, 0, KMEANS_ITERATIONS, KMEANS_TOLERANCE, spare)
             for i in range(len(centres)):
                 centres[i] = nearest(candidates, centres[i])
             centres.sort()
@@ -171,6 +192,23 @@ def kmeans_restarts(start, stop, prefix, sum_sq, values, candidates, draws, chos
             if sse < best:
                 best = sse
                 chosen[c] = centres
+
+
+@njit(nogil=True, cache=True)
+def _without_replacement(draws, n):
+    """Whole ranks below n, the next free one in the place of one that was drawn before."""
+    ranks = np.floor(draws * n)
+    if len(ranks) > n:
+        return ranks
+    for i in range(len(ranks)):
+        again = True
+        while again:
+            again = False
+            for j in range(i):
+                if ranks[j] == ranks[i]:
+                    ranks[i] = (ranks[i] + 1) % n
+                    again = True
+    return ranks
 
 
 @njit(nogil=True, cache=True)

@@ -40,9 +40,8 @@ def estimate(
             continue
         scored = sum(pixels[name] for name in names or pixels) / choice.scale**2
         total += scored * (QUANTIZED * forward[key] + score[key])
-        total += REFINED * calibration if config.refinements else 0.0
-        sets = choice.universal_set if config.from_subset else ()
-        classes[key, choice.method, sets, config.block_side] = OBSERVED * calibration
+        total += REFINED * calibration if config.recipe.refine else 0.0
+        classes[key, config.observed] = OBSERVED * calibration
     return START + (total + sum(classes.values())) / workers
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from core.config import QuantConfig
-from core.methods import METHODS
 from core.models import load_checkpoint
 from core.scope import choose_layers
 from core.universal_set import UniversalSet
@@ -36,15 +35,19 @@ class Choice:
     network: str
     scale: int
     layers: tuple[str, ...] = ()
-    method: str = "dfsq"
+    method: str = "dfsq-exact"
     activation_bits: int = 4
     weight_bits: int = 4
     universal_set: tuple[int, int] = (4, 4)
-    selector: str = "exact"
+    selector: str | None = None
     seed: int = 0
+    normalization: str | None = None
+    levels: str | None = None
+    ranges: str | None = None
     weights: str | None = None
     refine: tuple[str, ...] | None = None
     block: int | None = None
+    side_bits: int = 16
 
     def config(self) -> QuantConfig:
         """ValueError, with its reason, where there is no such configuration."""
@@ -186,12 +189,24 @@ def _plain(name: str, value):
 
 
 def _told_apart(choice: Choice) -> Choice:
-    """Equal questions made equal: where no point comes from the universal set, it and the selector go."""
-    method = METHODS.get(choice.method)
-    if method is None or method.from_subset:
-        return choice
-    default = {f.name: f.default for f in dataclasses.fields(Choice)}
-    same = {"selector": default["selector"]}
-    if (choice.weights or method.weights) != "subset":
-        same["universal_set"] = default["universal_set"]
-    return dataclasses.replace(choice, **same)
+    """Equal questions made equal: what does not matter to a configuration gets its default."""
+    try:
+        config = choice.config()
+    except ValueError:
+        return choice  # it ends as a row with its reason
+    recipe, idle = config.recipe, []
+    if recipe.levels != "subset":
+        idle.append("selector")
+        if recipe.weights != "subset" and recipe.normalization not in ("image", "block"):
+            idle.append("universal_set")
+    if recipe.levels != "uniform":
+        idle.append("ranges")
+    if recipe.normalization != "block":
+        idle.append("block")
+    if not recipe.dynamic:
+        idle.append("side_bits")
+    default = {field.name: field.default for field in dataclasses.fields(Choice)}
+    known = (
+        {} if "selector" in idle else {"selector": recipe.selector}
+    )  # said, also where it is the method's own
+    return dataclasses.replace(choice, **known | {name: default[name] for name in idle})

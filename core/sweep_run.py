@@ -20,7 +20,7 @@ from distributed import Client, Future, wait
 
 from core import sweep_tasks as tasks
 from core.comparison import fingerprint
-from core.config import FLOAT, QuantConfig
+from core.config import QuantConfig
 from core.images import Pair
 from core.quantize import layer_groups
 from core.scope import channel_dim_of, scope_of
@@ -90,9 +90,7 @@ def _calibration_of(wanted: Wanted) -> tuple:
         config = choice.config()
     except ValueError:
         return ()
-    if config.activation_bits == FLOAT:
-        return choice.network, choice.scale, FLOAT
-    return choice.network, choice.scale, config.method, choice.universal_set, config.block_side
+    return choice.network, choice.scale, *config.observed
 
 
 class Submitter:
@@ -244,7 +242,7 @@ def _set_size(choice: Choice) -> int | None:
         config = choice.config()
     except (ValueError, TypeError):
         return None
-    return len(config.universal_set) if config.from_subset else None
+    return len(config.candidates) if config.from_subset else None
 
 
 @functools.cache

@@ -37,13 +37,19 @@ SCHEMA = pa.schema(
         ("set_size", pa.int32()),  # points of the universal set; null for methods that take none from it
         ("selector", pa.string()),
         ("seed", pa.int64()),
+        ("normalization", pa.string()),
+        ("levels", pa.string()),
+        ("ranges", pa.string()),
         ("weights", pa.string()),
         ("refine", pa.string()),  # joined by +
         ("block", pa.int32()),
+        ("side_bits", pa.int16()),
         ("psnr", pa.float64()),  # dB
         ("ssim", pa.float64()),
         ("float_psnr", pa.float64()),  # dB, of the float network on the same image
         ("drop", pa.float64()),  # dB lost against it
+        ("effective_weight_bits", pa.float64()),  # with side information, a value
+        ("effective_activation_bits", pa.float64()),
         ("kib", pa.float64()),  # of weights and codebooks
         ("gbitops", pa.float64()),  # of one output of 1280x720 pixels
         ("quantize_seconds", pa.float64()),  # once a configuration

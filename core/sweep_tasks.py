@@ -155,6 +155,8 @@ def quantize(
     height, width = (n // model.scale for n in HR_PIXELS)
     spent = cost(quantized, height, width)
     facts = {"kib": spent.bytes / 1024, "gbitops": spent.bitops / 1e9, "quantize_seconds": seconds}
+    facts["effective_weight_bits"] = spent.weight_bits
+    facts["effective_activation_bits"] = spent.activation_bits
     return Quantized(quantized, facts)
 
 

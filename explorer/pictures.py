@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import core
+from core.cost import cost
 from core.images import to_tensor, to_uint8
 from core.methods import TRAINED
 from core.odm_training import quantized_before
@@ -25,6 +26,7 @@ from explorer.pipeline import (
     chosen_points,
     network,
     observer,
+    of_activations,
     pair,
     replaced,
     selection,
@@ -66,20 +68,18 @@ def quantized(
             raise ValueError(f"{config.method} was trained with all its layers quantized; keep none float")
         return trained_network(name, config, token=token)
     observers = {}
-    words, terms = config.universal_set.words, config.universal_set.terms
     layers = [layer for layer in layer_channels(name) if layer not in float_layers]
     if not layers:
         return network(name, token=token)
-    choice = (config.method, words, terms, config.selector, config.activation_bits)
     for done, layer in enumerate(layers):
         if config.from_subset:
             token.progress("Choosing points", done / len(layers))
-            chosen = selection(name, layer, *choice, token=token)
+            chosen = selection(name, layer, of_activations(config), token=token)
             if hand and hand.layer == layer:
                 chosen = replaced(chosen, hand.channel, np.array(hand.points) * config.universal_set.step)
-            observers[layer] = chosen_points(chosen, config)
+            observers[layer] = chosen_points(chosen)
         else:
-            observers[layer] = observer(name, layer, config.method, words, terms, token=token)
+            observers[layer] = observer(name, layer, config, token=token)
     images = calibration_images(scale_of(name), token=token)
     made = core.Calibration(config, observers, {}, images)
     return core.quantize_model(network(name, token=token), made, config, layers, token.progress)
@@ -93,6 +93,8 @@ class Picture(ReadOnly):
     psnr: float | None
     ssim: float | None
     against: str = TRUTH
+    # Bits a weight and an activation with side information, where they differ from the bits, to a tenth.
+    effective: tuple[float, float] | None = None
 
 
 @shared(2.5e8, lambda picture: picture.rgb.nbytes)
@@ -122,7 +124,19 @@ def picture(
         sr = by_tiles(model, lr, token)
     if hr is None and what == "float":
         return Picture(to_uint8(sr)[0], None, None, FLOAT_SR)
-    return scored(sr, name, image, region, token)
+    shown = scored(sr, name, image, region, token)
+    if isinstance(what, str):
+        return shown
+    return dataclasses.replace(shown, effective=_effective(model, what, *lr.shape[-2:]))
+
+
+def _effective(
+    model: torch.nn.Module, config: core.QuantConfig, height: int, width: int
+) -> tuple[float, float] | None:
+    spent = cost(model, height, width)
+    found = round(spent.weight_bits, 1), round(spent.activation_bits, 1)
+    bits = config.weight_bits, config.activation_bits
+    return None if found == bits or not core.is_quantized(model) else found
 
 
 def reference(image: str) -> str:

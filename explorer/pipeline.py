@@ -14,14 +14,17 @@ import torch
 
 import core
 from core.calibration import PATCH_SIZE, PATCHES, layer_inputs
+from core.config import FLOAT
+from core.daq import GaussianQuantizer
 from core.images import to_tensor
 from core.methods import TRAINED
+from core.microscaling import MicroscalingQuantizer
 from core.mismatch import Mismatch
-from core.normalization import normalization
+from core.normalization import Normalization
+from core.normalized import NormalizedQuantizer, NormalizedUniformQuantizer, SubsetQuantizer
 from core.observers import ChosenPoints
 from core.point_selection import prepare
 from core.quantize import layer_groups
-from core.quantizers import GaussianQuantizer, SubsetQuantizer
 from explorer import regions, sources
 from explorer.jobs import Token, shared
 from explorer.sources import NETWORKS, layer_channels, scale_of, trained
@@ -32,7 +35,12 @@ VALUE_BINS = 256
 EAGER_SET = 1100  # largest set for which 256 points are chosen ahead: more would keep a person waiting
 COMPARED_SELECTORS = ("exact", "kmeans", "greedy")
 BY_HAND = "by hand"
-UNITS = {SubsetQuantizer: "normalized activation", GaussianQuantizer: "deviations from the mean"}
+UNITS = {
+    SubsetQuantizer: "normalized activation",
+    NormalizedUniformQuantizer: "normalized activation",
+    GaussianQuantizer: "deviations from the mean",
+    MicroscalingQuantizer: "scale of the block",
+}
 
 
 def _bytes(calibration: core.Calibration) -> int:
@@ -81,25 +89,43 @@ def calibration_images(scale: int, token: Token) -> torch.Tensor:
     return core.calibration_patches(images, PATCHES, PATCH_SIZE[scale])
 
 
+def seen_by(config: core.QuantConfig) -> core.QuantConfig:
+    """One and the same configuration for all whose calibrations are the same."""
+    kind, *_ = config.observed
+    if kind in ("image", "block"):
+        step_of = dataclasses.replace(config.universal_set, doubled=False)
+        return core.QuantConfig(
+            "uniform+",
+            4,
+            4,
+            step_of,
+            normalization=kind,
+            refine=(),
+            block=config.block,
+            side_bits=config.side_bits,
+        )
+    stands_for = {"static": "minmax", "deviation": "daq", "percentile": "percentile"}.get(kind, kind)
+    normalization = config.recipe.normalization if kind == "percentile" else None
+    return core.QuantConfig(stands_for, 4, 4, normalization=normalization)
+
+
 @shared(64)
-def groups(name: str, method: str, words: int, terms: int, token: Token) -> list[list[str]]:
+def groups(name: str, seen: core.QuantConfig, token: Token) -> list[list[str]]:
     """The quantized layers in groups whose statistics are held at once."""
-    config = core.QuantConfig(method, 2, 2, core.UniversalSet(words, terms))
-    return layer_groups(network(name, token=token), list(layer_channels(name)), config)
+    return layer_groups(network(name, token=token), list(layer_channels(name)), seen)
 
 
 @shared(2.2e9, _bytes, heavy=True)
-def calibration(name: str, method: str, words: int, terms: int, group: int, token: Token) -> core.Calibration:
-    """Of one group of layers."""
+def calibration(name: str, seen: core.QuantConfig, group: int, token: Token) -> core.Calibration:
+    """Of one group of layers; `seen` is that of `seen_by`."""
     images = calibration_images(scale_of(name), token=token)
-    parts = groups(name, method, words, terms, token=token)
-    config = core.QuantConfig(method, 2, 2, core.UniversalSet(words, terms), refine=())
+    parts = groups(name, seen, token=token)
 
     def progress(what: str, share: float) -> None:
         token.progress(what, (group + share) / len(parts))
 
     progress("Calibrating", 0.0)
-    return core.calibrate(network(name, token=token), images, config, parts[group], progress)
+    return core.calibrate(network(name, token=token), images, seen, parts[group], progress)
 
 
 @shared(4)
@@ -113,10 +139,12 @@ def trained_network(name: str, config: core.QuantConfig, token: Token) -> torch.
     return core.create_model(*NETWORKS[name], weights)
 
 
-def observer(name: str, layer: str, method: str, words: int, terms: int, token: Token):
-    parts = groups(name, method, words, terms, token=token)
+def observer(name: str, layer: str, config: core.QuantConfig, token: Token):
+    """What was seen of the layer's input, as the configuration needs it."""
+    seen = seen_by(config)
+    parts = groups(name, seen, token=token)
     group = next(i for i, part in enumerate(parts) if layer in part)
-    return calibration(name, method, words, terms, group, token=token).observers[layer]
+    return calibration(name, seen, group, token=token).observers[layer]
 
 
 @shared(7e8, lambda x: x.nbytes, heavy=True)  # holds every layer of the default network
@@ -146,7 +174,7 @@ def distribution(name: str, layer: str, token: Token) -> Distribution:
     flat = x.transpose(0, 1).flatten(2)  # (C, N, H*W)
     low, high = flat.amin(2), flat.amax(2)
     post_relu = bool(low.min() >= 0)
-    _, spread = normalization(x, -3, post_relu)
+    _, spread = Normalization(-3, post_relu)(x)
     edges = np.linspace(float(low.min()), float(high.max()), VALUE_BINS + 1)
     width = max(edges[-1] - edges[0], 1e-12)
     cell = ((flat.flatten(1) - edges[0]) * (VALUE_BINS / width)).long().clamp_(0, VALUE_BINS - 1)
@@ -180,29 +208,35 @@ class Selection(ReadOnly):
     post_relu: bool
 
 
+def of_activations(config: core.QuantConfig, selector: str | None = None) -> core.QuantConfig:
+    """The configuration with what does not matter to the activations' points at its default."""
+    selector = selector or config.recipe.selector
+    return dataclasses.replace(config, weight_bits=FLOAT, weights=None, refine=(), selector=selector)
+
+
 @shared(128)
 def exact_points(
-    name: str, layer: str, method: str, words: int, terms: int, most_bits: int, token: Token
+    name: str, layer: str, config: core.QuantConfig, most_bits: int, token: Token
 ) -> dict[int, np.ndarray]:
-    """The optimum for every number of bits up to `most_bits`, from one run."""
-    seen = observer(name, layer, method, words, terms, token=token)
-    data = prepare(seen.moments, seen.universal_set.points, 2**most_bits)
-    found = core.ExactSelection(data, 2**most_bits, core.METHODS[method].pin_zero)
+    """The optimum for every number of bits up to `most_bits`, from one run; whatever the bits of `config`."""
+    seen, candidates = observer(name, layer, config, token=token), config.candidates.points
+    data = prepare(seen.moments, candidates, 2**most_bits)
+    found = core.ExactSelection(data, 2**most_bits, config.recipe.pin_zero)
     return {bits: found.points(2**bits) for bits in range(2, most_bits + 1)}
 
 
 @shared(5e7, lambda chosen: chosen.points.nbytes)
-def selection(
-    name: str, layer: str, method: str, words: int, terms: int, selector: str, bits: int, token: Token
-) -> Selection:
-    seen = observer(name, layer, method, words, terms, token=token)
+def selection(name: str, layer: str, config: core.QuantConfig, token: Token) -> Selection:
+    """What the selector of `config` chooses; ask with that of `of_activations`."""
+    seen, bits = observer(name, layer, config, token=token), config.activation_bits
     token.check()
-    if selector == "exact":
-        size = len(seen.universal_set)
+    if config.recipe.selector == "exact":
+        size = len(config.candidates)
         most = min(BITS[-1], size.bit_length() - 1) if size <= EAGER_SET else bits
-        points = exact_points(name, layer, method, words, terms, max(most, bits), token=token)[bits]
+        any_bits = dataclasses.replace(config, activation_bits=BITS[0])
+        points = exact_points(name, layer, any_bits, max(most, bits), token=token)[bits]
     else:
-        points = seen.points(bits, selector)
+        points = seen.points(config)
     return Selection(points, seen.moments.sse(points) / seen.moments.count.sum(1), seen.post_relu)
 
 
@@ -215,8 +249,9 @@ def replaced(selected: Selection, channel: int | None, points: np.ndarray) -> Se
     return dataclasses.replace(selected, points=rows)
 
 
-def chosen_points(selected: Selection, config: core.QuantConfig) -> ChosenPoints:
-    return ChosenPoints(selected.points, config.universal_set, selected.post_relu, -3, config.block_side)
+def chosen_points(selected: Selection) -> ChosenPoints:
+    """Return what stands for the layer's observer."""
+    return ChosenPoints(selected.points, selected.post_relu, -3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,33 +293,32 @@ def points(
     whether the errors of all selectors are asked for, which takes longer than all else.
     """
     x = activations(name, layer, token=token)[:, channel : channel + 1]
-    words, terms, bits = config.universal_set.words, config.universal_set.terms, config.activation_bits
     selectors = {}
     if config.from_subset:
-        key = (name, layer, config.method, words, terms)
-        chosen = selection(*key, config.selector, bits, token=token)
+        chosen = selection(name, layer, of_activations(config), token=token)
         for selector in COMPARED_SELECTORS if compared else ("exact",):
-            mse = selection(*key, selector, bits, token=token).error
+            mse = selection(name, layer, of_activations(config, selector), token=token).error
             selectors[selector] = (float(mse[channel]), float(mse.mean()))
         if hand:
             own = np.array(hand) * config.universal_set.step
             chosen = replaced(chosen, None if whole_layer else channel, own)
-            moments = observer(name, layer, config.method, words, terms, token=token).moments
+            moments = observer(name, layer, config, token=token).moments
             mse = moments.sse(chosen.points) / moments.count.sum(1)
             selectors[BY_HAND] = (float(mse[channel]), float(mse.mean()))
-        quantizer = chosen_points(chosen, config).quantizer(config)
+        quantizer = chosen_points(chosen).quantizer(config)
     elif config.method in TRAINED:
         model = trained_network(name, config, token=token)
         quantizer = model.get_submodule(layer).activation_quantizer
     else:
-        quantizer = observer(name, layer, config.method, words, terms, token=token).quantizer(config)
+        quantizer = observer(name, layer, config, token=token).quantizer(config)
     levels = own if selectors.get(BY_HAND) else quantizer.levels(channel)
-    mean, scale = quantizer.normalization(x) if quantizer.dynamic else (0.0, 1.0)
+    mean, scale = _normalization(quantizer, name, layer, channel, token)
     values = ((x - mean) / scale).double()
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values.numpy())]
     noise = float(((values - torch.from_numpy(nearest)) * scale).square().sum())
     low, high = float(values.min()), float(values.max())
-    span = (-1.0, 1.0) if config.from_subset else (min(levels[0], low), max(levels[-1], high))
+    normalized = isinstance(quantizer, NormalizedQuantizer)
+    span = (-1.0, 1.0) if normalized else (min(levels[0], low), max(levels[-1], high))
     counts, edges = np.histogram(values.clamp(*span).numpy(), VALUE_BINS, span)
     return Points(
         config.method,
@@ -302,6 +336,15 @@ def points(
         compared,
         tuple(_terms(config.candidates, level) for level in np.unique(levels)) if selectors else (),
     )
+
+
+def _normalization(quantizer: torch.nn.Module, name: str, layer: str, channel: int, token: Token):
+    """Mean and scale of the channel's values, which broadcast against it; 0 and 1 for constants."""
+    if isinstance(quantizer, MicroscalingQuantizer):  # its scale is that of all channels of a block
+        x = activations(name, layer, token=token)
+        return 0.0, quantizer.scales(x)[:, channel : channel + 1]
+    x = activations(name, layer, token=token)[:, channel : channel + 1]
+    return quantizer.normalization(x) if quantizer.dynamic else (0.0, 1.0)
 
 
 def _terms(universal_set: core.UniversalSet, point: float) -> tuple[tuple[float, ...], int, int] | None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from core.calibration import PATCH_SIZE, PATCHES
-from core.methods import EVERY_METHOD, FEW_BITS, TRAINED
+from core.methods import BLOCK, TRAINED
 from core.scope import scope_of
 from explorer import pipeline, regions
 from explorer.own import file_name, is_own
 from explorer.sources import scale_of, without_truth
 from explorer.state import ExplorerState
 
-WEIGHT_RULES = {"minmax": "min–max", "mse": "range of least squared error", "2dquant": "bound search"}
+WEIGHT_RULES = {
+    "minmax": "min–max with a whole-numbered zero point, per output channel",
+    "mse": "range of least squared error, per output channel",
+    "2dquant": "bound search, per tensor",
+    "daq": "in standard deviations, per tensor",
+    "apot": "sums of powers of two, per tensor",
+    "subset": "points of the universal set, per output channel",
+    "mx": "MX blocks of 32 input channels",
+    "nvfp4": "NVFP4 blocks of 16 input channels",
+}
 
 
 def protocol(state: ExplorerState) -> str:
@@ -44,26 +53,26 @@ def _trained() -> str:
 def _calibrated(state: ExplorerState, scale: int) -> str:
     size = PATCH_SIZE[scale]
     shown = "yours is not among them" if is_own(state.image) else "the one shown among them"
-    method = EVERY_METHOD[state.method]
-    weights = f"{WEIGHT_RULES[method.weights]} per output channel"
-    if method.subset_weights:
-        weights = f"up to {FEW_BITS} bits points of the set, beyond {weights}"
-    if method.refine:
-        weights += ", rounded so that errors make up for each other, biases corrected"
+    recipe = state.recipe()
+    weights = WEIGHT_RULES[recipe.weights]
+    if recipe.refine:
+        weights += ", solved for the quantized input, rounded so that errors make up for each other"
+    points = f" Points: chosen by {recipe.selector}." if recipe.levels == "subset" else ""
     return (
         f"Calibration: {PATCHES} random {size}×{size} LR patches of the packaged photographs, "
-        f"{shown}. Weights: {weights}."
+        f"{shown}.{points} Weights: {weights}."
     )
 
 
 def _dynamic(state: ExplorerState, scale: int) -> str:
-    method = EVERY_METHOD[state.method]
-    if not method.dynamic:
+    recipe = state.recipe()
+    if not recipe.dynamic:
         return ""
-    of = f"each block of about {method.block}×{method.block} pixels" if method.block else "the image it sees"
+    by_block = recipe.normalization == "block"
+    of = f"each block of about {BLOCK}×{BLOCK} pixels" if by_block else "the image it sees"
     if regions.by_tiles(state.image, scale, state.region):
         side = regions.TILE
-        part = "block of a tile" if method.block else "tile"
+        part = "block of a tile" if by_block else "tile"
         return (
             f" Worked by tiles of {side}×{side} LR pixels: {state.method} normalizes by the statistics of "
             f"each {part}, so the picture is not that of the whole at once."

@@ -9,14 +9,16 @@ import param
 from core import METHODS, SELECTORS, QuantConfig, UniversalSet
 from core.cfqp import STRATEGIES
 from core.config import FLOAT
-from core.methods import EVERY_METHOD
+from core.methods import EVERY_METHOD, Method
 from core.odm_config import REGULARIZERS, VERSIONS, OdmConfig
 from explorer.sources import IMAGE_NAMES, NETWORK_NAMES, layer_channels, trained, without_truth
 
 BITS = [2, 3, 4, 5, 6, 7, 8]
 CENTRE, WHOLE = "centre", "whole"
 PLACE = r"(\d{1,3}|1000),(\d{1,3}|1000)"  # middle of a region, in thousandths of the width and height
-FROM_SUBSET = [name for name, method in METHODS.items() if method.from_subset]
+FROM_SUBSET = [name for name, method in METHODS.items() if method.levels == "subset"]
+OF_METHOD = "the method's own"  # selector
+DEFAULT_METHOD = "dfsq-exact"
 TABS = ["explore", "methods", "layers", "training", "sweep", "deployment"]
 EXPLORE, METHODS_TAB, LAYERS, TRAINING, SWEEP, DEPLOYMENT = TABS
 OWN = "own"  # run: the visitor's
@@ -50,11 +52,12 @@ class ExplorerState(param.Parameterized):
     )
     activation_bits = param.Integer(4, bounds=(BITS[0], BITS[-1]), doc="Bits of the activations")
     weight_bits = param.Selector(default=SAME, objects=[SAME, *BITS, FLOAT], doc="Bits of the weights")
-    method = param.Selector(objects=list(METHODS), doc="Quantization method")
+    method = param.Selector(default=DEFAULT_METHOD, objects=list(METHODS), doc="Quantization method")
     words = param.Integer(4, bounds=(1, 5), doc="Words of the universal set")
     terms = param.Integer(4, bounds=(2, 5), doc="Values each word can take")
     selector = param.Selector(
-        objects=[name for name in SELECTORS if name != "exhaustive"], doc="How the points are chosen"
+        objects=[OF_METHOD, *(name for name in SELECTORS if name != "exhaustive")],
+        doc="How the points are chosen",
     )
     layer = param.Selector(objects=[None], doc="Layer whose activations are shown")
     channel = param.Integer(0, bounds=(0, 0), doc="Input channel of the layer")
@@ -71,7 +74,9 @@ class ExplorerState(param.Parameterized):
     left = param.Selector(default="float", objects=PICTURES, doc="Left of the comparison")
     tab = param.Selector(objects=TABS, doc="Which tab is open")
     methods = param.ListSelector(
-        default=["dfsq", "dfsq+", "minmax", "percentile"], objects=list(METHODS), doc="Methods side by side"
+        default=[DEFAULT_METHOD, "dfsq+", "minmax", "percentile"],
+        objects=list(METHODS),
+        doc="Methods side by side",
     )
     box = param.List(
         [], item_type=int, bounds=(0, 4), doc="Region: left, top, right, bottom in SR pixels; none: the image"
@@ -123,18 +128,18 @@ class ExplorerState(param.Parameterized):
 
     def _offer_trained(self) -> None:
         methods = [*METHODS, *trained_methods(self.network)]
-        self._offer("method", dict(zip(methods, methods, strict=True)))
+        self._offer("method", dict(zip(methods, methods, strict=True)), DEFAULT_METHOD)
         self.methods = [name for name in self.methods if name in methods]
         self.param.methods.objects = methods
         runs = trained(self.network)
         recorded = {f"{name.replace('-', ' ').upper()}, recorded": name for name in runs}
         self._offer("run", recorded | {"your own": OWN})
 
-    def _offer(self, name: str, objects: dict[str, str]) -> None:
-        """What can be chosen, by its label; a choice that is gone becomes the first."""
+    def _offer(self, name: str, objects: dict[str, str], instead: str | None = None) -> None:
+        """What can be chosen, by its label; a choice that is gone becomes `instead`, or the first."""
         self.param[name].objects = objects
         if getattr(self, name) not in objects.values():
-            setattr(self, name, next(iter(objects.values())))
+            setattr(self, name, instead or next(iter(objects.values())))
 
     @param.depends("network", "layer", "method", "words", "terms", "selector", "activation_bits", watch=True)
     def _forget_hand(self) -> None:
@@ -202,7 +207,7 @@ class ExplorerState(param.Parameterized):
 
     def by_hand(self) -> tuple[int, ...]:
         """The points by hand that can be: on the grid, and no more than the bits tell apart."""
-        if not EVERY_METHOD[self.method].from_subset:
+        if self.method not in FROM_SUBSET:
             return ()
         most = round(1 / self.universal_set().step)
         return tuple(sorted({m for m in self.hand if abs(m) <= most})[: 2**self.activation_bits])
@@ -212,7 +217,13 @@ class ExplorerState(param.Parameterized):
 
     def candidates(self) -> UniversalSet:
         """What the chosen method's points come from."""
-        return EVERY_METHOD[self.method].candidates(self.universal_set())
+        doubled = EVERY_METHOD[self.method].doubled
+        return UniversalSet(self.words, self.terms, doubled)
+
+    def recipe(self) -> Method:
+        """The ingredients of the chosen method, with the selector that was chosen."""
+        own = EVERY_METHOD[self.method]
+        return own if self.selector == OF_METHOD else own._replace(selector=self.selector)
 
     def configs(self, method: str | None = None) -> Callable[[int], QuantConfig]:
         """Activation bits -> configuration, as chosen now; ValueError where the universal set is too small.
@@ -221,7 +232,8 @@ class ExplorerState(param.Parameterized):
         """
         method, weight_bits = method or self.method, self.weight_bits
         # For other methods set and selector do not matter: the same question, the same answer.
-        chosen = (self.universal_set(), self.selector) if EVERY_METHOD[method].from_subset else ()
+        selector = None if self.selector == OF_METHOD else self.selector
+        chosen = (self.universal_set(), selector) if method in FROM_SUBSET else ()
 
         def config(bits: int) -> QuantConfig:
             return QuantConfig(method, bits, bits if weight_bits == SAME else weight_bits, *chosen)

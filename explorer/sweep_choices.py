@@ -8,7 +8,7 @@ from core import METHODS, SELECTORS, demo_names
 from core.config import FLOAT
 from core.sweep_grid import ALL, EACH
 from explorer.sources import NETWORKS
-from explorer.state import BITS, SAME
+from explorer.state import BITS, OF_METHOD, SAME
 
 SETS = [(words, terms) for words in range(1, 6) for terms in range(2, 6)]
 MEAN = "mean"  # over the images
@@ -22,7 +22,12 @@ FIELDS = {
     "Network": "network",
     "Image": "image",
 }
-COSTS = {"Size / KiB": "kib", "GBitOPs at 1280×720": "gbitops"}
+COSTS = {
+    "Size / KiB": "kib",
+    "GBitOPs at 1280×720": "gbitops",
+    "Effective bits of an activation": "effective_activation_bits",
+    "Effective bits of a weight": "effective_weight_bits",
+}
 VALUES = {"PSNR lost / dB": "drop", "PSNR / dB": "psnr", "SSIM": "ssim"}
 
 
@@ -30,12 +35,12 @@ class SweepChoices(param.Parameterized):
     """Serialisable, as all state."""
 
     networks = param.ListSelector(default=["edsr_x2"], objects=list(NETWORKS))
-    methods = param.ListSelector(default=["dfsq", "minmax", "mse"], objects=list(METHODS))
+    methods = param.ListSelector(default=["dfsq-exact", "minmax", "mse"], objects=list(METHODS))
     bits = param.ListSelector(default=[2, 4, 8], objects=BITS, doc="Bits of the activations")
     weight_bits = param.ListSelector(default=[SAME], objects=[SAME, *BITS, FLOAT], doc="Bits of the weights")
     sets = param.ListSelector(default=[(4, 4)], objects=SETS, doc="Words and terms of the universal set")
     selectors = param.ListSelector(
-        default=["exact"], objects=[name for name in SELECTORS if name != "exhaustive"]
+        default=[OF_METHOD], objects=[OF_METHOD, *(name for name in SELECTORS if name != "exhaustive")]
     )
     layers = param.ListSelector(default=[ALL], objects=[ALL, EACH])
     images = param.ListSelector(default=demo_names()[:2], objects=demo_names())
@@ -60,7 +65,8 @@ class SweepChoices(param.Parameterized):
         for network in self.networks:
             name, scale = NETWORKS[network]
             common = {"network": [name], "scale": [scale], "method": list(self.methods)}
-            common |= {"universal_set": list(map(list, self.sets)), "selector": list(self.selectors)}
+            selectors = [None if name == OF_METHOD else name for name in self.selectors]
+            common |= {"universal_set": list(map(list, self.sets)), "selector": selectors}
             common |= {"layers": list(self.layers), "images": list(self.images)}
             if SAME in self.weight_bits:
                 found.append(common | {"bits": list(self.bits)})

@@ -204,9 +204,7 @@ class Sweeper(param.Parameterized):
         chosen["float_layers"] = [name for name in layers if name not in quantized]
         if self._data.image in self.state.param.image.objects:
             chosen["image"] = self._data.image
-        own = ", ".join(
-            n for n in ("weights", "refine", "block") if dots[n] is not None and dots[n] == dots[n]
-        )
+        own = ", ".join(n for n in (*sweeps.CHOSEN, "block") if dots[n] is not None and dots[n] == dots[n])
         self._complain(
             f"The other views have no control for {own}; they show the method's own." if own else ""
         )

@@ -18,20 +18,24 @@ from core.sweep_grid import Networks, expand
 from core.sweep_store import read_part, read_sweep
 from explorer import sweep_runs
 from explorer.jobs import Token, shared
-from explorer.sweep_choices import MEAN
+from explorer.sweep_choices import COSTS, MEAN
 
 CONFIGURATION = [
     "network", "scale", "layers", "method", "activation_bits", "weight_bits", "words", "terms", "set_size",
-    "selector", "seed", "weights", "refine", "block",
+    "selector", "seed", "normalization", "levels", "ranges", "weights", "refine", "block", "side_bits",
 ]  # fmt: skip
 # What a plot holds still in every field that it does not show, wherever the sweep has it.
 USUAL = {
     "layers": lambda found: found["layers"] == "all",
     "weight_bits": lambda found: found["weight_bits"] == found["activation_bits"],
     "set_size": lambda found: (found["words"] == 4) & (found["terms"] == 4),
-    "selector": lambda found: found["selector"] == "exact",
+    "selector": lambda found: (
+        found["selector"].isna() | (found["selector"] == found["method"].map(OWN_SELECTOR))
+    ),
 }
-NUMBERS = ["psnr", "ssim", "drop", "kib", "gbitops"]
+OWN_SELECTOR = {name: method.selector for name, method in METHODS.items()}
+NUMBERS = ["psnr", "ssim", "drop", *COSTS.values()]
+CHOSEN = ["normalization", "levels", "ranges", "weights", "refine"]  # texts, where a row has any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Shown:
     dots: dict[str, list]  # of each configuration: CONFIGURATION, NUMBERS, "label", "number" of images
     by_bits: dict[str, tuple[list, list]]  # method -> bits and PSNR, the rest as usual
     by_set: list[tuple[str, int, list, list]]  # method, bits, sizes of the set and PSNR
-    front: dict[str, tuple[list, list]]  # kib, gbitops -> cost and PSNR of what nothing beats
+    front: dict[str, tuple[list, list]]  # of COSTS -> cost and PSNR of what nothing beats
     reasons: dict[str, int]  # what went wrong, and how often
     protocol: str
 
@@ -113,7 +117,7 @@ def shown(name: str, network: str, image: str, token: Token) -> Shown:
         {column: table[column].tolist() for column in table},
         {method: _best(group) for method, group in alike(table).groupby("method", sort=False)},
         _by_set(table),
-        {cost: front(table[cost], table["psnr"]) for cost in ("kib", "gbitops")},
+        {cost: front(table[cost], table["psnr"]) for cost in COSTS.values()},
         own.loc[own["error"] != "", "reason"].value_counts().to_dict(),
         _protocol(own),
     )
@@ -144,7 +148,7 @@ def _label(row) -> str:
         parts.append(f"{row.selector}, set of {row.set_size:,.0f}")
     if row.layers != "all":
         parts.append(f"only {row.layers}")
-    parts += [str(text) for text in (row.weights, row.refine) if isinstance(text, str) and text]
+    parts += [text for name in CHOSEN if isinstance(text := getattr(row, name), str) and text]
     return ", ".join(parts)
 
 

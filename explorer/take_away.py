@@ -88,7 +88,7 @@ def _calibrated(state: ExplorerState) -> list[str]:
     options = [repr(config.method), str(config.activation_bits), str(config.weight_bits)]
     if config.from_subset:
         options += [f"core.UniversalSet({config.universal_set.words}, {config.universal_set.terms})"]
-        options += [repr(config.selector)]
+        options += [repr(config.selector)] if config.selector else []
     lines = [
         f"photographs = [core.make_lr(core.demo_image(name), {scale}) for name in core.demo_names()]",
         f"patches = core.calibration_patches(photographs, {PATCHES}, {PATCH_SIZE[scale]})",
@@ -105,12 +105,10 @@ def _calibrated(state: ExplorerState) -> list[str]:
         lines += [
             f"calibration = core.calibrate(model, patches, config{layers})",
             f"seen = calibration.observers[{state.layer!r}]",
-            "points = seen.points(config.activation_bits, config.selector).copy()  # (channels, points)",
+            "points = seen.points(config).copy()  # (channels, points)",
             f"steps = {list(state.by_hand()) + width * [state.by_hand()[-1]]}  # by hand",
             f"points[{rows}] = [step * config.universal_set.step for step in steps]",
-            f"calibration.observers[{state.layer!r}] = core.ChosenPoints(",
-            "    points, config.universal_set, seen.post_relu, -3, config.block_side",
-            ")",
+            f"calibration.observers[{state.layer!r}] = core.ChosenPoints(points, seen.post_relu, -3)",
             f"quantized = core.quantize_model(model, calibration, config{layers})",
         ]
     else:

@@ -24,8 +24,8 @@ LESSONS = (
     ),
     Lesson(
         "What do chosen points gain over equal steps?",
-        "At 3 bits dfsq keeps more than 3 dB that min–max loses; its error map shows the grain.",
-        '?tab=methods&activation_bits=3&methods=["dfsq","minmax"]',
+        "At 3 bits chosen points keep more than 3 dB that min–max loses; its error map shows the grain.",
+        '?tab=methods&activation_bits=3&methods=["dfsq-exact","minmax"]',
     ),
     Lesson(
         "Which layer would you keep float first?",
@@ -34,8 +34,8 @@ LESSONS = (
     ),
     Lesson(
         "Can training repair what 2 bits break?",
-        "Calibrated by dfsq the picture loses more than 3 dB, trained by ODM less than half of that.",
-        '?tab=methods&activation_bits=2&methods=["dfsq","odm"]',
+        "Calibrated as DFSQ does, the picture loses more than 3 dB, trained by ODM less than half of that.",
+        '?tab=methods&activation_bits=2&methods=["dfsq-exact","odm"]',
     ),
     Lesson(
         "What does the clip at a mobile network's end do in INT8?",

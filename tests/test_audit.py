@@ -72,7 +72,8 @@ def test_the_audit_says_what_the_scope_is(network, layers, scope, images):
 def test_dynamic_methods(images, tiny_edsr):
     found = {m: is_dynamic(quantize_model(tiny_edsr, images, QuantConfig(m))) for m in METHODS}
     assert found == {name: method.dynamic for name, method in METHODS.items()}
-    assert [name for name in found if found[name]] == ["dfsq", "dfsq+", "daq"]
+    by_input = ["dfsq", "dfsq-exact", "dfsq+", "dfsq+block", "uniform+", "uniform+block", "daq"]
+    assert [name for name in found if found[name]] == by_input
     assert not is_dynamic(tiny_edsr)
 
 

@@ -64,14 +64,6 @@ def test_gamma_learns_and_the_percentile_does_not():
     assert clipped.gamma.grad > 0
 
 
-def test_pams_range_is_symmetric():
-    signed = LearnedRange(-0.2, 0.7, 4, 1, symmetric=True)
-    assert [float(end.detach()) for end in signed.ends()] == pytest.approx([-0.7, 0.7])
-    positive = LearnedRange(0.0, 0.7, 4, 1, symmetric=True)
-    assert [float(end.detach()) for end in positive.ends()] == pytest.approx([0, 0.7])
-    assert [name for name, _ in signed.named_parameters()] == ["high"]
-
-
 @pytest.mark.parametrize("offsets", [("shift",), ("scale",), ("shift", "scale")])
 def test_offsets_fold_into_the_beginning_of_each_channels_codes(offsets):
     generator = torch.Generator().manual_seed(1)

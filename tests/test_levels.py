@@ -1,10 +1,8 @@
-import itertools
-
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import optimize, stats
 
-from core.levels import apot_levels, gaussian_step, log2_levels
+from core.levels import GAUSSIAN_STEPS, apot_levels, daq_step, log2_levels
 
 
 def test_log2_by_hand():
@@ -32,22 +30,28 @@ def test_levels_fit_their_bits_and_are_symmetric_if_signed(shape, bits):
     assert (np.diff(signed) > 0).all()
 
 
+def test_apot_of_odd_bits_by_hand():
+    # B = 3: {0, 1/2, 1/4, 1/16} + {0, 1/8}, divided by the largest sum, 5/8.
+    assert apot_levels(3, signed=False) == pytest.approx(np.array([0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1]))
+    assert apot_levels(2, signed=True).tolist() == [-1, 0, 1]
+
+
 # J. Max, Quantizing for minimum distortion, IRE Trans. Inf. Theory 1960, table II.
-@pytest.mark.parametrize(("bits", "step"), [(1, 1.596), (2, 0.9957), (3, 0.5860), (4, 0.3352), (5, 0.1881)])
-def test_gaussian_step_equals_the_published_table(bits, step):
-    assert gaussian_step(bits) == pytest.approx(step, abs=3e-4)
-
-
-@pytest.mark.parametrize("bits", [2, 4])
-def test_gaussian_step_is_a_minimum_of_the_integral(bits):
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_gaussian_steps_are_minima_of_the_integral(bits):
     def error(step):
         half = 2 ** (bits - 1)
-        edges = [-np.inf, *(step * i for i in range(1 - half, half)), np.inf]
-        total = 0.0
-        for i, (low, high) in enumerate(itertools.pairwise(edges)):
-            level = (i - half + 0.5) * step
-            total += integrate.quad(lambda x, q=level: (x - q) ** 2 * stats.norm.pdf(x), low, high)[0]
-        return total
+        edges = np.array([-np.inf, *(step * i for i in range(1 - half, half)), np.inf])
+        levels = (np.arange(-half, half) + 0.5) * step
+        p, mass = stats.norm.pdf(edges), stats.norm.cdf(edges)
+        first = p[:-1] - p[1:]
+        edge_terms = np.where(np.isfinite(edges), edges, 0) * p
+        second = np.diff(mass) + edge_terms[:-1] - edge_terms[1:]
+        return (second - 2 * levels * first + levels**2 * np.diff(mass)).sum()
 
-    best = gaussian_step(bits)
-    assert error(best) < min(error(0.98 * best), error(1.02 * best))
+    best = optimize.minimize_scalar(error, bounds=(1e-3, 2), method="bounded").x
+    assert GAUSSIAN_STEPS[bits] == pytest.approx(best, abs=6e-4)
+
+
+def test_daq_takes_the_step_of_one_bit_less():
+    assert [daq_step(bits) for bits in (2, 3, 4, 8)] == [1.596, 0.996, 0.586, 0.057]

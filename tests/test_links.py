@@ -101,8 +101,8 @@ def test_what_only_looks_like_a_number(text):
     ("given", "taken"),
     [
         (dict(methods=["dfsq"] * 500), dict(methods=["dfsq"])),
-        (dict(methods=[["dfsq"]]), dict(methods=["dfsq", "dfsq+", "minmax", "percentile"])),
-        (dict(methods=[{}, None]), dict(methods=["dfsq", "dfsq+", "minmax", "percentile"])),
+        (dict(methods=[["dfsq"]]), dict(methods=["dfsq-exact", "dfsq+", "minmax", "percentile"])),
+        (dict(methods=[{}, None]), dict(methods=["dfsq-exact", "dfsq+", "minmax", "percentile"])),
         (dict(compared_bits=[2.0, True]), dict(compared_bits=[2, 4, 8])),
         (dict(box=[1, 2, 3]), dict(box=[])),
         (dict(box=[1, 2, 3, 10**7]), dict(box=[])),

@@ -6,7 +6,7 @@ from strategies import channels, grid_points
 
 from core import UniversalSet
 from core.lookup import nearest_points, reference
-from core.quantizers import nearest_codes
+from core.normalized import nearest_codes
 
 
 def look_up(function, x, points, steps, mean=0.0, scale=1.0, dim=1):

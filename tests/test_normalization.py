@@ -1,16 +1,16 @@
-"""Normalization by blocks; that of whole images is tested with its quantizer."""
+"""Normalization: by whole images, by blocks, and with fewer bits of side information."""
 
 import numpy as np
 import pytest
 import torch
 
-from core import METHODS, QuantConfig, calibrate, load_quantized, quantize_model, save_quantized
+from core import QuantConfig, calibrate, load_quantized, quantize_model, save_quantized
 from core.lookup import nearest_points_in_blocks, reference, reference_in_blocks
 from core.models import SwinIR
 from core.moments import Moments
-from core.normalization import EPS, block_normalization, block_size, moments_of, normalization, spread
-from core.observers import SubsetObserver
-from core.quantizers import SubsetQuantizer, nearest_codes
+from core.normalization import EPS, Normalization, block_normalization, block_size, spread
+from core.normalized import NormalizedUniformQuantizer, SubsetQuantizer, nearest_codes
+from core.observers import NormalizedObserver, add_normalized
 
 POINTS = np.array([[-1, -0.25, 0, 0.75], [-0.5, 0, 0.25, 1], [-1, 0, 0.5, 1]])
 
@@ -27,7 +27,7 @@ def test_blocks_are_as_equal_as_can_be(shape, block, size):
 @pytest.mark.parametrize("shape", [(2, 3, 11, 14), (3, 11, 14)])
 def test_every_block_is_normalized_by_its_own_range(shape, post_relu):
     x = torch.randn(shape).abs() if post_relu else torch.randn(shape)
-    middle, scale = normalization(x, -3, post_relu, block=5)
+    middle, scale = Normalization(-3, post_relu, block=5)(x)
     height, width = block_size(x, 5)
     assert (height, width) == (6, 5)
     filled = torch.nn.functional.pad(x, (0, 1, 0, 1), "replicate")  # to 12 x 15
@@ -53,7 +53,7 @@ def test_a_flat_block_keeps_its_value():
 def test_what_is_no_image_has_no_blocks():
     tokens = torch.randn(2, 40, 6)
     for plain, block in zip(
-        normalization(tokens, -1, False), normalization(tokens, -1, False, 4), strict=True
+        Normalization(-1, False)(tokens), Normalization(-1, False, 4)(tokens), strict=True
     ):
         assert torch.equal(plain, block)
 
@@ -78,18 +78,17 @@ def test_compiled_and_reference_agree_on_blocks():
 
 def test_moments_are_of_the_normalized_blocks():
     x, moments, expected = torch.randn(2, 3, 12, 12), Moments(3, 1 / 8), Moments(3, 1 / 8)
-    moments_of(x, moments, 1, False, block=4)
+    add_normalized(x, moments, Normalization(1, False, 4))
     for top in range(0, 12, 4):
         for left in range(0, 12, 4):
-            moments_of(x[..., top : top + 4, left : left + 4].contiguous(), expected, 1, False, block=4)
+            add_normalized(x[..., top : top + 4, left : left + 4], expected, Normalization(1, False, 4))
     assert np.array_equal(moments.count, expected.count)
     assert np.allclose(moments.sum, expected.sum)
     assert np.all(moments.count[:, [0, -1]] >= 9)  # each of 9 blocks reaches both ends
 
 
 def test_blocks_of_signed_and_of_one_sided_data_are_normalized_alike():
-    universal_set = QuantConfig().universal_set
-    first, second = (SubsetObserver(universal_set, 1, block=4) for _ in range(2))
+    first, second = (NormalizedObserver(1, 1 / 8, block=4) for _ in range(2))
     first.update(torch.rand(1, 2, 8, 8))
     second.update(torch.randn(1, 2, 8, 8))
     assert first.post_relu
@@ -117,26 +116,97 @@ def test_a_calm_region_is_quantized_finer_beside_a_wild_one():
 
 
 def test_the_configuration_decides_and_is_kept(images, tiny_edsr, tmp_path):
-    assert METHODS["dfsq"].block == 0
-    assert METHODS["dfsq+"].block > 0
-    blocks = quantize_model(tiny_edsr, images, QuantConfig("dfsq", block=4))
-    assert not torch.equal(blocks(images), quantize_model(tiny_edsr, images, QuantConfig("dfsq"))(images))
+    config = QuantConfig("dfsq-exact", normalization="block", block=4)
+    blocks = quantize_model(tiny_edsr, images, config)
+    assert not torch.equal(blocks(images), quantize_model(tiny_edsr, images, QuantConfig())(images))
     save_quantized(blocks, tmp_path / "a.safetensors")
     assert torch.equal(load_quantized(tmp_path / "a.safetensors")(images), blocks(images))
-    assert str(QuantConfig("dfsq", block=4)) == "dfsq-exact W4A4, blocks of 4"
-    calibration = calibrate(tiny_edsr, images, QuantConfig("dfsq"))
-    with pytest.raises(ValueError, match="the calibration was made for another block_side; calibrate again"):
-        quantize_model(tiny_edsr, calibration, QuantConfig("dfsq", block=4))
+    assert str(config) == "dfsq-exact W4A4, block normalization, blocks of 4"
+    calibration = calibrate(tiny_edsr, images, QuantConfig())
+    with pytest.raises(ValueError, match=r"made for normalization 'image', .* not for .*'block' of 4 pixels"):
+        quantize_model(tiny_edsr, calibration, config)
 
 
-@pytest.mark.parametrize("block", [-1, 5000, 2.0, True, "16"])
+@pytest.mark.parametrize("block", [0, -1, 5000, 2.0, True, "16"])
 def test_wrong_blocks(block):
-    with pytest.raises(ValueError, match="block must be a side of 0 to 4,096 pixels"):
+    with pytest.raises(ValueError, match="block must be a side of 1 to 4,096 pixels"):
         QuantConfig(block=block)
 
 
 def test_transformers_keep_their_tokens_together():
     model = SwinIR(2, n_feats=4, depths=(2,), n_heads=2, window=4, hidden=6).eval()
     x = torch.rand(1, 3, 8, 8)
-    whole, blocks = (quantize_model(model, x, QuantConfig("dfsq", block=side))(x) for side in (0, 4))
+    configs = (QuantConfig("dfsq-exact", normalization=name, block=4) for name in ("image", "block"))
+    whole, blocks = (quantize_model(model, x, config)(x) for config in configs)
     assert torch.equal(whole, blocks)
+
+
+def test_side_information_of_few_bits_by_hand():
+    # Scales 1, 2, 4 and 7 of an image's channels; at 4 bits they lie on steps of 0.4 from 1, rounded up.
+    x = torch.tensor([1.0, 2, 4, 7]).view(1, 4, 1, 1) * torch.tensor([0.0, 0.5, 1]).view(1, 1, 1, 3)
+    _, scale = Normalization(1, True, side_bits=4)(x)
+    assert torch.allclose(scale.flatten(), torch.tensor([1, 2.2, 4.2, 7]), atol=1e-6)
+    # The ends of a channel's blocks, outwards over their range in the channel: -1 to 2 in steps of 0.2.
+    x = torch.tensor([[-1.0, 0.1, 0.5, 2.0]]).view(1, 1, 1, 4)
+    middle, scale = block_normalization(x, (1, 2), side_bits=4)
+    low, high = middle - scale, middle + scale
+    assert torch.allclose(low.flatten(), torch.tensor([-1.0, 0.5]), atol=1e-6)
+    assert (high.flatten() >= torch.tensor([0.1, 2.0]) - 1e-6).all()
+
+
+@pytest.mark.parametrize("side_bits", [4, 8, 16])
+@pytest.mark.parametrize("block", [0, 8])
+@pytest.mark.parametrize("post_relu", [False, True])
+def test_less_side_information_never_costs_range(block, side_bits, post_relu):
+    x = torch.rand(2, 5, 24, 20) - (0.0 if post_relu else 0.5)
+    mean, scale = Normalization(1, post_relu, block, side_bits)(x)
+    assert ((x - mean) / scale).abs().max() <= 1 + 1e-5
+    exact = Normalization(1, post_relu, block)(x)
+    width = (exact[1].max() - exact[1].min() + (exact[0].max() - exact[0].min())) / (2**side_bits - 1)
+    assert (scale - exact[1]).abs().max() <= 2 * width + 1e-6
+
+
+def test_the_bits_of_side_information_by_hand():
+    x = torch.empty(1, 3, 16, 24, device="meta")
+    assert Normalization(1, False).side_information(x) == 3 * 2 * 16
+    assert Normalization(1, True).side_information(x) == 3 * 16
+    assert Normalization(1, False, 8).side_information(x) == 3 * 6 * 2 * 16
+    # With 8 bits the two ends between which a channel's lows, and highs, are rounded come to that.
+    assert Normalization(1, False, 8, 8).side_information(x) == 3 * (6 * 2 * 8 + 2 * 32)
+    assert Normalization(1, False, 0, 8).side_information(x) == 2 * (3 * 8 + 32)
+
+
+@pytest.mark.parametrize("block", [0, 8])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_uniform_levels_of_normalized_values_by_plain_arithmetic(block, bits):
+    x = torch.randn(2, 3, 19, 21)
+    low, high = torch.tensor([-1.0, -0.7, -0.9]), torch.tensor([1.0, 0.8, 0.6])
+    found = NormalizedUniformQuantizer(low, high, False, bits, 1, block)(x)
+    mean, scale = Normalization(1, False, block)(x)
+    values = ((x - mean) / scale).double()
+    levels = torch.stack(
+        [torch.linspace(a, b, 2**bits, dtype=torch.float64) for a, b in zip(low, high, strict=True)]
+    )
+    levels = levels[:, None, None, :]
+    nearest = levels.expand(*x.shape[1:], -1).gather(
+        -1, (values[0][..., None] - levels).abs().argmin(-1, keepdim=True)
+    )[..., 0]
+    expected = nearest * scale[0] + mean[0]
+    step = ((high - low) / (2**bits - 1))[:, None, None] * scale[0]
+    off = (found[0] - expected).abs()
+    assert (off > 1e-5).float().mean() < 1e-3  # ties
+    assert (off <= step * 1.001).all()
+    assert torch.allclose(
+        found.double(),
+        NormalizedUniformQuantizer(low, high, False, bits, 1, block)(x.double()).float().double(),
+        atol=1e-2,
+    )
+
+
+def test_constant_channels_stay_and_one_of_zeros_is_zero():
+    x = torch.zeros(1, 3, 6, 6)
+    x[:, 1], x[:, 2] = 0.25, torch.rand(6, 6)
+    for post_relu in (False, True):
+        y = SubsetQuantizer(POINTS, 1 / 4, post_relu, 2, 1)(x)
+        assert torch.equal(y[:, 0], x[:, 0])
+        assert torch.allclose(y[:, 1], x[:, 1])

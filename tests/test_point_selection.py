@@ -135,7 +135,7 @@ def test_lloyd_equals_scikit_learn(k, seed):
     values = np.sort(rng.laplace(0, 0.2, 300))
     init = rng.choice(values, k, replace=False)
     centres = init.copy()
-    lloyd(prefix_sums(values), values, centres, -1, 300)
+    lloyd(prefix_sums(values), values, centres, -1, 300, 0.0, np.empty(0))
     oracle = KMeans(k, init=init[:, None], n_init=1, max_iter=300, tol=0, algorithm="lloyd").fit(
         values[:, None]
     )
@@ -146,9 +146,9 @@ def test_lloyd_equals_scikit_learn(k, seed):
 def test_lloyd_keeps_the_pinned_centre():
     values = np.array([0.1, 0.2, 0.3, 0.8, 0.9, 1.0])
     centres = np.array([0.0, 0.5])
-    lloyd(prefix_sums(values), values, centres, 0, 300)
+    lloyd(prefix_sums(values), values, centres, 0, 300, 0.0, np.empty(0))
     assert centres == pytest.approx([0, 0.9])  # 0.1, 0.2, 0.3 belong to 0, which stays
-    lloyd(prefix_sums(values), values, centres, -1, 300)
+    lloyd(prefix_sums(values), values, centres, -1, 300, 0.0, np.empty(0))
     assert centres == pytest.approx([0.2, 0.9])
 
 

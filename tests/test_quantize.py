@@ -11,7 +11,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import core.quantize
 from core import METHODS, QuantConfig, UniversalSet, audit, calibrate, quantize_model
-from core.weights import WEIGHTS, from_rows, nearest, weight_rows
+from core.cost import cost
+from core.rounding import rounded_rows
+from core.weights import from_rows, weight_rows
 
 DFSQ = QuantConfig()
 
@@ -26,13 +28,15 @@ def test_eight_bits_are_near_float(network, method, images):
     model = network().eval()
     expected = model(images)
     errors = []
-    for bits in (2, 8):
+    few, many = {"mx": (4, 8), "nvfp4": (4, 4)}.get(method, (2, 8))
+    for bits in (few, many):
         config = QuantConfig(method, activation_bits=bits, weight_bits=bits)
         sr = quantize_model(model, images, config, every_layer)(images)
         errors.append((sr - expected).square().mean())
-    # Powers of two stay far apart near the largest value, however many there are.
-    assert errors[1] < (0.1 if method == "log2" else 1e-3) * expected.var()
-    assert errors[1] < errors[0] / (2 if method == "log2" else 5)
+    # Powers of two, and less so their sums, stay far apart near the largest value, however many there are.
+    near = {"log2": 0.1, "apot": 0.02, "nvfp4": 0.1}.get(method, 1e-3)
+    assert errors[1] < near * expected.var()
+    assert errors[1] < errors[0] / (2 if method == "log2" else 5) or few == many
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -45,14 +49,13 @@ def test_32_bits_are_float(method, images, tiny_edsr):
 def test_output_is_the_float_layers_on_quantized_input_and_weight(method, images):
     # By hand: one conv; its padding is real zeros after quantization, not a quantized zero.
     model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1))
-    config = QuantConfig(method, 3, 4, refine=())
+    config = QuantConfig(method, 4, 4, refine=())
     shifted = images + 1  # far from 0, so that a static range without 0 shows a wrong padding
     quantized = quantize_model(model, shifted, config, ["0"])
     seen = quantized[0].activation_quantizer(shifted)
     assert seen.min() > 0.5
-    rows = weight_rows(model[0])
-    levels = WEIGHTS[config.weight_levels](rows, 4, config.candidates)
-    weight = from_rows(nearest(rows, levels), model[0])
+    rows = rounded_rows(weight_rows(model[0]), model[0], config)[1]
+    weight = from_rows(rows, model[0])
     padded = F.pad(seen, (1, 1, 1, 1))
     assert torch.allclose(quantized(shifted), F.conv2d(padded, weight, model[0].bias), atol=1e-5)
 
@@ -166,11 +169,18 @@ def test_one_calibration_serves_bits_selectors_and_layers(images, tiny_edsr):
 
 @pytest.mark.parametrize(
     ("config", "what"),
-    [(QuantConfig("minmax"), "method"), (QuantConfig(universal_set=UniversalSet(3, 3)), "universal_set")],
+    [
+        (QuantConfig("minmax"), "static ranges"),
+        (QuantConfig("daq"), "normalization 'deviation'"),
+        (QuantConfig(universal_set=UniversalSet(3, 3)), "normalization 'image', .* a grid of 1/24"),
+        (QuantConfig(side_bits=8), "normalization 'image', 8 bits"),
+    ],
 )
 def test_a_calibration_for_something_else(config, what, images, tiny_edsr):
     calibration = calibrate(tiny_edsr, images, DFSQ)
-    with pytest.raises(ValueError, match=f"made for another {what}; calibrate again"):
+    with pytest.raises(
+        ValueError, match=f"made for normalization 'image', .* not for {what}.*calibrate again"
+    ):
         quantize_model(tiny_edsr, calibration, config)
 
 
@@ -193,9 +203,9 @@ def test_constant_images_and_dead_channels(method, value, tiny_edsr):
     tiny_edsr.body[0].body[0].weight.data[:2] = 0
     tiny_edsr.body[0].body[0].bias.data[:2] = torch.tensor([-1.0, 0.5])  # after ReLU all-zero and constant
     x = torch.full((1, 3, 8, 8), value)
-    config = QuantConfig(method, activation_bits=8, weight_bits=8)
-    sr = quantize_model(tiny_edsr, x, config)(x)
-    assert torch.allclose(sr, tiny_edsr(x), atol=0.01)
+    bits, tolerance = (4, 0.1) if method == "nvfp4" else (8, 0.01)
+    sr = quantize_model(tiny_edsr, x, QuantConfig(method, bits, bits))(x)
+    assert torch.allclose(sr, tiny_edsr(x), atol=tolerance)
 
 
 def test_tied_weights_are_quantized_each_by_its_own_layer(images):
@@ -243,6 +253,23 @@ def test_bits_out_of_range(name, bits):
         ({"selector": "best"}, "no selector 'best'; there are exact, kmeans, greedy, exhaustive"),
         ({"universal_set": 4}, "must be a UniversalSet, got int"),
         ({"universal_set": UniversalSet(1, 3)}, "4 bits need 16 points .* words=1, terms=3 has 5"),
+        ({"normalization": "layer"}, "no normalization 'layer'; there are tensor, channel, image, block"),
+        ({"levels": "odd"}, "no levels 'odd'; there are uniform, subset, log2, apot, gaussian, element"),
+        ({"ranges": "wide"}, "no ranges 'wide'; there are minmax, percentile, mse, 2dquant"),
+        ({"weights": "light"}, "no weights 'light'; there are minmax, mse"),
+        ({"side_bits": 5}, "side_bits must be 4, 8 or 16, got 5"),
+        (
+            {"levels": "gaussian"},
+            "with normalization 'image' go levels uniform, .* got 'gaussian'; choose both",
+        ),
+        ({"method": "daq", "normalization": "image"}, "'image' go levels .* got 'gaussian'"),
+        ({"method": "mx", "activation_bits": 3}, "MX has elements of 4, 6, 8 bits, not of 3; choose one"),
+        ({"method": "mx", "weight_bits": 5}, "MX has elements of 4, 6, 8 bits, not of 5"),
+        ({"method": "nvfp4", "activation_bits": 8}, "NVFP4 has elements of 4 bits, not of 8"),
+        (
+            {"method": "mx", "refine": ("rounding",)},
+            "'rounding' needs levels by row, and mx has them by block",
+        ),
     ],
 )
 def test_configurations_that_cannot_be(change, message):
@@ -252,13 +279,16 @@ def test_configurations_that_cannot_be(change, message):
 
 def test_a_small_set_is_enough_where_no_points_are_chosen():
     assert QuantConfig("minmax", universal_set=UniversalSet(1, 3)).activation_bits == 4
-    assert QuantConfig(activation_bits=32, universal_set=UniversalSet(1, 3)).method == "dfsq"
+    assert QuantConfig(activation_bits=32, universal_set=UniversalSet(1, 3)).from_subset
 
 
 def test_config_is_a_value():
     assert len({QuantConfig(), QuantConfig(), QuantConfig(seed=1)}) == 2
     assert str(QuantConfig(weight_bits=8)) == "dfsq-exact W8A4"
     assert str(QuantConfig("minmax")) == "minmax W4A4"
+    assert str(QuantConfig("dfsq", selector="exact")) == "dfsq W4A4, exact points"
+    assert str(QuantConfig("dfsq+", 4, 3, selector="exact", weights="subset")) == "dfsq+ W3A4, subset weights"
+    assert str(QuantConfig("daq", side_bits=8)) == "daq W4A4, 8 bits of side information"
     with pytest.raises(dataclasses.FrozenInstanceError):
         QuantConfig().seed = 1
 
@@ -269,8 +299,32 @@ def test_exact_is_never_above_kmeans_on_the_bundled_network(edsr_x2, images):
     for name in layers:
         observer = calibration.observers[name]
         for bits in (2, 4, 6):
-            exact, kmeans = (observer.moments.sse(observer.points(bits, s)) for s in ("exact", "kmeans"))
+            configs = (QuantConfig("dfsq-exact", bits, selector=s) for s in ("exact", "kmeans"))
+            exact, kmeans = (observer.moments.sse(observer.points(config)) for config in configs)
             assert (exact <= kmeans * (1 + 1e-9)).all()
+
+
+def test_a_published_name_is_the_published_method():
+    assert QuantConfig("dfsq").recipe[:7] == ("image", "subset", "minmax", "minmax", (), "kmeans", False)
+    assert QuantConfig("dfsq-exact").recipe.selector == "exact"
+    assert QuantConfig("daq").recipe[:4] == ("deviation", "gaussian", "minmax", "daq")
+    assert QuantConfig("2dquant").recipe[:4] == ("tensor", "uniform", "2dquant", "2dquant")
+
+
+def test_dfsq_plus_costs_as_much_as_dfsq(images, tiny_edsr):
+    """One mean and maximum a channel and image, as many points, two numbers a row of weights."""
+    found = [cost(quantize_model(tiny_edsr, images, QuantConfig(m)), 90, 90) for m in ("dfsq", "dfsq+")]
+    assert found[0].activation_bits == found[1].activation_bits
+    assert found[0].weight_bits == found[1].weight_bits
+    assert found[0].bitops == found[1].bitops
+
+
+def test_methods_of_one_normalization_share_a_calibration(images, tiny_edsr):
+    calibration = calibrate(tiny_edsr, images, QuantConfig("dfsq"))
+    for method in ("dfsq-exact", "dfsq+", "uniform+"):
+        again = quantize_model(tiny_edsr, calibration, QuantConfig(method, 3, 3))
+        own = quantize_model(tiny_edsr, images, QuantConfig(method, 3, 3))
+        assert torch.equal(again(images), own(images))
 
 
 def test_quantizing_nothing_warns(images, tiny_edsr):

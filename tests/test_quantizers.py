@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from core import Moments, UniversalSet
-from core.normalization import EPS, moments_of, normalization
-from core.quantizers import SubsetQuantizer, UniformQuantizer, uniform
+from core.normalization import EPS, Normalization
+from core.normalized import SubsetQuantizer
+from core.observers import add_normalized
+from core.quantizers import LevelQuantizer, UniformQuantizer, uniform
 
 
 def subset(points, post_relu, step=1 / 8, channel_dim=1):
@@ -51,10 +53,10 @@ def test_uniform_dtype_follows_the_input(dtype):
 
 def test_normalization_by_hand():
     x = torch.tensor([[[0.0, 1, 4], [-1, 1, 6]], [[0, 0, 2], [5, 5, 5]]])
-    mean, scale = normalization(x, 1, post_relu=False)
+    mean, scale = Normalization(1, False)(x)
     assert torch.allclose(mean, torch.tensor([[5 / 3, 2], [2 / 3, 5]])[..., None])
     assert torch.allclose(scale, torch.tensor([[7 / 3, 4], [4 / 3, EPS]])[..., None])
-    mean, scale = normalization(x, 1, post_relu=True)
+    mean, scale = Normalization(1, True)(x)
     assert mean.count_nonzero() == 0
     assert torch.allclose(scale, torch.tensor([[4.0, 6], [2, 5]])[..., None])
 
@@ -71,7 +73,7 @@ def test_normalization_by_hand():
 )
 def test_normalization_shapes(shape, dim, expected):
     for post_relu in (True, False):
-        assert [t.shape for t in normalization(torch.rand(shape), dim, post_relu)] == [expected] * 2
+        assert [t.shape for t in Normalization(dim, post_relu)(torch.rand(shape))] == [expected] * 2
 
 
 def test_post_relu_subset_by_hand():
@@ -135,7 +137,7 @@ def test_copies_give_the_same(quantizer):
 def test_moments_hold_the_normalized_values():
     x = torch.randn(2, 3, 6, 6)
     moments = Moments(3, UniversalSet().step)
-    moments_of(x, moments, 1, post_relu=False)
+    add_normalized(x, moments, Normalization(1, False))
     assert moments.count.sum(1).tolist() == [72] * 3
     assert moments.sum.sum(1) == pytest.approx([0] * 3, abs=1e-4)  # each channel's mean is taken away
     outermost = [np.flatnonzero(row)[[0, -1]] for row in moments.count]
@@ -144,8 +146,8 @@ def test_moments_hold_the_normalized_values():
 
 def test_statistics_of_single_values_are_of_their_own_image():
     x = torch.tensor([[1.0, 3.0, -2.0], [10.0, 20.0, 60.0]])
-    together = normalization(x, -1, post_relu=False)
-    alone = normalization(x[:1], -1, post_relu=False)
+    together = Normalization(-1, False)(x)
+    alone = Normalization(-1, False)(x[:1])
     assert all(torch.equal(t[:1], a) for t, a in zip(together, alone, strict=True))
     assert torch.allclose(alone[0], torch.full((1, 3), 2 / 3))
 
@@ -167,3 +169,39 @@ def test_half_precision_keeps_its_type_and_survives_zeros(dtype):
     out = quantizer(torch.zeros(1, 2, 3, 3, dtype=dtype))
     assert out.dtype == dtype
     assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dim"), [((2, 3, 7, 9), 1), ((3, 7, 9), -3), ((2, 5, 3), -1), ((4, 3), -1)]
+)
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_one_pass_equals_the_formula(shape, dim, by_channel):
+    low = torch.tensor([-1.0, -0.5, 0.0]) if by_channel else torch.tensor(-0.8)
+    high = torch.tensor([0.7, 0.5, 1.5]) if by_channel else torch.tensor(0.9)
+    x = torch.randn(shape)
+    quantizer = UniformQuantizer(low, high, 3, dim)
+    with torch.no_grad():
+        found = quantizer(x)
+    expected = quantizer(x.clone().requires_grad_()).detach()
+    assert torch.equal(found, expected)
+    last = x.to(memory_format=torch.channels_last) if len(shape) == 4 else x
+    assert torch.equal(quantizer(last), found)
+
+
+@pytest.mark.parametrize("k", [3, 16, 60, 256])
+def test_levels_of_each_channel_are_its_own(k):
+    points = torch.randn(3, k).sort(1).values
+    x = torch.randn(2, 3, 11, 13)
+    found = LevelQuantizer(points, 8, 1)(x)
+    for channel in range(3):
+        own = x[:, channel]
+        expected = points[channel][(own[..., None] - points[channel]).abs().argmin(-1)]
+        assert torch.equal(found[:, channel], expected)
+    assert LevelQuantizer(points[0], 8)(x.double()).dtype == torch.float64
+    assert torch.equal(LevelQuantizer(points[0], 8)(x.double()).float(), LevelQuantizer(points[0], 8)(x))
+
+
+def test_not_a_number_stays_so():
+    x = torch.tensor([[[torch.nan, 0.2]]])
+    for quantizer in (UniformQuantizer(-1, 1, 3), LevelQuantizer([-1.0, 0, 1], 2)):
+        assert quantizer(x).isnan().tolist() == [[[True, False]]]

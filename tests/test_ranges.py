@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import RANGES
-from core.ranges import BINS, Histogram
+from core.histogram import BINS, Histogram
+from core.ranges import is_one_sided, range_of
 
 
 def test_registry():
@@ -16,28 +17,28 @@ def test_registry():
 
 def test_by_hand():
     values = torch.arange(1001.0)[torch.randperm(1001)]
-    assert RANGES["minmax"](values) == (0, 1000)
-    assert RANGES["percentile"](values) == pytest.approx((1, 999))
+    assert range_of(values, "minmax") == (0, 1000)
+    assert range_of(values, "percentile") == pytest.approx((1, 999))
 
 
 def test_percentile_equals_sorting():
     values = torch.randn(4321)
     ordered, place = np.sort(values.double().numpy()), 0.001 * 4320
     low = ordered[4] + (place - 4) * (ordered[5] - ordered[4])
-    assert RANGES["percentile"](values)[0] == pytest.approx(low, rel=1e-5)
-    assert RANGES["percentile"](-values)[1] == pytest.approx(-low, rel=1e-5)
+    assert range_of(values, "percentile")[0] == pytest.approx(low, rel=1e-5)
+    assert range_of(-values, "percentile")[1] == pytest.approx(-low, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", RANGES)
 def test_constant_and_single_values(name):
-    assert RANGES[name](torch.full((7,), 0.5)) == (0.5, 0.5)
-    assert RANGES[name](torch.tensor([-3.0])) == (-3, -3)
+    assert range_of(torch.full((7,), 0.5), name) == (0.5, 0.5)
+    assert range_of(torch.tensor([-3.0]), name) == (-3, -3)
 
 
 def test_percentile_leaves_outliers_out():
     values = torch.cat([torch.rand(10_000), torch.tensor([1e6])])
-    assert RANGES["percentile"](values)[1] <= 1
-    assert RANGES["minmax"](values)[1] == 1e6
+    assert range_of(values, "percentile")[1] <= 1
+    assert range_of(values, "minmax")[1] == 1e6
 
 
 def squared_error(values, low, high, bits):
@@ -51,14 +52,14 @@ def test_mse_is_near_the_best_of_all_pairs_of_ends(bits, shift):
     values = torch.randn(300, generator=torch.Generator().manual_seed(bits)) ** 3 + shift
     ends = np.linspace(float(values.min()), float(values.max()), 60)
     best = min(squared_error(values, *pair, bits) for pair in itertools.combinations(ends, 2))
-    assert squared_error(values, *RANGES["mse"](values, bits), bits) <= 1.02 * best
+    assert squared_error(values, *range_of(values, "mse", bits), bits) <= 1.02 * best
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=40), st.sampled_from([2, 4, 8]))
 def test_mse_is_never_above_minmax_nor_the_bound_search(values, bits):
     values = torch.tensor(values)
     errors = [
-        squared_error(values, *RANGES[name](values, bits), bits) for name in ("mse", "2dquant", "minmax")
+        squared_error(values, *range_of(values, name, bits), bits) for name in ("mse", "2dquant", "minmax")
     ]
     slack = 1e-9 + 1e-6 * errors[-1]
     assert errors[0] <= errors[1] + slack <= errors[2] + 2 * slack
@@ -66,10 +67,10 @@ def test_mse_is_never_above_minmax_nor_the_bound_search(values, bits):
 
 def test_bound_search_shrinks_both_ends_alike_or_the_upper_alone():
     values = torch.randn(2000, generator=torch.Generator().manual_seed(0))
-    low, high = RANGES["2dquant"](values, 3)
+    low, high = range_of(values, "2dquant", 3)
     assert low - float(values.min()) == pytest.approx(float(values.max()) - high, rel=1e-5)
     assert high < values.max()
-    low, high = RANGES["2dquant"](values.abs(), 3)
+    low, high = range_of(values.abs(), "2dquant", 3)
     assert low == values.abs().min()
     assert high < values.abs().max()
 
@@ -88,3 +89,23 @@ def test_a_histogram_keeps_every_value_in_any_order_of_batches(scales):
     for row, own, number in zip(everything, values, counts, strict=True):
         quantile = np.repeat(own, number.astype(int))
         assert np.abs(np.sort(quantile) - row.sort().values.numpy()).max() <= 4 * histogram.limit / BINS
+
+
+def test_one_sided_is_relu_softmax_or_gelu():
+    low, high = np.array([0.0, -0.17, -0.17, -0.17, -3.0]), np.array([2.0, 4.0, 0.2, 0.0, 3.0])
+    assert is_one_sided(low, high).tolist() == [True, True, False, False, False]
+
+
+def test_bound_search_leaves_gelu_its_low_end():
+    values = torch.nn.functional.gelu(torch.randn(4000, generator=torch.Generator().manual_seed(0)) * 2)
+    low, high = range_of(values, "2dquant", 2)
+    assert low == pytest.approx(float(values.min()))
+    assert high < float(values.max())
+
+
+def test_weighted_percentiles_count_each_value_as_often_as_it_weighs():
+    values = torch.randint(0, 9, (500,)).double()
+    kinds, counts = values.unique(return_counts=True)
+    found = RANGES["percentile"](kinds.numpy()[None], counts.numpy()[None].astype(float), 4)
+    low, high = np.percentile(values.numpy(), (0.1, 99.9))
+    assert (found[0][0], found[1][0]) == pytest.approx((low, high), abs=0.51)

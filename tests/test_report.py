@@ -9,8 +9,14 @@ from core.config import QuantConfig
 from core.report_html import page
 from core.zoo import bundled
 
-TEXTS = {"network": "<n>", "question": "q", "scope": "residual <blocks>", "calibration": "three patches"}
-SOME = {name: report.VARIANTS[name] for name in ("dfsq (exact points)", "minmax")}
+TEXTS = {
+    "network": "<n>",
+    "question": "q",
+    "draw": 0,
+    "scope": "residual <blocks>",
+    "calibration": "three patches",
+}
+SOME = {name: report.VARIANTS[name] for name in ("dfsq-exact", "minmax")}
 
 
 @pytest.fixture
@@ -34,7 +40,7 @@ def test_rows_are_what_evaluate_says(tiny_edsr, images, sets):
 
 def test_finished_rows_are_not_computed_again(tiny_edsr, images, sets, monkeypatch):
     whole = list(report.rows(tiny_edsr, 2, sets, images, SOME, (2,), TEXTS))
-    done = [row for row in whole if row["variant"] != "dfsq (exact points)"]
+    done = [row for row in whole if row["variant"] != "dfsq-exact"]
     scored = []
     monkeypatch.setattr(comparison, "evaluate", lambda model, *_: scored.append(model) or evaluate(model, *_))
     found = list(report.rows(tiny_edsr, 2, sets, images, SOME, (2,), TEXTS, done))

@@ -2,7 +2,7 @@ import pytest
 
 from core import UniversalSet
 from explorer.sources import NETWORKS, layer_channels
-from explorer.state import SAME, ExplorerState
+from explorer.state import DEFAULT_METHOD, SAME, ExplorerState
 
 pytestmark = pytest.mark.skipif(not NETWORKS, reason="no network is bundled")
 
@@ -20,7 +20,7 @@ def test_configurations_are_as_chosen_at_the_time():
     configs = state.configs()
     state.words, state.method = 5, "minmax"
     made = configs(3)
-    assert (made.method, made.activation_bits, made.weight_bits) == ("dfsq", 3, 8)
+    assert (made.method, made.activation_bits, made.weight_bits) == ("dfsq-exact", 3, 8)
     assert (made.universal_set, made.selector) == (UniversalSet(3, 4), "kmeans")
 
 
@@ -53,7 +53,7 @@ def test_a_trained_method_and_its_runs_are_offered_where_they_are_bundled():
     state.method = "odm"
     assert state.run == "odm-w2a2"
     state.network = "xlsr_x3"
-    assert (state.method, state.run) == ("dfsq", "own")
+    assert (state.method, state.run) == (DEFAULT_METHOD, "own")
     assert "odm" not in state.param.method.objects
 
 

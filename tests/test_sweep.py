@@ -7,6 +7,7 @@ import torch
 from distributed import Client, LocalCluster, default_client
 from kills import unchanged
 
+import core
 from core import (
     EDSR,
     QuantConfig,
@@ -18,13 +19,14 @@ from core import (
 )
 from core.calibration import calibration_patches
 from core.images import Pair, demo_image, demo_names
+from core.microscaling import FORMATS
 from core.models import load_checkpoint
 from core.quantize import observe_part
 from core.sweep import sweep
 from core.sweep_store import SCHEMA, read_sweep
 from core.sweep_tasks import Failure, failure, handing_on, merge, pack
 
-METHODS = ["dfsq", "dfsq+", "minmax", "percentile", "mse", "mse-channel", "2dquant", "log2", "apot", "daq"]
+METHODS = [name for name in core.METHODS if name not in FORMATS]
 
 
 @pytest.fixture(scope="module")

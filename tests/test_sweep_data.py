@@ -35,12 +35,12 @@ def kept(tmp_path, monkeypatch):
     rows = [
         row(0, "minmax", 2, "a", 20.0),
         row(1, "minmax", 2, "b", 30.0),
-        row(2, "dfsq", 4, "a", 31.0, set_size=377),
-        row(3, "dfsq", 4, "b", 35.0, set_size=377),
-        row(4, "dfsq", 4, "a", 29.0, set_size=107, words=3),
-        row(5, "dfsq", 4, "b", 31.0, set_size=107, words=3),
-        row(6, "dfsq", 8, "a", 39.0, set_size=377),  # b has not come yet
-        row(7, "dfsq", 8, "a", 0.0, error="ValueError", reason="too few", set_size=5),
+        row(2, "dfsq-exact", 4, "a", 31.0, set_size=377),
+        row(3, "dfsq-exact", 4, "b", 35.0, set_size=377),
+        row(4, "dfsq-exact", 4, "a", 29.0, set_size=107, words=3),
+        row(5, "dfsq-exact", 4, "b", 31.0, set_size=107, words=3),
+        row(6, "dfsq-exact", 8, "a", 39.0, set_size=377),  # b has not come yet
+        row(7, "dfsq-exact", 8, "a", 0.0, error="ValueError", reason="too few", set_size=5),
     ]
     with Store(tmp_path / "mine") as store:
         store.add(rows)
@@ -52,16 +52,16 @@ def test_dots_are_means_over_the_images_where_all_are_there(kept):
     assert (data.networks, data.network, data.image) == (["edsr_x2"], "edsr_x2", MEAN)
     assert data.images == [MEAN, "a", "b"]
     assert dict(zip(data.dots["label"], data.dots["psnr"], strict=True)) == {
-        "dfsq W4A4, exact, set of 107": 30.0,
-        "dfsq W4A4, exact, set of 377": 33.0,
+        "dfsq-exact W4A4, exact, set of 107": 30.0,
+        "dfsq-exact W4A4, exact, set of 377": 33.0,
         "minmax W2A2": 25.0,
     }
-    assert data.by_bits == {"dfsq": ([4], [33.0]), "minmax": ([2], [25.0])}
-    assert data.by_set == [("dfsq", 4, [107, 377], [30.0, 33.0])]
+    assert data.by_bits == {"dfsq-exact": ([4], [33.0]), "minmax": ([2], [25.0])}
+    assert data.by_set == [("dfsq-exact", 4, [107, 377], [30.0, 33.0])]
     assert data.front["kib"] == ([20.0, 40.0], [25.0, 33.0])
     assert data.reasons == {"too few": 1}
     one = sweeps.shown(kept, "edsr_x2", "a", token=Token())
-    assert one.by_bits["dfsq"] == ([4, 8], [31.0, 39.0])
+    assert one.by_bits["dfsq-exact"] == ([4, 8], [31.0, 39.0])
 
 
 def test_the_front_is_what_nothing_beats():
@@ -73,9 +73,13 @@ def test_the_front_is_what_nothing_beats():
 def test_a_table_of_two_fields(kept):
     found = sweeps.table(kept, "edsr_x2", MEAN, "set_size", "method", "psnr", token=Token())
     assert found.across == ["107", "377", "–"], "a size that is an axis is not held still"
-    assert found.down == ["dfsq", "minmax"]
+    assert found.down == ["dfsq-exact", "minmax"]
     cells = zip(found.cells["x"], found.cells["y"], found.cells["value"], found.cells["number"], strict=True)
-    assert set(cells) == {("107", "dfsq", 30.0, 2), ("377", "dfsq", 35.0, 3), ("–", "minmax", 25.0, 2)}
+    assert set(cells) == {
+        ("107", "dfsq-exact", 30.0, 2),
+        ("377", "dfsq-exact", 35.0, 3),
+        ("–", "minmax", 25.0, 2),
+    }
 
 
 def test_like_is_compared_with_like(kept, monkeypatch):
@@ -148,7 +152,7 @@ def test_a_full_disk_when_a_sweep_begins(kept, monkeypatch):
 
 def test_the_bundled_sweep_has_scores_of_every_plot():
     data = sweeps.shown("bundled", "edsr_x2", MEAN, token=Token())
-    assert {"dfsq", "dfsq+", "minmax", "mse"} <= set(data.by_bits)
+    assert {"dfsq", "dfsq-exact", "dfsq+", "minmax", "mse"} <= set(data.by_bits)
     assert any(len(sizes) > 2 for _, _, sizes, _ in data.by_set)
     assert len(data.front["kib"][0]) > 3
     assert "32 random LR patches" in data.protocol

@@ -46,6 +46,12 @@ def test_what_does_not_matter_is_not_varied():
     assert len(expand(grid | {"method": ["dfsq"]}, Networks())) == 4
     assert list(expand(grid | {"method": ["minmax"]}, Networks())) == [Choice("edsr", 2, method="minmax")]
     assert len(expand(grid | {"method": ["minmax"], "weights": ["subset"]}, Networks())) == 2
+    odd = {"block": [4, 8], "side_bits": [8, 16], "ranges": ["minmax", "mse"]}
+    dfsq = {"network": ["edsr"], "scale": [2], "method": ["dfsq"]}
+    assert len(expand(dfsq | odd, Networks())) == 2  # of bits of side information
+    assert len(expand(dfsq | odd | {"normalization": ["block"], "levels": ["uniform"]}, Networks())) == 8
+    own, said = (expand(dfsq | {"selector": [s]}, Networks()) for s in (None, "kmeans"))
+    assert own == said
 
 
 def test_layers_all_together_each_alone_and_by_name():
@@ -139,8 +145,12 @@ def test_hostile_files(tmp_path, text, message):
 def test_a_choice_holds_every_field_of_a_configuration():
     fields = {field.name for field in dataclasses.fields(QuantConfig)}
     assert fields | {"network", "scale", "layers"} == {field.name for field in dataclasses.fields(Choice)}
-    made = Choice("edsr", 2, (), "dfsq", 3, 8, (3, 4), "kmeans", 5, "mse", ("bias",), 8).config()
-    assert made == QuantConfig("dfsq", 3, 8, UniversalSet(3, 4), "kmeans", 5, "mse", ("bias",), 8)
+    made = Choice(
+        "edsr", 2, (), "dfsq", 3, 8, (3, 4), "kmeans", 5, "block", "subset", "mse", "mse", ("bias",), 8, 4
+    ).config()
+    assert made == QuantConfig(
+        "dfsq", 3, 8, UniversalSet(3, 4), "kmeans", 5, "block", "subset", "mse", "mse", ("bias",), 8, 4
+    )
 
 
 def test_images_by_name_and_by_folder(tmp_path):

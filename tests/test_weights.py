@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from core import QuantConfig, UniversalSet
@@ -32,7 +34,7 @@ def test_a_row_holds_all_that_one_output_channel_depends_on(layer):
 
 
 def rounded(name, rows, bits):
-    return nearest(rows, WEIGHTS[name](rows, bits, UniversalSet()))
+    return nearest(rows, WEIGHTS[name].levels(rows, bits, UniversalSet()))
 
 
 def test_nearest_by_hand():
@@ -43,60 +45,84 @@ def test_nearest_by_hand():
 
 
 def test_minmax_by_hand():
-    rows = torch.tensor([[0.0, 0.4, 3.0], [-2.0, 1.0, 0.9], [0.5, 0.5, 0.5], [0.0, 0.0, 0.0]])
-    expected = torch.tensor([[0.0, 0, 3], [-2, 1, 1], [0.5, 0.5, 0.5], [0, 0, 0]])
-    assert torch.allclose(rounded("minmax", rows, 2), expected, atol=1e-6)
+    # Steps 1, 1 and 2/3: levels 0 to 3; -2 to 1; and, from round(-1.5) = -2 on, -4/3 to 2/3.
+    rows = torch.tensor([[0.0, 0.4, 3.0], [-2.0, 1.0, 0.9], [-1.0, 1.0, 0.2]])
+    levels = WEIGHTS["minmax"].levels(rows, 2, UniversalSet())
+    assert torch.allclose(levels, torch.tensor([[0.0, 1, 2, 3], [-2, -1, 0, 1], [-4 / 3, -2 / 3, 0, 2 / 3]]))
+    expected = torch.tensor([[0.0, 0, 3], [-2, 1, 1], [-2 / 3, 2 / 3, 0]])
+    assert torch.allclose(nearest(rows, levels)[:2], expected[:2])
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
-def test_minmax_gives_the_nearest_of_evenly_spaced_levels(bits):
-    rows = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
-    quantized = rounded("minmax", rows, bits)
-    for row, result in zip(rows, quantized, strict=True):
-        levels = torch.linspace(float(row.min()), float(row.max()), 2**bits, dtype=torch.float64)
-        closest = levels[(row.double()[:, None] - levels).abs().argmin(1)]
-        assert torch.allclose(result.double(), closest, atol=1e-6)
-    assert torch.allclose(rounded("minmax", quantized, bits), quantized, atol=1e-6)
+def test_rows_that_are_special_under_minmax():
+    # Constant rows stay as they are (the authors' code divides by 0); all positive ones need not have 0.
+    rows = torch.tensor([[0.25, 0.25, 0.25], [0.0, 0.0, 0.0], [0.31, 0.4, 0.51], [-0.5, -0.4, -0.3]])
+    assert torch.equal(rounded("minmax", rows, 4)[:2], rows[:2])
+    levels = WEIGHTS["minmax"].levels(rows, 2, UniversalSet())
+    step = 0.2 / 3
+    assert levels[2].tolist() == pytest.approx(
+        [(5 + i) * step for i in range(4)], rel=1e-5
+    )  # 0.31 / step = 4.65
+    assert (levels[2] > 0).all()
+    assert (levels[3] < 0).all()
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=2, max_size=30), st.sampled_from([2, 3, 4, 8]))
+def test_zero_is_a_level_of_minmax_wherever_a_row_has_both_signs(row, bits):
+    rows = torch.tensor([[*row, -1.0, 1.5]])
+    levels = WEIGHTS["minmax"].levels(rows, bits, UniversalSet())
+    assert (levels == 0).any()
+    step = (rows.max() - rows.min()) / (2**bits - 1)
+    assert (nearest(rows, levels) - rows).abs().max() <= step * 1.001
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_rules_by_the_tensor_have_one_set_of_levels(bits):
+    rows = torch.randn(5, 60) * torch.tensor([1.0, 2, 3, 4, 5])[:, None]
+    for name, rule in WEIGHTS.items():
+        levels = rule.levels(rows, bits, UniversalSet())
+        same = bool((levels == levels[0]).all())
+        assert same == (not rule.by_row), name
+
+
+def test_daq_and_symmetric_levels_by_hand():
+    rows = torch.tensor([[-1.0, 1.0, -1.0, 1.0]])  # deviation sqrt(4/3), step 1.596 of it at 2 bits
+    levels = WEIGHTS["daq"].levels(rows, 2, UniversalSet())
+    step = 1.596 * (4 / 3) ** 0.5
+    assert levels[0].tolist() == pytest.approx([-1.5 * step, -0.5 * step, 0.5 * step, 1.5 * step])
+    levels = WEIGHTS["symmetric"].levels(torch.tensor([[0.3, -0.6]]), 3, UniversalSet())
+    assert levels[0].tolist() == pytest.approx([-0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6], abs=1e-6)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 6])
 def test_searched_levels_lower_the_error(bits):
     rows = torch.randn(6, 90, generator=torch.Generator().manual_seed(1)) ** 3
     errors = {name: (rounded(name, rows, bits) - rows).square().sum(1) for name in WEIGHTS}
+    assert (errors["mse"] <= errors["minmax"] * 1.01).all()  # which has its ends off those of the row
     assert (errors["mse"] <= errors["2dquant"] * (1 + 1e-5)).all()
-    assert (errors["2dquant"] <= errors["minmax"] * (1 + 1e-5)).all()
     assert errors["subset"].sum() < errors["mse"].sum()  # as many levels, but not evenly spaced
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_levels_are_sorted_and_as_many_as_the_bits_allow(name):
     for rows in (torch.randn(4, 50), torch.zeros(2, 9), torch.full((1, 3), 0.25)):
-        levels = WEIGHTS[name](rows, 3, UniversalSet())
-        assert levels.shape == (len(rows), 8)
+        levels = WEIGHTS[name].levels(rows, 3, UniversalSet())
+        assert levels.shape[0] == len(rows)
+        assert levels.shape[1] <= 8
         assert (levels.diff(dim=1) >= 0).all()
     assert torch.equal(rounded(name, torch.zeros(2, 9), 4), torch.zeros(2, 9))
 
 
-def test_few_bit_weights_of_dfsq_plus_are_points_of_its_set():
+def test_weights_from_the_set_are_points_of_the_set_of_the_method():
     rows = torch.randn(5, 60, dtype=torch.float64)
-    config = QuantConfig("dfsq+", 4, 3)
-    levels = WEIGHTS[config.weight_levels](rows, 3, config.candidates)
+    config = QuantConfig("dfsq+", 4, 3, weights="subset")
+    levels = WEIGHTS["subset"].levels(rows, 3, config.candidates)
     mean = rows.mean(1, keepdim=True)
     points = (levels - mean) / (rows - mean).abs().amax(1, keepdim=True)
     away = (points[..., None] - torch.tensor(UniversalSet(doubled=True).points)).abs().amin(-1)
     assert away.max() < 1e-6
 
 
-@pytest.mark.parametrize(
-    ("config", "levels"),
-    [
-        (QuantConfig("dfsq+", 4, 6), "subset"),
-        (QuantConfig("dfsq+", 4, 7), "mse"),
-        (QuantConfig("dfsq+", 4, 32), "mse"),
-        (QuantConfig("dfsq+", 2, 6, UniversalSet(2, 3)), "mse"),  # it has not as many points
-        (QuantConfig("dfsq+", 4, 4, weights="minmax"), "minmax"),
-        (QuantConfig("dfsq", 4, 4), "minmax"),
-    ],
-)
-def test_which_levels_weights_have(config, levels):
-    assert config.weight_levels == levels
+def test_side_information_by_hand():
+    assert WEIGHTS["minmax"].side_bits(10, 4, 377) == 10 * 2 * 16
+    assert WEIGHTS["2dquant"].side_bits(10, 4, 377) == 2 * 16
+    assert WEIGHTS["subset"].side_bits(10, 4, 377) == 10 * (2 * 16 + 16 * 9)

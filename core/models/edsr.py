@@ -23,6 +23,8 @@ class MeanShift(nn.Conv2d):
 class ResBlock(nn.Module):
     """conv - ReLU - conv, scaled and added to the input."""
 
+    residual_block = True
+
     def __init__(self, n_feats: int, res_scale: float):
         super().__init__()
         self.body = nn.Sequential(
@@ -56,6 +58,7 @@ class EDSR(nn.Module):
 
     about = "Residual blocks without BatchNorm: nothing keeps the ranges of the channels alike."
     scope_in_words = "the two convs of every residual block, as DFSQ (arXiv 2305.05888, sec. 4.1)"
+    features_into = "tail"  # the module that receives the features
 
     def __init__(
         self,

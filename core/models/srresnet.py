@@ -16,6 +16,8 @@ def conv(n_in: int, n_out: int, kernel: int) -> nn.Conv2d:
 class BatchNormBlock(nn.Module):
     """conv - BatchNorm - ReLU - conv - BatchNorm, added to the input."""
 
+    residual_block = True
+
     def __init__(self, n_feats: int):
         super().__init__()
         self.conv1, self.bn1 = conv(n_feats, n_feats, 3), nn.BatchNorm2d(n_feats)
@@ -35,6 +37,7 @@ class SRResNet(nn.Module):
 
     about = "BatchNorm in every residual block, but the sums between the blocks are not normalized."
     scope_in_words = "the two convs of every residual block, as DFSQ and DAQ (arXiv 2305.05888, sec. 4.1)"
+    features_into = "tail"  # the module that receives the features
 
     def __init__(self, scale: int = 4, n_blocks: int = 16, n_feats: int = 64, rgb_range: float = 255.0):
         super().__init__()

@@ -126,6 +126,8 @@ class Tile:
         score = TRUTH if picture.against == TRUTH else "what the others are scored against"
         if picture.psnr is not None:
             score = f"{decibel(picture.psnr)} · SSIM {picture.ssim:.3f}{against(picture.against)}"
+        if picture.effective is not None:
+            score += "<br>effective bits W{:.1f} A{:.1f}".format(*picture.effective)
         self._score.object = f"<div style='font-size:12px'>{score}</div>"
 
     def wait(self) -> None:

@@ -17,13 +17,19 @@ from bokeh.models import (
     TapTool,
 )
 
+from explorer.sweep_choices import COSTS
 from explorer.sweeps import Shown
 from explorer.views.style import ACCENT, METHOD_COLORS, NEUTRAL, columns, pane, plot
 
 HEIGHT = 300
 MOST_LOST = 8.0  # dB below the best that is drawn: what is worse is no picture, and would press the rest flat
-TIP = "@label: @psnr{0.00} dB, @kib{0,0} KiB, @gbitops{0,0} GBitOPs"
-COST_NAMES = {"kib": "size / KiB", "gbitops": "GBitOPs at 1280×720"}
+TIP = (
+    "@label: @psnr{0.00} dB, @kib{0,0} KiB, @gbitops{0,0} GBitOPs, with side information "
+    "@effective_weight_bits{0.0} bits a weight, @effective_activation_bits{0.0} an activation"
+)
+COST_NAMES = {
+    field: name[0].lower() + name[1:] if name[1].islower() else name for name, field in COSTS.items()
+}
 TICKS = [1, 3, 10, 30, 100, 300, 1000, 3000]
 
 
@@ -32,7 +38,7 @@ class SweepView:
 
     def __init__(self, on_configuration: Callable[[int], None]):
         self._on_configuration = on_configuration
-        names = ("activation_bits", "set_size", "cost", "psnr", "color", "label", "kib", "gbitops")
+        names = ("activation_bits", "set_size", "cost", "psnr", "color", "label", *COSTS.values())
         self._dots = ColumnDataSource({name: [] for name in names})
         self._bits = ColumnDataSource(dict(xs=[], ys=[], color=[]))
         self._sets = ColumnDataSource(dict(xs=[], ys=[], color=[]))

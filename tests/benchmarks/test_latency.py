@@ -36,7 +36,7 @@ def latency(explorer, names, act, *args) -> float:
 
 def bare_points() -> float:
     """Seconds to choose and score the points of one channel, calibrated, nothing cached."""
-    config = core.QuantConfig("dfsq", 4, 4)
+    config = core.QuantConfig("dfsq-exact", 4, 4)
     key = ("edsr_x2", "body.0.body.0", 0, config)
     pipeline.points(*key)
     pipeline.points.cache.clear()
@@ -49,11 +49,11 @@ def bare_points() -> float:
 
 def bare_pictures(weight_bits: int) -> float:
     """Seconds to quantize the network at five bit-widths, calibrated, and run each."""
-    calibration = pipeline.calibration("edsr_x2", "dfsq", 4, 4, 0)
+    calibration = pipeline.calibration("edsr_x2", pipeline.seen_by(core.QuantConfig()), 0)
     model, lr = core.create_model("edsr", 2), pipeline.pair(core.demo_names()[0], 2, "centre").lr
     start = time.perf_counter()
     for bits in BITS:
-        quantized = core.quantize_model(model, calibration, core.QuantConfig("dfsq", bits, weight_bits))
+        quantized = core.quantize_model(model, calibration, core.QuantConfig("dfsq-exact", bits, weight_bits))
         core.super_resolve(quantized, lr)
     return time.perf_counter() - start
 

@@ -4,7 +4,7 @@ import pytest
 from browser import until
 
 pytestmark = pytest.mark.browser
-METHODS = ("dfsq", "dfsq+", "minmax", "percentile")
+METHODS = ("dfsq-exact", "dfsq+", "minmax", "percentile")
 PLACE = """([name, x, y]) => {
   const figure = Bokeh.documents[0].get_model_by_name(name), view = Bokeh.index.find_one_by_id(figure.id);
   const box = view.el.getBoundingClientRect(), frame = view.frame;
@@ -37,10 +37,10 @@ def test_methods_at_the_same_bits(explorer):
 
 
 def test_a_region_and_an_edge(explorer):
-    explorer.open("?tab=methods&methods=['dfsq','minmax']".replace("'", '"'))
+    explorer.open("?tab=methods&methods=['dfsq-exact','minmax']".replace("'", '"'))
     whole, mouse = table(explorer), explorer.page.mouse
-    assert list(whole) == ["Float", "dfsq", "minmax"]
-    assert whole["dfsq"][:2] == whole["dfsq"][2:4], "no region yet"
+    assert list(whole) == ["Float", "dfsq-exact", "minmax"]
+    assert whole["dfsq-exact"][:2] == whole["dfsq-exact"][2:4], "no region yet"
     explorer.press("Draw a region")
     explorer.page.wait_for_timeout(300)
     mouse.move(*explorer.page.evaluate(PLACE, ["method dfsq", 60, 60]))
@@ -48,9 +48,9 @@ def test_a_region_and_an_edge(explorer):
     mouse.move(*explorer.page.evaluate(PLACE, ["method dfsq", 160, 120]), steps=5)
     mouse.up()
     explorer.page.wait_for_function("location.search.includes('box=')")
-    until(lambda: table(explorer)["dfsq"][2:] != whole["dfsq"][2:], explorer)
+    until(lambda: table(explorer)["dfsq-exact"][2:] != whole["dfsq-exact"][2:], explorer)
     local = table(explorer)
-    assert local["dfsq"][:2] == whole["dfsq"][:2]
+    assert local["dfsq-exact"][:2] == whole["dfsq-exact"][:2]
     before = explorer.signature("profile")
     mouse.click(*explorer.page.evaluate(PLACE, ["method minmax", 200.5, 50.5]))
     explorer.after_change(("profile",), before)
@@ -65,6 +65,6 @@ def test_a_region_and_an_edge(explorer):
 
 
 def test_a_method_that_cannot_be_says_why(explorer):
-    explorer.open('?tab=methods&methods=["odm","dfsq"]&activation_bits=3')
+    explorer.open('?tab=methods&methods=["odm","dfsq-exact"]&activation_bits=3')
     assert explorer.count("odm was trained at W2A2 and W4A4") == 1
-    assert list(table(explorer)) == ["Float", "dfsq"]
+    assert list(table(explorer)) == ["Float", "dfsq-exact"]
