@@ -59,28 +59,45 @@ def look_up(start, stop, x, mean, scale, codes, levels, rows_per_image, out):
 def search(start, stop, x, mean, scale, levels, rows_per_image, out):
     """The nearest of sorted levels (C or 1, k) to each normalized value, scaled back; of two the lower."""
     n_channels, k = mean.shape[1], levels.shape[1]
-    codes, normalized = np.empty(AT_ONCE, np.int32), np.empty(AT_ONCE, np.float32)
+    padded = -(-max(k - 1, 1) // 5) * 5
+    normalized, found = np.empty(AT_ONCE, np.float32), np.empty(AT_ONCE, np.float32)
     for row in range(start, stop):
         image, channel = row // n_channels // rows_per_image, row % n_channels
         own = levels[channel if levels.shape[0] > 1 else 0]
-        middles = (own[1:] + own[:-1]) / np.float32(2)
+        middles, above = np.full(padded, np.float32(np.inf)), np.full(padded, own[k - 1])
+        middles[: k - 1] = (own[1:] + own[:-1]) / np.float32(2)
+        above[: k - 1] = own[1:]
         m, s = mean[image, channel], scale[image, channel]
         for first in range(0, x.shape[1], AT_ONCE):
             part, result = x[row, first : first + AT_ONCE], out[row, first : first + AT_ONCE]
             n = len(part)
             for i in range(n):
                 normalized[i] = (part[i] - m) / s
-                codes[i] = 0
             if k <= FEW_LEVELS:
-                for middle in middles:
-                    for i in range(n):
-                        codes[i] += normalized[i] > middle
+                _step_by_step(normalized[:n], middles, above, own[0], found)
             else:
                 for i in range(n):
-                    codes[i] = np.searchsorted(middles, normalized[i])
+                    found[i] = own[min(np.searchsorted(middles[: k - 1], normalized[i]), k - 1)]
             for i in range(n):
-                value = own[min(codes[i], k - 1)] * s + m
+                value = found[i] * s + m
                 result[i] = part[i] if part[i] != part[i] else value
+
+
+@njit(nogil=True, cache=True)
+def _step_by_step(values, middles, above, lowest, found):
+    """Five steps up at once, so that values stay in registers; `middles` are padded to whole fives."""
+    for i in range(len(values)):
+        found[i] = lowest
+    for j in range(0, len(middles), 5):
+        a, b, c, d, e = middles[j], middles[j + 1], middles[j + 2], middles[j + 3], middles[j + 4]
+        p, q, r, s, t = above[j], above[j + 1], above[j + 2], above[j + 3], above[j + 4]
+        for i in range(len(values)):
+            v, level = values[i], found[i]
+            level = p if v > a else level
+            level = q if v > b else level
+            level = r if v > c else level
+            level = s if v > d else level
+            found[i] = t if v > e else level
 
 
 @njit(nogil=True, cache=True)
@@ -146,28 +163,33 @@ def uniform_in_blocks(start, stop, x, height, width, low, high, n_steps, out):
                     result[i] = (np.rint((v - lowest) / divisor) * step + lowest) * scale[i] + middle[i]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
 def daq_statistics(start, stop, x, post_relu, mean, deviation):
-    """Mean and deviation of each row; post-ReLU, those of its positive values with one count more."""
+    """Mean and deviation of each row; post-ReLU, those of its positive values with one count more.
+
+    Sums in any order, so that vector instructions do them.
+    """
     for row in range(start, stop):
-        total = squares = 0.0
-        count = x.shape[1]
-        for i in range(x.shape[1]):
-            total += x[row, i]
+        values, n = x[row], x.shape[1]
+        total, squares = 0.0, 0.0
         if post_relu:
-            count = 1
-            for i in range(x.shape[1]):
-                count += x[row, i] > 0
-            for i in range(x.shape[1]):
-                squares += np.float64(x[row, i]) * np.float64(x[row, i])
-            mean[row] = total / count
-            deviation[row] = np.sqrt(max(squares / count - (total / count) ** 2, 0.0))
+            positive = np.int32(1)
+            for i in range(n):
+                value = np.float64(values[i])
+                total += value
+                squares += value * value
+            for i in range(n):
+                positive += np.int32(values[i] > 0)
+            mean[row] = total / positive
+            deviation[row] = np.sqrt(max(squares / positive - (total / positive) ** 2, 0.0))
         else:
-            middle = total / count
-            for i in range(x.shape[1]):
-                squares += (np.float64(x[row, i]) - middle) ** 2
+            for i in range(n):
+                total += np.float64(values[i])
+            middle = total / n
+            for i in range(n):
+                squares += (np.float64(values[i]) - middle) ** 2
             mean[row] = middle
-            deviation[row] = np.sqrt(squares / max(count - 1, 1))
+            deviation[row] = np.sqrt(squares / max(n - 1, 1))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

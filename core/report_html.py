@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
+
+import pandas as pd
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -14,52 +17,65 @@ th:first-child, td:first-child, td.text { text-align: left; }
 td.text { white-space: normal; min-width: 16em; font-size: 13px; }
 tr.bits td { border-top: 2px solid #8888; }
 """
-HEAD = ("method", "PSNR / dB", "SSIM", "lost / dB", "size / KiB", "GBitOPs", "time / s", "simulated only")
+HEAD = (
+    "method", "PSNR / dB", "SSIM", "lost / dB", "± draws", "bits a weight", "an activation", "size / KiB",
+    "GBitOPs", "time / s", "", "simulated only",
+)  # fmt: skip
+NUMBERS = ["psnr", "ssim", "drop", "weight_bits", "activation_bits", "kib", "gbitops"]
 
 
-def page(found: list[dict], about: dict[str, str]) -> str:
-    """One table a network, set and number of bits.
+def page(found: Sequence[dict], about: Mapping[str, str]) -> str:
+    """Return one table a network, set and number of bits: means over the draws of calibration patches.
 
     found: the rows of `core.report`. about: network -> what is said of it.
     """
     title = f"Quantization methods under one protocol: {', '.join(about)}"
     parts = [
         f"<h1>{escape(title)}</h1><p>Metric: {escape(found[0]['metric'])}; LR is bicubic as MATLAB's "
-        "imresize. Size: weights at their bits, two floats a row, codebooks as indices, the rest float. "
-        "BitOPs: of one 1280×720 output. Time: calibration once a method, the rest at every number of bits. "
-        "No published figure has these networks and this protocol, so none stands beside these.</p>"
+        "imresize. Bits a weight and an activation: codes with their side information. Size: weights with "
+        "theirs, codebooks as indices, the rest float. BitOPs: of one 1280×720 output. Time: calibration and "
+        "quantization. ±: half the range over the draws of calibration patches.</p>"
     ]
+    rows = pd.DataFrame(found)
+    rows[NUMBERS] = rows[NUMBERS].astype(float)
+    rows["seconds"] = pd.to_numeric(rows["seconds"], errors="coerce")
     for network, text in about.items():
-        own = [row for row in found if row["network"] == network]
+        own = rows[rows["network"] == network]
+        first = own.iloc[0]
         parts.append(
-            f"<h2>{escape(network)}</h2><p>{escape(text)} Quantized: {escape(own[0]['scope'])}; the rest "
-            f"stays float. Calibration: {escape(own[0]['calibration'])}.</p>"
+            f"<h2>{escape(network)}</h2><p>{escape(text)} Quantized: {escape(first['scope'])}; the rest "
+            f"stays float. Calibration: {escape(first['calibration'])}.</p>"
         )
-        for images in dict.fromkeys(row["set"] for row in own):
-            parts += _table(images, [row for row in own if row["set"] == images])
+        for images, group in own.groupby("set", sort=False):
+            parts += _table(images, group)
     head = f"<!doctype html><meta charset='utf-8'><title>{escape(title)}</title><style>{STYLE}</style>"
     return f"{head}{''.join(parts)}\n"
 
 
-def _table(images: str, found: list[dict]) -> list[str]:
+def _table(images: str, found: pd.DataFrame) -> list[str]:
     head = "".join(f"<th>{h}</th>" for h in HEAD)
     parts = [f"<h3>{escape(images)}</h3><div><table><tr>{head}</tr>"]
-    for bits in dict.fromkeys(row["bits"] for row in found):
+    for bits, own in found.groupby("bits", sort=False):
         parts.append(f"<tr class='bits'><td colspan='{len(HEAD)}'><b>{escape(bits)}</b></td></tr>")
-        parts += [_line(row) for row in found if row["bits"] == bits]
+        parts += [_line(variant, rows) for variant, rows in own.groupby("variant", sort=False)]
     return [*parts, "</table></div>"]
 
 
-def _line(row: dict) -> str:
+def _line(variant: str, rows: pd.DataFrame) -> str:
+    mean, spread = rows[NUMBERS].mean(), (rows["drop"].max() - rows["drop"].min()) / 2
+    seconds = rows["seconds"].mean()
     cells = (
-        escape(row["variant"]),
-        f"{float(row['psnr']):.2f}",
-        f"{float(row['ssim']):.4f}",
-        f"{float(row['drop']):.2f}",
-        f"{float(row['kib']):.0f}",
-        f"{float(row['gbitops']):,.0f}",
-        f"{float(row['seconds']):.1f}" if row["seconds"] != "" else "training",
+        escape(variant),
+        f"{mean['psnr']:.2f}",
+        f"{mean['ssim']:.4f}",
+        f"{mean['drop']:.2f}",
+        f"{spread:.2f}" if len(rows) > 1 else "",
+        f"{mean['weight_bits']:.2f}",
+        f"{mean['activation_bits']:.2f}",
+        f"{mean['kib']:.0f}",
+        f"{mean['gbitops']:,.0f}",
+        "training" if pd.isna(seconds) else f"{seconds:.1f}",
+        escape(str(rows["dynamic"].iloc[0])),
     )
-    return (
-        f"<tr>{''.join(f'<td>{c}</td>' for c in cells)}<td class='text'>{escape(row['simulated'])}</td></tr>"
-    )
+    simulated = escape(str(rows["simulated"].iloc[0]))
+    return f"<tr>{''.join(f'<td>{c}</td>' for c in cells)}<td class='text'>{simulated}</td></tr>"

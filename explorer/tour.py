@@ -34,7 +34,7 @@ LESSONS = (
     ),
     Lesson(
         "Can training repair what 2 bits break?",
-        "Calibrated as DFSQ does, the picture loses more than 3 dB, trained by ODM less than half of that.",
+        "Calibrated as DFSQ does, the picture loses almost 3 dB, trained by ODM less than half of that.",
         '?tab=methods&activation_bits=2&methods=["dfsq-exact","odm"]',
     ),
     Lesson(

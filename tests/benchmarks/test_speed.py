@@ -90,7 +90,7 @@ def test_calibrating_against_the_float_forwards(edsr_x2, capsys):
     bare = seconds(forwards)
     lines = [f"32 float forwards: {bare:.2f} s"]
     ratios = {}
-    for method in ("dfsq", "dfsq+", "minmax", "mse"):
+    for method in ("dfsq-exact", "dfsq+", "minmax", "mse"):
         config = core.QuantConfig(method)
         core.quantize_model(edsr_x2, patches[:1], config)  # compiles what is compiled
         start = time.perf_counter()
@@ -98,7 +98,7 @@ def test_calibrating_against_the_float_forwards(edsr_x2, capsys):
         ratios[method] = (time.perf_counter() - start) / bare
         lines.append(f"calibrate and quantize, {method}: {ratios[method]:.1f} x")
     tell(capsys, *lines)
-    assert ratios["dfsq"] < 5
+    assert ratios["dfsq-exact"] < 5
 
 
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -109,7 +109,8 @@ def test_quantized_forward_against_float(device, edsr_x2, capsys):
     lr = torch.rand(1, 3, 256, 256)
     finish = torch.cuda.synchronize if device == "cuda" else lambda: None
     patches = core.calibration_patches([lr], 4)
-    configs = {method: core.QuantConfig(method) for method in ("dfsq", "dfsq+")}
+    # What a method does to the weights costs a forward nothing.
+    configs = {m: core.QuantConfig(m, refine=(), weights="minmax", selector="exact") for m in core.METHODS}
     networks = {"float": edsr_x2} | {m: core.quantize_model(edsr_x2, patches, c) for m, c in configs.items()}
     networks = {name: copy.deepcopy(model).to(device) for name, model in networks.items()}
     lr = lr.to(device)
@@ -128,8 +129,8 @@ def test_quantized_forward_against_float(device, edsr_x2, capsys):
         f"forward at 256x256 LR on {device}: float {spent['float']:.3f} s",
         *(f"{name} W4A4: {spent[name]:.3f} s, {ratio:.2f} x" for name, ratio in ratios.items()),
     )
-    # 1.2 to 1.4 was measured, and a test must hold on a busy machine.
-    assert max(ratios.values()) < 2
+    # On two quiet cores every one is below 1.35; a busy machine must not fail it.
+    assert max(ratios.values()) < (1.5 if device == "cpu" else 3)
 
 
 PEAK = """

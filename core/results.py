@@ -1,0 +1,220 @@
+"""The measured tables: from the rows of `core.report` to Markdown, and the rows that are bundled.
+
+    python -m core.results runs/results.csv
+
+writes assets/RESULTS.md and assets/results.csv, which `measured` reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from core.comparison import ABLATION, INGREDIENT_TABLE, INGREDIENTS
+from core.files import replace_file
+from core.methods import EVERY_METHOD
+from core.published import PUBLISHED, SETS
+from core.zoo import ASSETS
+
+KEPT = [
+    "network", "draw", "variant", "bits", "set", "psnr", "ssim", "drop", "weight_bits", "activation_bits",
+    "kib", "dynamic",
+]  # fmt: skip
+MARK = "<!-- Above: written by core.results. Below: by hand. -->"
+BITS = ("W8A8", "W6A6", "W4A4", "W3A3", "W2A2")
+
+
+def measured() -> pd.DataFrame:
+    """Return the bundled rows: one a network, draw of calibration patches, variant, bits and test set."""
+    return pd.read_csv(ASSETS / "results.csv", dtype={"dynamic": str}, keep_default_na=False)
+
+
+def over_draws(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a network, variant, bits and set: the mean over draws, and half their range.
+
+    Columns lost and spread in dB, psnr, and effective weight_bits and activation_bits.
+    """
+    by = ["network", "variant", "bits", "set"]
+    groups = rows.groupby(by, sort=False)
+    found = groups[["psnr", "weight_bits", "activation_bits", "kib"]].mean()
+    found["lost"] = groups["drop"].mean()
+    found["spread"] = (groups["drop"].max() - groups["drop"].min()) / 2
+    found["draws"] = groups["draw"].nunique()
+    found["dynamic"] = groups["dynamic"].first()
+    return found.reset_index()
+
+
+def loss(found: pd.DataFrame, network: str, variant: str, bits: str) -> float | None:
+    """Return the mean of all sets of what a variant loses in dB; None where it was not measured."""
+    own = found[(found["network"] == network) & (found["variant"] == variant) & (found["bits"] == bits)]
+    return None if own.empty else float(own["lost"].mean())
+
+
+def markdown(rows: pd.DataFrame) -> str:
+    """Return all tables, with their protocol."""
+    found = over_draws(rows)
+    networks = list(dict.fromkeys(found["network"]))
+    parts = [HEAD.format(sets=" and ".join(dict.fromkeys(s.split("/")[0] for s in found["set"])))]
+    parts += [_of_network(found, network) for network in networks]
+    parts += [_ratios(found, networks), _ingredients(found, networks), _ablation(found, networks)]
+    return "\n".join([*parts, _published()])
+
+
+HEAD = """# Results
+
+Measured by `python -m core.report --model all --ablation --draws 3` on {sets}, and written here by
+`python -m core.results`. Numbers are dB of PSNR lost against the float network, the mean over draws of the
+calibration patches; ± is half the range of the draws, on the set where it is larger. Differences within it
+are noise.
+
+Protocol: luma PSNR (BT.601, 8-bit rounding), as many pixels of border cropped as the scale; LR by MATLAB's
+bicubic; 32 random LR patches calibrate. Quantized is what the method's paper quantizes: both convs of every
+residual block (EDSR, SRResNet), the convs of the dense blocks and their fusions (RDN), every conv (XLSR,
+ABPN). W/A are effective bits at W4A4: codes and side information, a value, for an output of 1280×720.
+Dynamic methods take statistics of every input; ordinary integer kernels do not run them.
+"""
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *lines)) + "\n"
+
+
+def _cell(own: pd.DataFrame) -> str:
+    if own.empty:
+        return "–"
+    numbers = " / ".join(map(_decibel, own["lost"]))
+    several = own["draws"].max() > 1
+    return numbers + (f" ±{own['spread'].max():.2f}" if several else "")
+
+
+def _decibel(value: float) -> str:
+    """Two digits, and no minus before a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
+
+
+def _of_network(found: pd.DataFrame, network: str) -> str:
+    own = found[found["network"] == network]
+    sets = list(dict.fromkeys(own["set"]))
+    floats = own[own["variant"] == "float"].set_index("set")["psnr"]
+    said = ", ".join(f"{name.split('/')[0]} {floats[name]:.2f} dB" for name in sets)
+    bits = [b for b in BITS if (own["bits"] == b).any()]
+    kinds = [v for v in dict.fromkeys(own["variant"]) if v not in (*INGREDIENTS, *ABLATION, "float")]
+    kinds.sort(key=lambda name: list(EVERY_METHOD).index(name.split(",")[0]))
+    lines = []
+    for variant in kinds:
+        rows = own[own["variant"] == variant]
+        four = rows[rows["bits"] == "W4A4"] if (rows["bits"] == "W4A4").any() else rows
+        effective = f"{four['weight_bits'].mean():.2f} / {four['activation_bits'].mean():.2f}"
+        cells = [_cell(rows[rows["bits"] == b]) for b in bits]
+        lines.append([f"`{variant}`", rows["dynamic"].iloc[0], effective, *cells])
+    names = " / ".join(name.split("/")[0] for name in sets)
+    return f"\n## {network}\n\nFloat: {said}. Lost on {names}:\n\n" + _table(
+        ["", "", "effective W / A", *bits], lines
+    )
+
+
+def ingredients(found: pd.DataFrame, network: str, bits: str) -> pd.DataFrame | None:
+    """Return what each normalization loses with points of the set and with uniform levels; None if unknown.
+
+    One row a normalization (`core.comparison.INGREDIENT_TABLE`): dB lost with `points` and `uniform`, the
+    mean of all sets, and the effective `bits` of an activation. found: as `over_draws` returns it.
+    """
+    rows = {}
+    for name, pair in INGREDIENT_TABLE.items():
+        lost = [loss(found, network, variant, bits) for variant in pair]
+        if None in lost:
+            return None
+        own = found[(found["network"] == network) & (found["variant"] == pair[0]) & (found["bits"] == bits)]
+        rows[name] = [*lost, own["activation_bits"].mean()]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["points", "uniform", "bits"])
+
+
+def _ratios(found: pd.DataFrame, networks: Sequence[str]) -> str:
+    """What dfsq+ loses of what published DFSQ loses."""
+    lines = []
+    for network in networks:
+        cells = []
+        for bits in BITS:
+            ours, theirs = (loss(found, network, name, bits) for name in ("dfsq+", "dfsq"))
+            known = ours is not None and theirs is not None
+            share = f" ({100 * ours / theirs:.0f} %)" if known and theirs >= 0.05 else ""
+            cells.append(f"{_decibel(theirs)} → {_decibel(ours)}{share}" if known else "–")
+        lines.append([network, *cells])
+    return (
+        "\n## `dfsq+` beside DFSQ as published\n\nThe mean of all sets, DFSQ → `dfsq+`, and the share of the "
+        "loss that is left where DFSQ loses 0.05 dB or more. Both cost the same at inference.\n\n"
+        + _table(["", *BITS], lines)
+    )
+
+
+def _ingredients(found: pd.DataFrame, networks: Sequence[str]) -> str:
+    parts = [
+        "\n## What is each ingredient worth?\n\nLost with points of the universal set → with uniform levels, "
+        "the weights of `dfsq+` for all, the mean of all sets. A constant normalization costs nothing; that "
+        "of each channel and image two numbers a channel; that of blocks half a bit a value.\n"
+    ]
+    for bits in ("W4A4", "W2A2"):
+        lines = []
+        for name, variants in INGREDIENT_TABLE.items():
+            cells = []
+            for network in networks:
+                pair = [loss(found, network, variant, bits) for variant in variants]
+                cells.append("–" if None in pair else " → ".join(map(_decibel, pair)))
+            lines.append([name, *cells])
+        parts.append(f"{bits}:\n\n" + _table(["", *networks], lines))
+    return "\n".join(parts)
+
+
+def _ablation(found: pd.DataFrame, networks: Sequence[str]) -> str:
+    steps = ["dfsq", *ABLATION, *(name for name in INGREDIENTS if "," in name and "per " not in name)]
+    lines = []
+    for step in steps:
+        cells = []
+        for network in networks:
+            pair = [loss(found, network, step, bits) for bits in ("W4A4", "W2A2")]
+            cells.append("–" if None in pair else ", ".join(map(_decibel, pair)))
+        lines.append([step, *cells])
+    return "\n## `dfsq+` step by step\n\nLost at W4A4, W2A2, the mean of all sets.\n\n" + _table(
+        ["", *networks], lines
+    )
+
+
+def _published() -> str:
+    lines = [
+        [p.network, p.method, str(p.bits), *("–" if x is None else f"{x:.2f}" for x in p.psnr), p.source]
+        for p in PUBLISHED
+    ]
+    return (
+        "\n## Published figures\n\nPSNR in dB as their papers give it, for comparison alone: networks, scope "
+        "of the quantized layers, training and details of the metric differ, and from ours too.\n\n"
+        + _table(["network", "method", "bits", *SETS, "source"], lines)
+    )
+
+
+def with_tables(page: str, tables: str) -> str:
+    """Return the page with its tables replaced, which stand above MARK; what is below it stays."""
+    _, mark, rest = page.partition(MARK)
+    return f"{tables}\n{mark}{rest}" if mark else tables
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m core.results", description=__doc__.splitlines()[0])
+    parser.add_argument("csv", type=Path, help="the rows that core.report wrote")
+    parser.add_argument("--out", type=Path, default=ASSETS, help="folder of RESULTS.md and results.csv")
+    args = parser.parse_args()
+    try:
+        rows = pd.read_csv(args.csv, dtype={"dynamic": str}, keep_default_na=False)
+        kept = rows[KEPT]
+    except (OSError, ValueError, KeyError) as error:
+        parser.exit(2, f"{parser.prog}: {args.csv} holds no rows of core.report ({error})\n")
+    replace_file(args.out / "results.csv", kept.to_csv(index=False).encode())
+    path = args.out / "RESULTS.md"
+    replace_file(path, with_tables(path.read_text() if path.exists() else "", markdown(kept)).encode())
+
+
+if __name__ == "__main__":
+    main()
