@@ -12,7 +12,7 @@ WORDS = {
     "more terms. More of either, more values to choose from.",
     "points": "The values that a channel's activations are rounded to.",
     "selector": "How they are chosen. exact: least squared error. kmeans: clusters, moved to the set, as "
-    "DFSQ's authors do. greedy: one after the other. The method's own is kmeans for dfsq, else exact.",
+    "DFSQ's authors do. greedy: one after the other. The default is kmeans for dfsq, exact for the others.",
     "layer, channel": "What the figures show: one of a layer's inputs, a feature map of the network.",
     "keep float": "Layers that are not quantized.",
     "PSNR": "How close a picture is to the original, in dB; 0.1 dB is hard to see, 1 dB is easy.",

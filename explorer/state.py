@@ -17,7 +17,7 @@ BITS = [2, 3, 4, 5, 6, 7, 8]
 CENTRE, WHOLE = "centre", "whole"
 PLACE = r"(\d{1,3}|1000),(\d{1,3}|1000)"  # middle of a region, in thousandths of the width and height
 FROM_SUBSET = [name for name, method in METHODS.items() if method.levels == "subset"]
-OF_METHOD = "the method's own"  # selector
+OF_METHOD = "default"  # selector: the method's own
 DEFAULT_METHOD = "dfsq-exact"
 TABS = ["explore", "methods", "layers", "training", "sweep", "deployment"]
 EXPLORE, METHODS_TAB, LAYERS, TRAINING, SWEEP, DEPLOYMENT = TABS
