@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
-from core.config import FLOAT
+from core.config import FLOAT, QuantConfig
 from core.pams import is_residual
-from core.scope import channel_dim_of
+from core.rounding import stored_weight_bits
+from core.scope import channel_dim_of, input_channels
+
+NOMINAL = (360, 640)  # of the LR of a 1280x720 image, x2
 
 
 class LayerQuantization(NamedTuple):
@@ -34,6 +38,8 @@ class AuditRow:
     post_relu: bool | None
     constants: int  # numbers that the quantizer of its input keeps: ends of ranges, levels, points
     reason: str  # empty for a quantized layer
+    # Bits a weight and an activation with side information, for an input of NOMINAL pixels; 32 is float.
+    effective: tuple[float, float] = (float(FLOAT), float(FLOAT))
 
 
 class Audit(list):
@@ -42,7 +48,7 @@ class Audit(list):
     scope = ""
 
     def __str__(self) -> str:
-        head = ("layer", "type", "weight", "method", "bits", "input", "constants", "")
+        head = ("layer", "type", "weight", "method", "bits", "effective", "input", "constants", "")
         body = [
             (
                 row.name,
@@ -50,6 +56,7 @@ class Audit(list):
                 "x".join(map(str, row.weight_shape)),
                 row.method,
                 "float" if row.reason else f"W{row.weight_bits}A{row.activation_bits}",
+                "" if row.reason or not row.weight_shape else "{:.2f}, {:.2f}".format(*row.effective),
                 {True: "post-ReLU", False: "signed", None: ""}[row.post_relu],
                 "" if row.reason else str(row.constants),
                 row.reason,
@@ -85,8 +92,21 @@ def audit(model: nn.Module) -> Audit:
         else:
             quantizer = getattr(module, "activation_quantizer", None)
             constants = sum(t.numel() for t in quantizer.state_dict().values()) if quantizer else 0
-            rows.append(AuditRow(name, type(module).__name__, shape, *done, constants, ""))
+            effective = _effective(module, quantizer, model.quant_config)
+            rows.append(AuditRow(name, type(module).__name__, shape, *done, constants, "", effective))
     return rows
+
+
+def _effective(module: nn.Module, quantizer: nn.Module | None, config: QuantConfig) -> tuple[float, float]:
+    """Bits a weight, and an activation of an input of NOMINAL pixels."""
+    weights = sum(stored_weight_bits(module, config)) / module.weight.numel()
+    bits, channels = module.quantization.activation_bits, input_channels(module)
+    if quantizer is None:
+        return weights, float(bits)
+    height, width = NOMINAL
+    shape = (1, channels, height, width) if channel_dim_of(module) == -3 else (1, height * width, channels)
+    x = torch.empty(shape, device="meta")
+    return weights, bits + quantizer.side_information(x) / x.numel()
 
 
 def is_quantized(model: nn.Module) -> bool:

@@ -8,11 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from core.config import FLOAT, QuantConfig
-from core.microscaling import FORMATS, weight_side_bits
+from core.config import FLOAT
 from core.pams import is_residual
+from core.rounding import stored_weight_bits
 from core.scope import channel_dim_of
-from core.weights import WEIGHTS, weight_rows
 
 FLOAT_BYTES = 4
 PROBE = 48  # pixels of the small image on which layers are counted
@@ -54,7 +53,7 @@ def model_bytes(model: nn.Module) -> int:
         done = getattr(module, "quantization", None)
         for name, parameter in module.named_parameters(recurse=False):
             if name == "weight" and done is not None and done.weight_bits != FLOAT:
-                bits += sum(_weight_bits(module, model.quant_config))
+                bits += sum(stored_weight_bits(module, model.quant_config))
             else:
                 bits += parameter.numel() * 8 * FLOAT_BYTES
         bits += sum(8 * b.numel() * b.element_size() for b in module.buffers(recurse=False))
@@ -66,23 +65,8 @@ def effective_weight_bits(model: nn.Module) -> float:
     layers = [m for m in model.modules() if getattr(m, "quantization", None) is not None]
     if not layers:
         return float(FLOAT)
-    stored = sum(sum(_weight_bits(module, model.quant_config)) for module in layers)
+    stored = sum(sum(stored_weight_bits(module, model.quant_config)) for module in layers)
     return stored / sum(module.weight.numel() for module in layers)
-
-
-def _weight_bits(module: nn.Module, config: QuantConfig) -> tuple[int, int]:
-    """Bits of the codes of a quantized layer's weight, and of what goes with them."""
-    bits = module.quantization.weight_bits
-    codes = module.weight.numel() * bits
-    if bits == FLOAT:
-        return codes, 0
-    recipe = config.recipe
-    if recipe.weights in FORMATS:
-        return codes, weight_side_bits(module, FORMATS[recipe.weights])
-    rule = WEIGHTS[recipe.weights]
-    if "rounding" in recipe.refine:  # it fits the levels of every row
-        rule = rule._replace(by_row=True, numbers=2)
-    return codes, rule.side_bits(len(weight_rows(module)), bits, len(config.candidates))
 
 
 @torch.no_grad()

@@ -1,13 +1,13 @@
-"""Round a layer's weights to the levels of its rule."""
+"""Round a layer's weights to the levels of its rule, and count the bits that they are stored in."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from core.config import QuantConfig
-from core.microscaling import FORMATS, microscaled_weight
-from core.weights import WEIGHTS, as_rows, from_rows, nearest
+from core.config import FLOAT, QuantConfig
+from core.microscaling import FORMATS, microscaled_weight, weight_side_bits
+from core.weights import WEIGHTS, as_rows, from_rows, nearest, weight_rows
 
 
 def rounded_rows(
@@ -23,3 +23,18 @@ def rounded_rows(
         return None, as_rows(weight, module)
     levels = WEIGHTS[rule].levels(rows, bits, config.candidates)
     return levels, nearest(rows, levels)
+
+
+def stored_weight_bits(module: nn.Module, config: QuantConfig) -> tuple[int, int]:
+    """Return the bits of the codes of a quantized layer's weight, and of what goes with them."""
+    bits = module.quantization.weight_bits
+    codes = module.weight.numel() * bits
+    if bits == FLOAT:
+        return codes, 0
+    recipe = config.recipe
+    if recipe.weights in FORMATS:
+        return codes, weight_side_bits(module, FORMATS[recipe.weights])
+    rule = WEIGHTS[recipe.weights]
+    if "rounding" in recipe.refine:  # it fits the levels of every row
+        rule = rule._replace(by_row=True, numbers=2)
+    return codes, rule.side_bits(len(weight_rows(module)), bits, len(config.candidates))

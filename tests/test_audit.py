@@ -44,11 +44,25 @@ def test_audit_of_edsr(images, tiny_edsr):
         (32, 32, "outside the scope")
     }
     lines = str(table).splitlines()
-    assert lines[0].split() == ["layer", "type", "weight", "method", "bits", "input", "constants"]
+    assert lines[0].split() == [
+        "layer",
+        "type",
+        "weight",
+        "method",
+        "bits",
+        "effective",
+        "input",
+        "constants",
+    ]
     assert lines[-1] == f"Quantized: {tiny_edsr.scope_in_words}."
     assert lines[-2].split() == ["tail.1", "Conv2d", "3x6x3x3", "float", "outside", "the", "scope"]
     assert "W5A3" in str(table)
     assert {row.constants for row in done} == {2}
+    # A row of 54 weights has two numbers of 16 bits.
+    weights, activations = 5 + 32 / 54, 3 + 32 / (6 * 360 * 640)
+    assert all(row.effective == pytest.approx((weights, activations)) for row in done)
+    blocks = audit(quantize_model(tiny_edsr, images, QuantConfig("uniform+block", refine=())))
+    assert "4.59, 4.50" in str(blocks)
 
 
 def test_audit_of_a_float_network(tiny_edsr):
