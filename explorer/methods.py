@@ -48,7 +48,7 @@ def worth(network: str, bits: int) -> str:
     rows = table.to_html(index=False, formatters=formats, border=0, justify="right")
     return (
         f"<details class='note'><summary>What is each ingredient worth?</summary><p>{WORTH.format(size)}</p>"
-        f"<div class='wide'>{rows}</div></details>"
+        f"<div class='wide worth'>{rows}</div></details>"
     )
 
 

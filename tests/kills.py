@@ -22,7 +22,7 @@ from core.images import to_uint8
 from core.sweep_store import SCHEMA, read_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
-GRID = {"method": ["dfsq", "minmax", "mse", "daq"], "bits": [2, 3, 4, 6, 8], "seed": [0, 1]}
+GRID = {"method": ["dfsq-exact", "minmax", "mse", "daq"], "bits": [2, 3, 4, 6, 8], "seed": [0, 1]}
 IMAGES, SIDE = 4, 144
 ROWS = IMAGES * 4 * 5 * 2
 LONGEST = 120.0  # seconds that anything may take

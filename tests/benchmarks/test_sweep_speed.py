@@ -108,7 +108,7 @@ def test_what_travels(capsys):
 
     row("network", lambda: sent)
     row("an image, LR and HR", lambda: (tasks.pack(pair.lr), tasks.pack(pair.hr)))
-    for method in ("dfsq", "mse"):
+    for method in ("dfsq-exact", "mse"):
         config = QuantConfig(method)
         part = row(
             f"{method}: statistics of {CHUNK} patches",

@@ -145,8 +145,7 @@ def test_pictures_side_by_side(explorer):
     assert zoomed[0][1] - zoomed[0][0] < 0.95 * (before[1] - before[0])
     assert all(x == zoomed[0] for x in zoomed), "zoom is linked"
     explorer.press("Reset zoom")
-    explorer.page.wait_for_timeout(300)
-    assert explorer.figure("picture 4")["x"] == before
+    until(lambda: explorer.figure("picture 4")["x"] == before, explorer)
 
     names = ("picture hr", *PICTURES)
     pictures = explorer.signature(*names)

@@ -14,7 +14,7 @@ PLACE = """([name, x, y]) => {
 
 def table(explorer):
     """Name -> the numbers of its row."""
-    rows = explorer.page.locator("div.wide tr").all()[1:]
+    rows = explorer.page.locator("div.wide:not(.worth) tr").all()[1:]
     cells = [[cell.inner_text() for cell in row.locator("td").all()] for row in rows]
     return {name.split()[0]: numbers for name, *numbers in cells}
 
@@ -30,10 +30,10 @@ def test_methods_at_the_same_bits(explorer):
     lines = [line["y"] for line in explorer.figure("profile")["data"]]
     assert len(lines) == 6
     assert all(len(line) == 64 for line in lines)
-    before = explorer.signature("method dfsq")
+    before = explorer.signature("method dfsq-exact")
     explorer.slide("Activation bits", 3)
-    explorer.after_change(("method dfsq",), before)
-    assert explorer.count("dfsq W6A6") >= 1
+    explorer.after_change(("method dfsq-exact",), before)
+    assert explorer.count("dfsq-exact W6A6") >= 1
 
 
 def test_a_region_and_an_edge(explorer):
@@ -43,9 +43,9 @@ def test_a_region_and_an_edge(explorer):
     assert whole["dfsq-exact"][:2] == whole["dfsq-exact"][2:4], "no region yet"
     explorer.press("Draw a region")
     explorer.page.wait_for_timeout(300)
-    mouse.move(*explorer.page.evaluate(PLACE, ["method dfsq", 60, 60]))
+    mouse.move(*explorer.page.evaluate(PLACE, ["method dfsq-exact", 60, 60]))
     mouse.down()
-    mouse.move(*explorer.page.evaluate(PLACE, ["method dfsq", 160, 120]), steps=5)
+    mouse.move(*explorer.page.evaluate(PLACE, ["method dfsq-exact", 160, 120]), steps=5)
     mouse.up()
     explorer.page.wait_for_function("location.search.includes('box=')")
     until(lambda: table(explorer)["dfsq-exact"][2:] != whole["dfsq-exact"][2:], explorer)
@@ -68,3 +68,13 @@ def test_a_method_that_cannot_be_says_why(explorer):
     explorer.open('?tab=methods&methods=["odm","dfsq-exact"]&activation_bits=3')
     assert explorer.count("odm was trained at W2A2 and W4A4") == 1
     assert list(table(explorer)) == ["Float", "dfsq-exact"]
+
+
+def test_what_each_ingredient_is_worth(explorer):
+    explorer.open("?tab=methods&methods=[%22minmax%22]&activation_bits=4")
+    explorer.page.get_by_text("What is each ingredient worth?").click()
+    cells = [cell.inner_text() for cell in explorer.page.locator("div.worth td").all()]
+    rows = [cells[i : i + 4] for i in range(0, len(cells), 4)]
+    assert [row[0] for row in rows][2:] == ["per channel and image (DFSQ's)", "per block of 8×8"]
+    assert float(rows[3][3]) > float(rows[0][3]) + 0.4, "blocks have their price"
+    assert float(rows[0][1]) < float(rows[0][2]), "points are worth something with one range a layer"

@@ -125,7 +125,7 @@ def test_the_preview_follows_the_grid(explorer):
 
 def test_a_sweep_fills_is_cancelled_goes_on_and_is_found_again(explorer, name, chromium, server):
     open_tab(explorer)
-    for method in ("dfsq", "mse"):
+    for method in ("dfsq-exact", "mse"):
         drop(explorer, "Methods", method)
     drop(explorer, "Images", "coffee")
     fill(explorer, "Name", name)
