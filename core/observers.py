@@ -30,9 +30,10 @@ SCALES = np.geomspace(0.05, 1, 200)  # shares of the largest value tried for the
 
 
 class Observer:
-    """`post_relu`: no value below 0 was seen."""
+    """`post_relu`: no value below 0 was seen. `nbytes`: what the statistics take in memory, if it is much."""
 
     post_relu: bool
+    nbytes: int = 0
 
     def update(self, x: torch.Tensor) -> None:
         """Add a batch."""
@@ -87,6 +88,10 @@ class StaticObserver(Observer):
     def merge(self, other: StaticObserver) -> None:
         self._histogram.merge(other._histogram)
         self.post_relu = self.post_relu and other.post_relu
+
+    @property
+    def nbytes(self) -> int:
+        return self._histogram.count.nbytes + self._histogram.sum.nbytes
 
     def quantizer(self, config: QuantConfig) -> UniformQuantizer | LevelQuantizer:
         recipe, bits, dim = config.recipe, config.activation_bits, self.channel_dim
@@ -191,6 +196,10 @@ class NormalizedObserver(Observer):
     def moments(self) -> Moments:
         """Those of the normalization that fits the data."""
         return self._two_sided if self._one_sided is None else self._one_sided
+
+    @property
+    def nbytes(self) -> int:
+        return 3 * self.moments.count.nbytes
 
     def points(self, config: QuantConfig) -> np.ndarray:
         """Return (C, 2**bits) chosen points; ValueError if the universal set has fewer."""

@@ -4,8 +4,8 @@ from html import escape
 
 WORDS = {
     "bits": "A quantized number is one of 2 to the power of its bits: 16 values at 4 bits.",
-    "effective bits": "Codes and all that goes with them: scales, zero points, codebooks. W4.1 A4.5 is "
-    "4.1 bits a weight and 4.5 an activation.",
+    "effective bits": "Codes and all that goes with them: scales, zero points, codebooks. W4.11 A4.50 is "
+    "4.11 bits a weight and 4.50 an activation.",
     "universal set": "The values that points are chosen from. Each is a mean of some words, so a product "
     "with it costs a few shifts and additions. dfsq+ takes their doubles too, up to 1.",
     "words, terms": "Word i is one of its terms: 0, 1, or a power of two, the finer the larger i and the "

@@ -93,7 +93,7 @@ class Picture(ReadOnly):
     psnr: float | None
     ssim: float | None
     against: str = TRUTH
-    # Bits a weight and an activation with side information, where they differ from the bits, to a tenth.
+    # Bits a weight and an activation with side information, where they differ from the bits, to two digits.
     effective: tuple[float, float] | None = None
 
 
@@ -134,7 +134,7 @@ def _effective(
     model: torch.nn.Module, config: core.QuantConfig, height: int, width: int
 ) -> tuple[float, float] | None:
     spent = cost(model, height, width)
-    found = round(spent.weight_bits, 1), round(spent.activation_bits, 1)
+    found = round(spent.weight_bits, 2), round(spent.activation_bits, 2)
     bits = config.weight_bits, config.activation_bits
     return None if found == bits or not core.is_quantized(model) else found
 

@@ -44,8 +44,7 @@ UNITS = {
 
 
 def _bytes(calibration: core.Calibration) -> int:
-    kept = [o.moments for o in calibration.observers.values() if hasattr(o, "moments")]
-    return sum(3 * m.count.nbytes for m in kept) + 1
+    return sum(seen.nbytes for seen in calibration.observers.values()) + 1
 
 
 class ReadOnly:

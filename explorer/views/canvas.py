@@ -100,7 +100,8 @@ class Tile:
         self.canvas = Canvas(name, window)
         self._shown: Picture | None = None
         self._name = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2))
-        self._score = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2), min_height=20)
+        # Two lines for all, so that what stands below tiles stays in one row.
+        self._score = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2), min_height=36)
         self.panel = pn.Column(
             self._name,
             self.canvas.panel,
@@ -127,7 +128,7 @@ class Tile:
         if picture.psnr is not None:
             score = f"{decibel(picture.psnr)} · SSIM {picture.ssim:.3f}{against(picture.against)}"
         if picture.effective is not None:
-            score += "<br>effective bits W{:.1f} A{:.1f}".format(*picture.effective)
+            score += "<br>effective bits W{:.2f} A{:.2f}".format(*picture.effective)
         self._score.object = f"<div style='font-size:12px'>{score}</div>"
 
     def wait(self) -> None:
