@@ -24,6 +24,9 @@ CONFIGURATION = [
     "network", "scale", "layers", "method", "activation_bits", "weight_bits", "words", "terms", "set_size",
     "selector", "seed", "normalization", "levels", "ranges", "weights", "refine", "block", "side_bits",
 ]  # fmt: skip
+OWN_SELECTOR = {name: method.selector for name, method in METHODS.items()}
+NUMBERS = ["psnr", "ssim", "drop", *COSTS.values()]
+CHOSEN = ["normalization", "levels", "ranges", "weights", "refine"]  # texts, where a row has any
 # What a plot holds still in every field that it does not show, wherever the sweep has it.
 USUAL = {
     "layers": lambda found: found["layers"] == "all",
@@ -32,10 +35,7 @@ USUAL = {
     "selector": lambda found: (
         found["selector"].isna() | (found["selector"] == found["method"].map(OWN_SELECTOR))
     ),
-}
-OWN_SELECTOR = {name: method.selector for name, method in METHODS.items()}
-NUMBERS = ["psnr", "ssim", "drop", *COSTS.values()]
-CHOSEN = ["normalization", "levels", "ranges", "weights", "refine"]  # texts, where a row has any
+} | {field: lambda found, field=field: found[field].isna() for field in CHOSEN}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ def shown(name: str, network: str, image: str, token: Token) -> Shown:
     networks, images = list(found["network"].unique()), [MEAN, *found["image"].unique()]
     network = network if network in networks else next(iter(networks), "")
     image = image if image in images else MEAN
-    table = _by_method(alike(scores(found, network, image), "weight_bits", "set_size", "selector"))
+    table = _by_method(alike(scores(found, network, image), "weight_bits", "set_size", "selector", *CHOSEN))
     table["label"] = [_label(row) for row in table.itertuples()]
     own = found[found["network"] == network]
     return Shown(

@@ -64,6 +64,16 @@ def test_dots_are_means_over_the_images_where_all_are_there(kept):
     assert one.by_bits["dfsq-exact"] == ([4, 8], [31.0, 39.0])
 
 
+def test_other_ingredients_are_dots_but_no_line(kept):
+    with Store(sweep_runs.FOLDER / kept) as store:
+        other = {"set_size": 377, "normalization": "block", "levels": "subset"}
+        store.add([row(i, "dfsq-exact", 4, image, 38.0, **other) for i, image in ((8, "a"), (9, "b"))])
+    data = sweeps.shown(kept, "", "", token=Token())
+    label = "dfsq-exact W4A4, exact, set of 377, block, subset"
+    assert dict(zip(data.dots["label"], data.dots["psnr"], strict=True))[label] == 38.0
+    assert data.by_bits["dfsq-exact"] == ([4], [33.0])
+
+
 def test_the_front_is_what_nothing_beats():
     cost = pd.Series([1.0, 1.0, 2.0, 3.0, 4.0])
     psnr = pd.Series([10.0, 12.0, 11.0, 15.0, 15.0])
