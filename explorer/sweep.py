@@ -23,10 +23,10 @@ LEAD = (
 RESULTS = "Every dot is a configuration. Tap one to open it in the other views."
 ALIKE = (
     "In the table all that no axis shows is held still, where the sweep has it: all layers, as many weight "
-    "bits as activation bits, the 4 × 4 set, exact points."
+    "bits as activation bits, the 4 × 4 set, points as each method chooses them."
 )
 NOTE = (
-    "Size: weights at their bits, two floats a row, codebooks as indices, the rest float. BitOPs: of one "
+    "Size: weights with their scales and codebooks, the rest float. BitOPs: of one "
     "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core.sweep."
 )
 OWN = (
