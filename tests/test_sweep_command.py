@@ -89,7 +89,7 @@ def sweep_of(folder, found):
         connected(cluster.scheduler_address) as client,
     ):
         assert cluster.scheduler_address.startswith("tcp://127.0.0.1:")
-        part = [part | {"bits": [3], "method": ["dfsq", "mse"], "seed": [1]} for part in grid]
+        part = [part | {"bits": [3], "method": ["dfsq-exact", "mse"], "seed": [1]} for part in grid]
         again = sweep(part, images, client).set_index("key")
     assert set(again.index) <= set(found.index)
     return again
