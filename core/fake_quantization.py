@@ -5,6 +5,7 @@ Every module here turns into a static quantizer of `core.quantizers` when traini
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -25,23 +26,41 @@ class FakeQuantize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, low, high, bits: int):
-        width = (high - low).clamp_min(NARROWEST)
-        step = width / (2**bits - 1)
-        quantized = ((x - low) / step).round_().clamp_(0, 2**bits - 1).mul_(step).add_(low)
-        ctx.save_for_backward(x, quantized, low, high, width)
+        ctx.width = (high - low).clamp_min(NARROWEST)
+        quantized = _fused(_levels_of, x)(x, low, ctx.width, 2**bits - 1)
+        ctx.save_for_backward(x, quantized, low, high)
         return quantized
 
     @staticmethod
     def backward(ctx, grad):
-        x, quantized, low, high, width = ctx.saved_tensors
-        below = x < low
-        inside = grad.masked_fill(below | (x > high), 0)
-        from_rounding = (inside * (x - quantized)).sum() / width
-        clipped = grad - inside
-        clipped_below = (clipped * below).sum()
-        to_low = clipped_below + from_rounding
-        to_high = clipped.sum() - clipped_below - from_rounding
+        x, quantized, low, high = ctx.saved_tensors
+        inside, to_low, to_high = _fused(_gradients, x)(grad, x, quantized, low, high, ctx.width)
         return inside, to_low.view_as(low), to_high.view_as(high), None
+
+
+def _levels_of(x, low, width, steps: int) -> torch.Tensor:
+    step = width / steps
+    return ((x - low) / step).round_().clamp_(0, steps).mul_(step).add_(low)
+
+
+def _gradients(grad, x, quantized, low, high, width) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of x, low and high."""
+    below = x < low
+    inside = grad.masked_fill(below | (x > high), 0)
+    from_rounding = (inside * (x - quantized)).sum() / width
+    clipped = grad - inside
+    clipped_below = (clipped * below).sum()
+    return inside, clipped_below + from_rounding, clipped.sum() - clipped_below - from_rounding
+
+
+def _fused(function: Callable, x: torch.Tensor) -> Callable:
+    """Return the function, on a GPU compiled to as few passes over the data as it takes."""
+    return _compiled(function) if x.is_cuda else function
+
+
+@functools.cache
+def _compiled(function: Callable) -> Callable:
+    return torch.compile(function, dynamic=False)
 
 
 class LearnedRange(nn.Module):

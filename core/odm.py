@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import json
 import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from torch import nn
 
 from core.checkpoint import save_quantized
 from core.cost import cost
+from core.device import add_device, use_device
 from core.evaluation import evaluate
 from core.files import replace_file
 from core.images import Pair, demo_image, demo_names, make_lr
@@ -35,7 +37,7 @@ from core.zoo import create_model
 
 CURVE_POINTS, PSNR_POINTS, SNAPSHOTS = 100, 20, 8  # a run
 VALIDATION_SIDE = 96  # LR pixels of the middle of every validation image, scored while training
-SAVE_EVERY = 50  # steps
+SAVE_EVERY = 30  # seconds
 TRAINING_PHOTOGRAPHS = 4  # of the packaged ones; the rest are to score on
 
 
@@ -55,6 +57,7 @@ def train(
     record = empty_record(list(training.quantizers()))
     if checkpoint.exists():
         record = training.resume(checkpoint)
+    saved = time.monotonic()
     try:
         while training.step < steps:
             wanted = _due(training.step, steps, CURVE_POINTS)
@@ -66,8 +69,9 @@ def train(
             training.advance(gradients)
             if training.step == steps:
                 _look(record, training, validation)
-            if training.step % SAVE_EVERY == 0 or training.step == steps:
+            if time.monotonic() > saved + SAVE_EVERY or training.step == steps:
                 training.save(checkpoint, record)
+                saved = time.monotonic()
             report(training.step, float(gradients.loss), record)
     except FloatingPointError:
         raise  # a broken state is not kept: the last sound one is
@@ -161,7 +165,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--validation", type=Path, help="folder of HR images to score on")
     parser.add_argument("--benchmark", type=Path, help="folder with Set5/ and Set14/ to score on at the end")
     parser.add_argument("--out", type=Path, required=True, help="name of the result, without suffix")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_device(parser)
     choices = {"version": VERSIONS, "regularizer": REGULARIZERS}
     for field in dataclasses.fields(OdmConfig):
         flag = f"--{field.name.replace('_', '-')}"
@@ -199,6 +203,7 @@ def main() -> None:
     try:
         config = OdmConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(OdmConfig)})
         model = load_checkpoint(args.checkpoint) if args.checkpoint else create_model(args.model, args.scale)
+        model = model.to(use_device(args.device, exact=False))
         images, pairs, described = _images(args)
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
@@ -214,7 +219,6 @@ def main() -> None:
                 scored = {"PSNR": f"{psnr[-1]:.2f} dB"} if psnr else {}
                 bar.set_postfix(loss=f"{loss:.4f}", **scored, refresh=False)
 
-            model = model.to(args.device)
             middle = middles(pairs, args.scale)
             done = run(model, images, args.scale, config, args.out, card, middle, None, report)
     except KeyboardInterrupt:
@@ -222,6 +226,7 @@ def main() -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(str(error)) from error
     result = json.loads(args.out.with_suffix(".json").read_text())
+    use_device(args.device)
     result = {"scores": scores(done, args.scale, args.validation, args.benchmark)} | result
     write_json(result, args.out.with_suffix(".json"))
     print(f"{config}: {json.dumps(result['scores'])}")

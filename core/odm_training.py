@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,20 +17,17 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from core.audit import LayerQuantization
 from core.calibration import recorded
-from core.config import FLOAT
+from core.captured_step import Captured
 from core.cooperation import COOPERATION, PENALTIES
 from core.fake_quantization import ClippedWeight, LearnedRange
 from core.mismatch import mismatch
 from core.odm_config import VERSIONS, OdmConfig
+from core.odm_frozen import freeze
 from core.pams import (
     ATTENTION,
-    EPOCHS,
     PamsRange,
     PamsWeight,
-    ResidualQuantizer,
-    attach_residual_quantizer,
 )
 from core.pams_places import PamsPlaces
 from core.quantize import attach_quantizer
@@ -77,7 +75,10 @@ class QuantizedTraining:
             (fast if _is_range(name) else slow).append(parameter)
         lr, range_rate = config.rates
         rates = [{"params": slow, "rate": 1.0}, {"params": fast, "rate": range_rate}]
-        self.optimizer = torch.optim.Adam(rates, lr=lr)
+        on_gpu = self.device.type == "cuda"
+        lr = torch.tensor(lr, device=self.device) if on_gpu else lr
+        self.optimizer = torch.optim.Adam(rates, lr=lr, capturable=on_gpu)
+        self._captured: dict[tuple[bool, bool], Captured] = {}
 
     def _prepare(self, ranges: dict[str, tuple[float, float]], offsets: dict[str, set[str]]) -> None:
         config = self.config
@@ -101,7 +102,7 @@ class QuantizedTraining:
         for name in self.layers:
             weight = PamsWeight(self.config.bits).to(self.device)
             parametrize.register_parametrization(self.model.get_submodule(name), "weight", weight)
-        places.set_epoch(1)
+        places.come_to(0, self.config.steps)
         with torch.no_grad():
             self.model.eval()(batches[0])
         self.started = places.highs()
@@ -122,23 +123,28 @@ class QuantizedTraining:
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """LR and HR patches of a step."""
-        pair = self.sampler.batch(self.config.batch, self.config.seed, step)
-        return tuple(t.to(self.device, memory_format=torch.channels_last) for t in pair)
+        pair = self.sampler.batch(self.config.batch, self.config.seed, step, self.device)
+        return tuple(t.to(memory_format=torch.channels_last) for t in pair)
 
     def gradients(self, regularizer: bool) -> Gradients:
-        """Of the present step, the regularizer's only if asked for."""
-        lr, hr = self.batch(self.step)
+        """Of the present step, the regularizer's only if asked for; on a GPU valid until the next."""
+        starting = self.pams is not None and self.pams.come_to(self.step, self.config.steps)
+        case = regularizer, starting
+        if case not in self._captured:
+            self._captured[case] = Captured(functools.partial(self._gradients, regularizer))
+        found = self._captured[case](*self.batch(self.step))
+        if not torch.isfinite(found.loss):
+            raise FloatingPointError(f"the loss is {found.loss.item()} at step {self.step}; lower lr")
+        return found
+
+    def _gradients(self, regularizer: bool, lr: torch.Tensor, hr: torch.Tensor) -> Gradients:
         penalty = PENALTIES[VERSIONS[self.config.version].penalty] if regularizer else None
         for quantizer in self.quantizers().values():
             quantizer.penalty, quantizer.penalties = penalty, []
         # The authors' loss is in the range that the features have too: 0 to 255 for EDSR's own weights.
-        if self.pams is not None:
-            self.pams.set_epoch(1 + EPOCHS * self.step // self.config.steps)
         loss = (self.model(lr) - hr).abs().mean() * _rgb_range(self.model)
         if self.pams is not None:
             loss = loss + ATTENTION * self.pams.attention_loss(lr)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}; lower lr")
         names, parameters = zip(*self.trained(), strict=True)
         penalties = {}
         found: tuple = ()
@@ -160,6 +166,21 @@ class QuantizedTraining:
 
         What the quantizers learn (ranges, gamma, offsets) follows reconstruction alone.
         """
+        halvings = VERSIONS[self.config.version].halvings * self.step // self.config.steps
+        for group in self.optimizer.param_groups:
+            rate = self.config.rates[0] * group["rate"] * 0.5**halvings
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        captured = next((c for c in self._captured.values() if c.result is gradients), None)
+        if captured is None:
+            self._update(gradients)
+        else:
+            captured.follow(self._update)
+        self.step += 1
+
+    def _update(self, gradients: Gradients) -> None:
         config = self.config
         mode = "naive" if config.regularization == "naive" else VERSIONS[config.version].cooperation
         for name, parameter in self.trained():
@@ -169,11 +190,7 @@ class QuantizedTraining:
             if name in gradients.regularizer:
                 part = COOPERATION[mode](parameter.grad, gradients.regularizer[name])
                 parameter.grad = parameter.grad + config.weight * part
-        halvings = VERSIONS[config.version].halvings * self.step // config.steps
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.rates[0] * group["rate"] * 0.5**halvings
         self.optimizer.step()
-        self.step += 1
 
     def save(self, path: Path, extra: dict) -> None:
         """Write all that `resume` needs; `extra` (plain values and tensors) comes back from it."""
@@ -190,7 +207,10 @@ class QuantizedTraining:
         if saved["data"] != self.sampler.checksum:
             raise ValueError(f"{path} was made with other images; choose another --out")
         self.model.load_state_dict(saved["model"])
+        own = [{key: group[key] for key in ("lr", "capturable")} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(saved["optimizer"])
+        for group, device_bound in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(device_bound)  # the run may have begun on another device
         self.step = saved["step"]
         return saved["extra"]
 
@@ -206,57 +226,12 @@ class QuantizedTraining:
         learned = self.quantizers()
         for name in self.layers:
             weight = self.model.get_submodule(name).weight
-            _freeze(done.get_submodule(name), weight, learned.get(name), self.config)
+            freeze(done.get_submodule(name), weight, learned.get(name), self.config)
         if self.pams is not None:
             self.pams.freeze(done)
         done.float_reasons, done.quant_config = self.reasons, self.config.quant_config
         done.scope_in_words = self.scope_in_words
         return done.eval()
-
-
-@torch.no_grad()
-def quantized_before(model: nn.Module, card: dict) -> nn.Module:
-    """What the run of a card (`core.odm.run`) started from, made anew from the float network.
-
-    The ranges are those of the record, to four digits; gamma and offsets begin by doing nothing.
-    """
-    fields = {field.name for field in dataclasses.fields(OdmConfig)}
-    config = OdmConfig(**{name: value for name, value in card.items() if name in fields})
-    record = card["record"]
-    done = copy.deepcopy(model).eval()
-    clipped = ClippedWeight(config.bits, config.corrects, config.percentile)
-    clipped = PamsWeight(config.bits) if config.version == "pams" else clipped
-    learned: dict[str, LearnedRange | PamsRange] = {}
-    for i, name in enumerate(record["layers"]):
-        ends = record["low"][0][i], record["high"][0][i]
-        learned[name] = LearnedRange(*ends, config.bits, channel_dim_of(done.get_submodule(name)))
-    for name, highs in card.get("started", {}).items():
-        places = [PamsRange(config.bits, -3, high=high) for high in highs]
-        if len(places) == 2:
-            frozen = ResidualQuantizer(*(place.frozen() for place in places))
-            attach_residual_quantizer(done.get_submodule(name), frozen)
-        else:
-            learned[name] = places[0]
-    for name in card.get("quantized_layers", record["layers"]):
-        module = done.get_submodule(name)
-        _freeze(module, clipped(module.weight), learned.get(name), config)
-    done.float_reasons, done.quant_config = {}, config.quant_config
-    done.scope_in_words = scope_of(model, record["layers"])
-    return done
-
-
-def _freeze(
-    module: nn.Module, weight: torch.Tensor, learned: LearnedRange | PamsRange | None, config: OdmConfig
-) -> None:
-    """Quantize one layer for good, in place; its input stays float where nothing is learned for it."""
-    own = weight.detach().clone().contiguous()
-    module.weight = nn.Parameter(own, requires_grad=module.weight.requires_grad)
-    method, bits = config.quant_config.method, config.bits
-    if learned is None:
-        module.quantization = LayerQuantization(method, bits, FLOAT, False)
-        return
-    attach_quantizer(module, learned.frozen())
-    module.quantization = LayerQuantization(method, bits, bits, learned.post_relu)
 
 
 def _is_quantizers(name: str) -> bool:

@@ -78,12 +78,16 @@ class PamsRange(nn.Module):
         """Return -a and a."""
         return -self.high, self.high
 
+    @property
+    def starting(self) -> bool:
+        """Whether a follows the input instead of being learned."""
+        return self.epoch is not None and self.epoch <= self.ema_epochs
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        starting = self.epoch is not None and self.epoch <= self.ema_epochs
-        if starting:
+        if self.starting:
             self.follow(x.detach(), self.epoch)
-        high = self.high.clamp_min(SMALLEST) if self.high <= SMALLEST else self.high
-        quantized = PamsQuantize.apply(x, high, 2 ** (self.bits - 1) - 1, not starting)
+        high = self.high.clamp_min(SMALLEST)
+        quantized = PamsQuantize.apply(x, high, 2 ** (self.bits - 1) - 1, not self.starting)
         if self.penalty is not None:
             self.penalties.append(self.penalty(x, quantized))
         return quantized

@@ -9,6 +9,7 @@ from torch import nn
 
 from core.calibration import recorded
 from core.pams import (
+    EPOCHS,
     PamsRange,
     ResidualQuantizer,
     attach_residual_quantizer,
@@ -59,10 +60,15 @@ class PamsPlaces:
     def _keep(self, module: nn.Module, args: tuple) -> None:
         self._features = args[0]
 
-    def set_epoch(self, epoch: int) -> None:
-        """Say in which of PAMS's epochs the training is: in the first the ranges follow their inputs."""
+    def come_to(self, step: int, steps: int) -> bool:
+        """Say how far the training is; whether the ranges still follow their inputs.
+
+        They do in the first of PAMS's epochs.
+        """
+        epoch = 1 + EPOCHS * step // steps
         for learned in self._ranges:
             learned.epoch = epoch
+        return any(learned.starting for learned in self._ranges)
 
     def attention_loss(self, lr: torch.Tensor) -> torch.Tensor:
         """Return that of the features of the model's last forward, on the same images."""

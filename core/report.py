@@ -26,6 +26,7 @@ from core.calibration import PATCH_SIZE, PATCHES, calibration_patches
 from core.checkpoint import load_quantized
 from core.comparison import COLUMNS, EVERY_VARIANT, VARIANTS, digest, rows
 from core.config import QuantConfig
+from core.device import add_device, use_device
 from core.files import replace_file
 from core.images import Pair, demo_image, demo_names, make_lr, paired_folder
 from core.methods import EVERY_METHOD
@@ -142,6 +143,7 @@ def _arguments() -> argparse.ArgumentParser:
         "--ablation", action="store_true", help="also each ingredient, and dfsq+ step by step"
     )
     parser.add_argument("--draws", type=int, default=1, help="of calibration patches, each measured")
+    add_device(parser)
     parser.add_argument("--out", type=Path, help="where the CSV and HTML go, without suffix")
     return parser
 
@@ -163,6 +165,7 @@ def main() -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    device = use_device(args.device)
     chosen = networks(args.model, args.scale)
     more = [load_quantized(path) for path in args.trained]
     inputs = {network.scale: _inputs(args, network.scale) for network in chosen}
@@ -189,6 +192,8 @@ def _run(args: argparse.Namespace) -> None:
         found += own
         # Training had no draw: scored once.
         known = [m for m in (*network.trained, *more) if draw == 0 and _asked(m.quant_config, args)]
+        network.model.to(device)
+        known = [model.to(device) for model in known]
         asked = (network.model, network.scale, sets, calibration, variants, args.bits, texts)
         with tqdm(
             initial=len(own), desc=f"{network.title}, draw {draw + 1} of {args.draws}", unit=" rows"

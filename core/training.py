@@ -71,7 +71,9 @@ class PatchSampler:
         """Of the LR images: tells whether a resumed run trains on the same ones."""
         return functools.reduce(lambda crc, pair: zlib.crc32(pair[0].numpy(), crc), self.pairs, 0)
 
-    def batch(self, size: int, seed: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(
+        self, size: int, seed: int, step: int, device: torch.device | str = "cpu"
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 3, patch, patch) and (N, 3, scale*patch, scale*patch) in [0, 1]; the same for the same step."""
         rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
         lrs, hrs = [], []
@@ -83,7 +85,7 @@ class PatchSampler:
             for image, factor, out in ((lr, 1, lrs), (hr, self.scale, hrs)):
                 p, top, left = self.patch * factor, y * factor, x * factor
                 out.append(_turn(image[:, top : top + p, left : left + p], turn))
-        return torch.stack(lrs).float() / 255, torch.stack(hrs).float() / 255
+        return tuple(torch.stack(images).to(device).float() / 255 for images in (lrs, hrs))
 
 
 def _turn(image: torch.Tensor, turn: int) -> torch.Tensor:

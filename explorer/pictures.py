@@ -15,7 +15,7 @@ import core
 from core.cost import cost
 from core.images import to_tensor, to_uint8
 from core.methods import TRAINED
-from core.odm_training import quantized_before
+from core.odm_frozen import quantized_before
 from core.sensitivity import Sensitivity
 from core.zoo import model_card
 from explorer.jobs import Token, shared

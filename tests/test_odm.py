@@ -22,7 +22,8 @@ from core.cost import cost
 from core.images import Pair
 from core.odm import middles, run, train
 from core.odm_config import VERSIONS, OdmConfig
-from core.odm_training import QuantizedTraining, quantized_before
+from core.odm_frozen import quantized_before
+from core.odm_training import QuantizedTraining
 from core.training import PatchSampler
 
 CONFIG = OdmConfig(bits=3, steps=6, batch=2, patch=8, seed=3)
@@ -100,6 +101,18 @@ def test_offsets_go_to_the_layers_with_the_largest_mismatch():
     found = mismatch(network(), batches, LAYERS)
     assert shifts == [max(LAYERS, key=lambda name: found[name].mean_channels)]
     assert scales == [max(LAYERS, key=lambda name: found[name].deviation_channels)]
+
+
+def test_a_run_begun_on_a_gpu_goes_on_on_a_cpu(tmp_path):
+    training = new_training()
+    training.advance(training.gradients(True))
+    for group in training.optimizer.param_groups:  # as on a GPU
+        group.update(lr=torch.tensor(group["lr"]), capturable=True)
+    training.save(tmp_path / "run.ckpt", {})
+    resumed = new_training()
+    resumed.resume(tmp_path / "run.ckpt")
+    resumed.advance(resumed.gradients(True))
+    assert all(group["capturable"] is False for group in resumed.optimizer.param_groups)
 
 
 # The run

@@ -9,7 +9,8 @@ from core import audit, load_quantized, save_quantized
 from core.cost import cost
 from core.models import EDSR, RDN
 from core.odm_config import OdmConfig
-from core.odm_training import QuantizedTraining, quantized_before
+from core.odm_frozen import quantized_before
+from core.odm_training import QuantizedTraining
 from core.pams import (
     PamsRange,
     PamsWeight,

@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+from core.captured_step import Captured
+from core.device import use_device
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+def test_on_the_cpu_every_call_runs_the_function():
+    calls = []
+    doubled = Captured(lambda x: calls.append(1) or 2 * x)
+    for value in (1.0, 2.0, 3.0):
+        assert doubled(torch.tensor(value)) == 2 * value
+    assert len(calls) == 3
+    assert doubled.result is None
+
+
+@CUDA
+def test_a_replay_computes_what_the_function_does():
+    total = torch.zeros((), device="cuda")
+    doubled = Captured(lambda x: 2 * x)
+    for value in (1.0, 2.0, 3.0, 4.0):
+        result = doubled(torch.tensor(value, device="cuda"))
+        assert float(result) == 2 * value
+        if doubled.result is result:
+            doubled.follow(total.add_)
+    assert float(total) == 4 + 6 + 8
+
+
+def test_a_device_that_is_not_there_is_a_sentence():
+    with pytest.raises(ValueError, match="--device nonsense cannot be used here; choose cpu"):
+        use_device("nonsense")
