@@ -74,10 +74,11 @@ class QuantizedTraining:
         for name, parameter in self.trained():
             (fast if _is_range(name) else slow).append(parameter)
         lr, range_rate = config.rates
-        rates = [{"params": slow, "rate": 1.0}, {"params": fast, "rate": range_rate}]
+        groups = [{"params": slow, "rate": 1.0}, {"params": fast, "rate": range_rate}]
         on_gpu = self.device.type == "cuda"
-        lr = torch.tensor(lr, device=self.device) if on_gpu else lr
-        self.optimizer = torch.optim.Adam(rates, lr=lr, capturable=on_gpu)
+        for group in groups if on_gpu else ():
+            group["lr"] = torch.tensor(lr, device=self.device)  # each its own, for `advance` to write into
+        self.optimizer = torch.optim.Adam(groups, lr=lr, capturable=on_gpu)
         self._captured: dict[tuple[bool, bool], Captured] = {}
 
     def _prepare(self, ranges: dict[str, tuple[float, float]], offsets: dict[str, set[str]]) -> None:

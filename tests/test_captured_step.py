@@ -1,8 +1,12 @@
 import pytest
 import torch
 
+from core import EDSR, demo_image, demo_names
 from core.captured_step import Captured
 from core.device import use_device
+from core.odm_config import OdmConfig
+from core.odm_training import QuantizedTraining
+from core.training import PatchSampler
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -31,3 +35,20 @@ def test_a_replay_computes_what_the_function_does():
 def test_a_device_that_is_not_there_is_a_sentence():
     with pytest.raises(ValueError, match="--device nonsense cannot be used here; choose cpu"):
         use_device("nonsense")
+
+
+@CUDA
+def test_training_on_a_gpu_gives_the_weights_of_the_cpu():
+    torch.manual_seed(0)
+    model = EDSR(2, n_blocks=1, n_feats=4, rgb_range=1.0)
+    sampler = PatchSampler([demo_image(demo_names()[0])], 2, 16)
+    states = []
+    for device in ("cpu", use_device("cuda")):
+        training = QuantizedTraining(
+            model.to(device), sampler, OdmConfig(steps=8, batch=2, patch=16, lr=1e-3)
+        )
+        for _ in range(8):
+            training.advance(training.gradients(True))
+        states.append({name: parameter.detach().cpu() for name, parameter in training.trained()})
+    for name, expected in states[0].items():
+        assert (states[1][name] - expected).abs().max() < 1e-4, name
