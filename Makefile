@@ -19,7 +19,7 @@ SERVE := --warm --unused-session-lifetime 60000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app notebooks lessons test lint audit check screenshots cost kills load soak format lock clean browser
+.PHONY: help app notebooks lessons test bench lint audit check screenshots cost kills load soak format lock clean browser
 
 help:
 	@echo "make app      install into .venv (first run only) and serve the explorer"
@@ -30,6 +30,7 @@ help:
 	@echo "make notebooks  install JupyterLab (first run only) and open the teaching notebooks"
 	@echo "make test     install the test extras, find or install a browser, run every test"
 	@echo "              ARGS='-k moments'   further arguments for pytest"
+	@echo "make bench    speed, as ratios within one run, on a machine that does nothing else"
 	@echo "make lint     ruff format --check and ruff check, notebooks too"
 	@echo "make audit    known faults of the packages in requirements.lock, where the network can be reached"
 	@echo "make check    lint, audit and test: what a change must pass"
@@ -71,14 +72,17 @@ lessons: .venv/test.stamp browser
 # glibc's malloc: keep what is freed. Large tensors are asked for over and over, and each page came zeroed.
 KEEP_FREED := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
 
-# Benchmarks first and alone; then the rest, file by file on two cores, of one thread each.
+# On two cores, of one thread each.
 test: .venv/test.stamp browser
 ifdef ARGS
 	$(VENV_PYTHON) -m pytest $(ARGS)
 else
-	$(VENV_PYTHON) -m pytest -m benchmark
-	OMP_NUM_THREADS=1 $(KEEP_FREED) $(VENV_PYTHON) -m pytest -m "not benchmark" -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(KEEP_FREED) $(VENV_PYTHON) -m pytest -m "not benchmark" -n 2 --dist loadgroup --no-loadscope-reorder
 endif
+
+# Ratios within one run, for a machine that does nothing else.
+bench: .venv/test.stamp browser
+	$(VENV_PYTHON) -m pytest -m benchmark $(ARGS)
 
 lint: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff format --check .

@@ -37,7 +37,7 @@ from core.zoo import create_model
 
 CURVE_POINTS, PSNR_POINTS, SNAPSHOTS = 100, 20, 8  # a run
 VALIDATION_SIDE = 96  # LR pixels of the middle of every validation image, scored while training
-SAVE_EVERY = 30  # seconds
+SAVE_EVERY = 5  # seconds
 TRAINING_PHOTOGRAPHS = 4  # of the packaged ones; the rest are to score on
 
 

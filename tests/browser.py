@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 # As `make app` serves.
@@ -105,12 +107,42 @@ def faults(log: str) -> int:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """Address of a dashboard served for this run, whose log must hold no traceback."""
-    log = tmp_path_factory.mktemp("server") / "log"
-    with serve(log) as url:
-        yield url
+    """Address of a dashboard served for this run, whose log must hold no traceback.
+
+    One for all workers of xdist: the first to need it serves, and waits at its end until no other does.
+    """
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent  # of all workers
+    log, address, users = (place / f"server-{name}" for name in ("log", "address", "users"))
+    with FileLock(place / "server-lock"):
+        mine = not address.exists()
+        stack = contextlib.ExitStack()
+        if mine:
+            address.write_text(stack.enter_context(serve(log)))
+        _count(users, 1)
+    yield address.read_text()
+    with FileLock(place / "server-lock"):
+        _count(users, -1)
+    if mine:
+        while not _over(place, address, users):
+            time.sleep(0.2)
+        stack.close()
         text = log.read_text()
         assert not faults(text), text
+
+
+def _over(place: Path, address: Path, users: Path) -> bool:
+    """Whether nobody uses the server; whoever comes later starts another."""
+    with FileLock(place / "server-lock"):
+        if int(users.read_text()):
+            return False
+        address.unlink()
+        return True
+
+
+def _count(file: Path, more: int) -> None:
+    file.write_text(str((int(file.read_text()) if file.exists() else 0) + more))
 
 
 @pytest.fixture(scope="session")
@@ -209,8 +241,10 @@ def until(condition, explorer, seconds=90):
 
 def trainings():
     """The processes that train for this run's servers; another run may be under way beside it."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
+    found, run = [], psutil.Process()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent()  # another worker may have started the server
+    for process in run.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             if "explorer.train" in process.cmdline():
                 found.append(process)

@@ -41,6 +41,16 @@ def edsr_x2() -> EDSR:
     return create_model("edsr", 2)
 
 
+# Their tests start processes or kernels and share nothing: each goes wherever there is room.
+APART = {
+    f"test_{name}" for name in ("notebooks", "runs", "sweep_command", "odm_command", "faults", "take_away")
+}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What takes longest comes first, so that two processes end at about the same time."""
+    """Keep a file's tests on one worker, where they share fixtures; what takes longest comes first."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None and item.path.stem not in APART:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=lambda item: not ({"browser", "slow"} & set(item.keywords)))

@@ -48,3 +48,11 @@ class OneByOne(nn.Module):
 
 
 NETWORKS = [Mixed, Twice, OneByOne]
+
+
+def pairs(methods):
+    """Every method on one network and every network with two: methods differ in their quantizers, networks in
+    their layers.
+    """
+    methods = list(methods)
+    return [(Mixed, method) for method in methods] + [(n, m) for n in (Twice, OneByOne) for m in methods[:1]]

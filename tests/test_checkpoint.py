@@ -13,8 +13,9 @@ def every_layer(name, module):
     return True
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("bits", [(4, 4), (32, 4), (4, 32)])
+@pytest.mark.parametrize(
+    ("method", "bits"), [*((name, (4, 4)) for name in METHODS), ("dfsq-exact", (32, 4)), ("minmax", (4, 32))]
+)
 def test_a_bundled_architecture_comes_back_by_itself(method, bits, images, tiny_edsr, tmp_path):
     quantized = quantize_model(tiny_edsr, images, QuantConfig(method, *bits))
     save_quantized(quantized, tmp_path / "a.safetensors")

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import NETWORKS, Twice
+from networks import Twice, pairs
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -22,8 +22,7 @@ def every_layer(name, module):
     return True
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("network", "method"), pairs(METHODS))
 def test_eight_bits_are_near_float(network, method, images):
     model = network().eval()
     expected = model(images)
@@ -106,8 +105,7 @@ def test_copies_give_the_same(method, images, tiny_edsr):
         assert audit(other) == audit(quantized)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("network", "method"), pairs(METHODS))
 def test_nothing_stays_behind_on_the_cpu(network, method, images):
     """Fake tensors compute nothing, but refuse those of another device as a GPU does."""
     quantized = quantize_model(network(), images, QuantConfig(method), layers=["head", "tail"])
@@ -118,9 +116,9 @@ def test_nothing_stays_behind_on_the_cpu(network, method, images):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("method", METHODS)
 def test_cuda_gives_the_same_picture(method, images, tiny_edsr):
-    model = tiny_edsr()
-    on_cpu = quantize_model(model, images, QuantConfig(method, 8, 8))(images)
-    on_cuda = quantize_model(model.cuda(), images, QuantConfig(method, 8, 8))(images.cuda()).cpu()
+    bits = 4 if method == "nvfp4" else 8
+    on_cpu = quantize_model(tiny_edsr, images, QuantConfig(method, bits, bits))(images)
+    on_cuda = quantize_model(tiny_edsr.cuda(), images, QuantConfig(method, bits, bits))(images.cuda()).cpu()
     assert F.mse_loss(on_cuda, on_cpu) < 1e-3 * on_cpu.var()
 
 

@@ -48,7 +48,7 @@ def test_a_run_from_start_to_end(new_run):
     assert not folder.exists()
 
 
-def test_a_paused_run_goes_on_where_it_was(new_run):
+def test_a_run_that_is_paused_or_killed_goes_on_where_it_was(new_run):
     run = new_run(LONG)
     run.start()
     wait_for(lambda: run.begun and run.card()["done"] >= 100)
@@ -61,6 +61,15 @@ def test_a_paused_run_goes_on_where_it_was(new_run):
     run.start()
     wait_for(lambda: run.card()["done"] > before)
     assert run.card()["record"]["step"].count(0) == 1
+    assert not run.can_go_on
+    run._process.kill()
+    wait_for(lambda: not run.alive)
+    assert run.can_go_on
+    assert run.in_words() == (
+        "The training was killed, as the system does when memory is short; Start goes on from what was kept."
+    )
+    run.start()
+    assert run.in_words().startswith(("Training", "Starting"))
 
 
 def test_no_more_trainings_than_the_server_can_bear(new_run, monkeypatch):
@@ -82,21 +91,6 @@ def test_what_ended_it_is_said(new_run):
         "The training stopped: no training image is at least 12000 pixels on both sides; take larger ones or "
         "a smaller patch"
     )
-
-
-def test_a_killed_run_says_so_and_can_go_on(new_run):
-    run = new_run(LONG)
-    run.start()
-    wait_for(run.out.with_suffix(".ckpt").exists)
-    assert not run.can_go_on
-    run._process.kill()
-    wait_for(lambda: not run.alive)
-    assert run.can_go_on
-    assert run.in_words() == (
-        "The training was killed, as the system does when memory is short; Start goes on from what was kept."
-    )
-    run.start()
-    assert run.in_words().startswith(("Training", "Starting"))
 
 
 def test_a_training_ends_with_whoever_started_it(tmp_path):

@@ -1,11 +1,7 @@
-import itertools
 import re
 
 import pytest
 from browser import Explorer, until
-
-from core.zoo import model_card
-from explorer.sources import NETWORK_NAMES, NETWORKS
 
 pytestmark = pytest.mark.browser
 
@@ -86,40 +82,6 @@ def tap(explorer, name: str, right: float, down: float) -> None:
     explorer.page.mouse.click(box["x"] + box["width"] * right, box["y"] + box["height"] * down)
 
 
-def test_methods(explorer):
-    explorer.open("?network=xlsr_x3&compared_bits=[4]")
-    kinds = {"minmax": 16, "percentile": 16, "dfsq+": 16, "mse-channel": 16, "log2": 16, "daq": 16}
-    for method, number in kinds.items():
-        points, pictures = explorer.signature(*POINTS), explorer.signature("picture 4")
-        explorer.choose("Method", method)
-        explorer.after_change(POINTS, points)
-        assert explorer.signature("picture 4") != pictures, method
-        levels = explorer.figure("histogram")["data"][1]["x"]
-        assert len(set(levels)) == number, method
-        if method in ("minmax", "percentile"):
-            steps = [b - a for a, b in itertools.pairwise(levels)]
-            assert max(steps) - min(steps) < 2e-4, method
-        assert explorer.page.get_by_text("441 points with doubles, grid").is_visible() == (method == "dfsq+")
-
-
-def test_every_view_works_with_every_network(explorer):
-    explorer.open("?compared_bits=[4]")
-    for title, key in NETWORK_NAMES.items():
-        if key == "edsr_x2":
-            continue  # the page has opened with it
-        name, scale = NETWORKS[key]
-        before = explorer.signature("heat map", "picture float")
-        explorer.choose("Network", title)
-        explorer.after_change(("heat map", "picture float"), before)
-        assert explorer.count(re.escape(model_card(name, scale)["about"])) == 1, key
-        assert len(explorer.figure("heat map")["data"][0]["image"]) > 50, key
-        assert len(explorer.figure("histogram")["data"][1]["x"]) == 16, key
-        assert len(explorer.figure("mismatch of deviations")["data"][0]["rank"]) > 5, key
-        side = min(128, 504 // scale)  # the photograph has 504 pixels
-        assert explorer.figure("picture 4")["data"][0]["dw"] == [side * scale], key
-        assert explorer.count(r"\d+\.\d\d dB · SSIM 0\.\d{3}") >= 3, key
-
-
 def test_pictures_side_by_side(explorer):
     explorer.open("?compared_bits=[2]")
     assert not explorer.count("W6A6")
@@ -171,23 +133,6 @@ def test_pictures_side_by_side(explorer):
     explorer.after_change(("picture 4",), pictures)
 
 
-def test_shared_url_restores_the_state(explorer):
-    explorer.open("?compared_bits=[2]")
-    points = explorer.signature(*POINTS)
-    explorer.slide("Activation bits", -2)
-    points = explorer.after_change(POINTS, points)
-    explorer.press("kmeans")
-    points = explorer.after_change(POINTS, points)
-    explorer.choose("Layer", "body.1.body.2")
-    explorer.after_change(POINTS, points)
-    wanted = explorer.signature(*DISTRIBUTIONS, *POINTS, "picture 2", "left", "right")
-    address = explorer.page.url
-    explorer.page.goto("about:blank")
-    explorer.page.goto(address)
-    explorer.settle()
-    assert explorer.signature(*DISTRIBUTIONS, *POINTS, "picture 2", "left", "right") == wanted
-
-
 def test_tabs_answer_to_the_keyboard(explorer):
     explorer.open("?network=xlsr_x3&compared_bits=[4]&tab=training")
     tabs = explorer.page.locator(".bk-tab")
@@ -212,35 +157,6 @@ def test_the_tab_key_passes_every_control(explorer):
     n_tabs = explorer.page.locator(".bk-tab").count()
     assert all("bk-tab" in name for name in passed[-n_tabs - 1 : -1]), "the tabs follow each other"
     assert "bk-" in passed[-1], "then comes what the first tab shows"
-
-
-def test_junk_in_the_url_leaves_the_defaults(explorer):
-    explorer.open(
-        "?compared_bits=[4]&network=%22nothing%22&activation_bits=99&layer=7&channel=-5&words=%22x%22&method=[1]"
-        "&terms=²&spot=[1,2,3]"
-    )
-    assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
-    assert explorer.figure("by image")["title"].startswith("Channel 0")
-
-
-def test_one_bad_value_in_a_link_takes_no_other_with_it(explorer):
-    explorer.open("?compared_bits=[4]&words=3&activation_bits=99&terms=3&selector=%22nothing%22&channel=2")
-    assert explorer.count("39 points, grid step 1/24")
-    assert explorer.figure("by image")["title"].startswith("Channel 2")
-    assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
-
-
-def test_too_small_a_set_is_said_in_a_sentence(explorer):
-    explorer.open("?words=1&terms=3&tab=layers")
-    assert explorer.count("4 bits need 16 points but the universal set of words=1, terms=3 has 5")
-    explorer.page.get_by_text("Explore", exact=True).click()
-    explorer.page.get_by_text(re.compile("dB · SSIM")).nth(2).wait_for()
-    explorer.settle()
-    assert explorer.figure("histogram")["data"][1]["x"] == []
-    assert explorer.figure("picture 4")["data"][0]["image"] == []
-    assert explorer.figure("right")["data"][0]["image"] == []
-    assert explorer.count("4 bits need 16 points but the universal set of words=1, terms=3 has 5")
-    assert explorer.count(r"\d\d\.\d\d dB · SSIM") >= 3, "the pictures that need fewer points are still shown"
 
 
 def test_theme_and_phone(chromium, server):

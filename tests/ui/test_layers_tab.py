@@ -30,18 +30,3 @@ def test_tapping_a_bar_chooses_the_layer(explorer):
     explorer.page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"])
     explorer.page.wait_for_timeout(500)
     assert "layer=" in explorer.page.url
-
-
-def test_more_bits_hurt_less(explorer):
-    explorer.open("?tab=layers&method=minmax&activation_bits=3")
-    before = explorer.signature(*FIGURES)
-    worse = explorer.figure("layers alone")["data"][0]["only"]
-    explorer.slide("Activation bits", 2)
-    explorer.after_change(FIGURES, before)
-    better = explorer.figure("layers alone")["data"][0]["only"]
-    assert sum(better) < sum(worse)
-
-
-def test_a_trained_method_has_no_layer_by_itself(explorer):
-    explorer.open("?tab=layers&method=odm&activation_bits=2")
-    assert explorer.count("the layers of odm were trained together; choose a calibrated method") == 1

@@ -19,23 +19,6 @@ def table(explorer):
     return {name.split()[0]: numbers for name, *numbers in cells}
 
 
-def test_methods_at_the_same_bits(explorer):
-    explorer.open("?tab=methods&activation_bits=3")
-    for name in METHODS:
-        assert len(explorer.figure(f"method {name}")["data"][0]["image"]) > 50
-        assert len(explorer.figure(f"error {name}")["data"][0]["image"]) > 50
-    scores = table(explorer)
-    assert list(scores) == ["Float", *METHODS]
-    assert float(scores["dfsq+"][0]) > float(scores["minmax"][0])
-    lines = [line["y"] for line in explorer.figure("profile")["data"]]
-    assert len(lines) == 6
-    assert all(len(line) == 64 for line in lines)
-    before = explorer.signature("method dfsq-exact")
-    explorer.slide("Activation bits", 3)
-    explorer.after_change(("method dfsq-exact",), before)
-    assert explorer.count("dfsq-exact W6A6") >= 1
-
-
 def test_a_region_and_an_edge(explorer):
     explorer.open("?tab=methods&methods=['dfsq-exact','minmax']".replace("'", '"'))
     whole, mouse = table(explorer), explorer.page.mouse
@@ -62,19 +45,3 @@ def test_a_region_and_an_edge(explorer):
     )
     explorer.press("Drop the region")
     until(lambda: table(explorer) == whole, explorer)
-
-
-def test_a_method_that_cannot_be_says_why(explorer):
-    explorer.open('?tab=methods&methods=["odm","dfsq-exact"]&activation_bits=3')
-    assert explorer.count("odm was trained at W2A2 and W4A4") == 1
-    assert list(table(explorer)) == ["Float", "dfsq-exact"]
-
-
-def test_what_each_ingredient_is_worth(explorer):
-    explorer.open("?tab=methods&methods=[%22minmax%22]&activation_bits=4")
-    explorer.page.get_by_text("What is each ingredient worth?").click()
-    cells = [cell.inner_text() for cell in explorer.page.locator("div.worth td").all()]
-    rows = [cells[i : i + 4] for i in range(0, len(cells), 4)]
-    assert [row[0] for row in rows][2:] == ["per channel and image (DFSQ's)", "per block of 8×8"]
-    assert float(rows[3][3]) > float(rows[0][3]) + 0.4, "blocks have their price"
-    assert float(rows[0][1]) < float(rows[0][2]), "points are worth something with one range a layer"

@@ -1,6 +1,5 @@
 import contextlib
 import io
-import json
 import re
 import shutil
 import uuid
@@ -63,19 +62,6 @@ def test_the_bundled_sweep_is_there_at_once(explorer):
     assert "tab=" in explorer.page.url
 
 
-def test_plots_follow_their_choices(explorer):
-    open_tab(explorer)
-    before = explorer.signature(*PLOTS)
-    explorer.choose("Cost", "GBitOPs at 1280×720")
-    before = explorer.after_change(PLOTS, before)
-    explorer.choose("Across", "Size of the universal set")
-    before = explorer.after_change(("sweep table",), explorer.signature("sweep table"))
-    image = explorer.page.locator(".bk-input-group:has(label:has-text('Image')) select").last
-    before = explorer.signature(*PLOTS)
-    image.select_option(label="chelsea the cat (scikit-image)")
-    explorer.after_change(PLOTS, before)
-
-
 def test_a_tap_opens_the_configuration_in_the_other_views(explorer):
     open_tab(explorer, "&method=mse&activation_bits=7")
     dots = explorer.figure("sweep bits")["data"][0]
@@ -110,17 +96,6 @@ def test_downloads(explorer):
         assert waiting.value.suggested_filename == f"bundled.{label.lower()}"
     assert list(found["Parquet"].columns) == list(found["CSV"].columns) == SCHEMA.names
     assert len(found["CSV"]) == len(found["Parquet"]) > 100
-
-
-def test_the_preview_follows_the_grid(explorer):
-    open_tab(explorer)
-    explorer.page.get_by_text(re.compile(r"^18 of at most 5,000 rows, about \d+")).wait_for()
-    drop(explorer, "Methods", "minmax")
-    explorer.page.get_by_text(re.compile(r"^12 of at most 5,000 rows, about \d+")).wait_for()
-    drop(explorer, "Images", "coffee")
-    explorer.page.get_by_text(re.compile(r"^6 of at most 5,000 rows, about \d+")).wait_for()
-    drop(explorer, "Images", "astronaut")
-    explorer.page.get_by_text("Choose at least one image.").wait_for()
 
 
 def test_a_sweep_fills_is_cancelled_goes_on_and_is_found_again(explorer, name, chromium, server):
@@ -158,20 +133,6 @@ def test_a_sweep_fills_is_cancelled_goes_on_and_is_found_again(explorer, name, c
         timeout=60_000,
     )
     later.context.close()
-
-
-def test_names_that_cannot_be(explorer):
-    open_tab(explorer)
-    for given, said in (("../other", "A sweep's name has"), ("bundled", "stays as it is")):
-        fill(explorer, "Name", given)
-        explorer.page.get_by_role("button", name="Start", exact=True).click()
-        explorer.page.get_by_text(re.compile(said, re.IGNORECASE)).first.wait_for()
-
-
-def test_a_sweep_that_is_not_there(explorer):
-    explorer.open("?tab=sweep&sweep=nobody")
-    assert explorer.count("There is no sweep named nobody") == 1
-    assert json.loads(explorer.signature("sweep bits"))[0]["data"][0]["psnr"] == []
 
 
 def test_the_tab_fits_a_phone(explorer):

@@ -49,13 +49,3 @@ def test_a_short_run_ends_with_its_picture(explorer):
     until(lambda: len(explorer.figure("trained After training")["data"][0]["image"]) > 50, explorer)
     explorer.settle()
     assert explorer.count("odm-v1 W2A2, naive regularizer, offsets") == 1
-
-
-def test_a_trained_network_among_the_methods(explorer):
-    explorer.open("?method=odm&activation_bits=2&compared_bits=[2,3]")
-    assert len(explorer.figure("picture 2")["data"][0]["image"]) > 50
-    assert explorer.count("odm was trained at W2A2") == 1, "there is none at 3 bits"
-    assert explorer.count("learned in training") == 1
-    explorer.choose("Network", "XLSR ×3")
-    until(lambda: "method=dfsq" in explorer.page.url, explorer)
-    explorer.settle()
