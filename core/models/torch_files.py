@@ -43,12 +43,22 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 # Records of a training that stand beside the tensors: read past, never made.
 RECORDS = {"numpy.dtype", "numpy.ndarray", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
 RECORDS |= {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "_codecs.encode"}
-RECORDS |= {"argparse.Namespace", "torch.Size", "torch.device", "datetime.datetime", "datetime.timedelta"}
+RECORDS |= {
+    "argparse.Namespace",
+    "__builtin__.set",
+    "builtins.set",
+    "torch.Size",
+    "torch.device",
+    "datetime.datetime",
+    "datetime.timedelta",
+}
+RECORDS |= {"datetime.datetime", "datetime.timedelta"}
 RECORDS |= {"pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath"}
 # Keys of dicts that hold the state of a training, and no network.
 TRAINING = re.compile(r"opt(im.*|s|_.*)?|.*optim(izer)?s?|.*sched.*|.*scaler|callbacks|loops", re.IGNORECASE)
 # A file that only archives of this kind have.
-ARCHIVES = {"constants.pkl": "TorchScript (torch.jit.load)", "archive_format": "torch.export"}
+ARCHIVES = {"constants.pkl": "TorchScript, which torch.jit.load reads"}
+ARCHIVES |= {"archive_format": "torch.export, which torch.export.load reads"}
 
 
 class MoreThanTensorsError(ValueError):
@@ -112,6 +122,8 @@ def _named(found: object) -> Iterator[tuple[str, _View]]:
 
 
 def _of_training(key: int | str, value: object) -> bool:
+    if isinstance(value, dict) and "param_groups" in value:
+        return True
     return isinstance(value, dict | list) and TRAINING.fullmatch(str(key)) is not None
 
 
@@ -132,7 +144,7 @@ def _zip_file(data: bytes) -> tuple[object, dict[str, bytes]]:
         records = archive.infolist()
         for name in archive.namelist():
             if (writer := ARCHIVES.get(name.rpartition("/")[2])) is not None:
-                raise MoreThanTensorsError(f"it is an archive of {writer}")
+                raise MoreThanTensorsError(f"an archive of {writer}")
         if any(r.compress_type != zipfile.ZIP_STORED or r.flag_bits & 1 for r in records):
             raise ValueError("its records are compressed or encrypted, as torch.save never does")
         if sum(record.file_size for record in records) > len(data):
@@ -239,10 +251,10 @@ def _pairs(pairs) -> dict:
 def _made(what: _Global, arguments: tuple) -> object:
     """What calling one of the few known functions gives; None for a record."""
     full = f"{what.module}.{what.name}"
-    if full in RECORDS or what.name == "AttributeDict":  # Lightning's hyperparameters, under changing modules
+    if full in RECORDS:
         return None
-    if what == ("collections", "defaultdict"):
-        return {}
+    if full in ("collections.defaultdict", "collections.Counter") or what.name == "AttributeDict":
+        return {}  # of optimizers and schedulers; Lightning's hyperparameters, under changing modules
     if what == ("collections", "OrderedDict"):
         return _pairs(arguments[0] if arguments else ())
     if what.module == "torch._utils":
