@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from core import QuantConfig, load_quantized, luma, quantize_model, save_quantized
+from core import QuantConfig, load_checkpoint, load_quantized, luma, quantize_model, save_quantized
 from core.models import network_from_state
+from core.models.community import has_spandrel
 
 
 class Even(nn.Module):
@@ -164,3 +165,36 @@ def test_what_only_looks_like_a_network_known_here_may_be_one_of_spandrel(spandr
         ValueError, match=r"^x\.pth looks like RDN but is not: .*; the extra \[zoo\] knows more"
     ):
         network_from_state(state, "x.pth")
+
+
+@pytest.mark.skipif(not has_spandrel(), reason="the extra [zoo] is not installed")
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
+@pytest.mark.parametrize("network", ["SwinIR-M", "real-world", "3conv", "luma", "HAT", "Swin2SR", "ESRGAN"])
+def test_networks_of_the_real_spandrel(network, tmp_path):
+    """Sizes that the SwinIR known here is not, and others: as spandrel's own network, also after saving."""
+    from spandrel.architectures.ESRGAN import ESRGAN
+    from spandrel.architectures.HAT import HAT
+    from spandrel.architectures.Swin2SR import Swin2SR
+    from spandrel.architectures.SwinIR import SwinIR
+
+    size = {"depths": [2, 2], "embed_dim": 24, "num_heads": [2, 2], "window_size": 8, "mlp_ratio": 2}
+    hat = {"overlap_ratio": 0.5, "compress_ratio": 3, "squeeze_factor": 4, "upsampler": "pixelshuffle"}
+    own = {
+        "SwinIR-M": lambda: SwinIR(upscale=4, upsampler="pixelshuffle", **size),
+        "real-world": lambda: SwinIR(upscale=4, upsampler="nearest+conv", **size),
+        "3conv": lambda: SwinIR(upscale=2, upsampler="pixelshuffledirect", resi_connection="3conv", **size),
+        "luma": lambda: SwinIR(upscale=2, in_chans=1, upsampler="pixelshuffle", **size),
+        "HAT": lambda: HAT(upscale=4, img_size=64, **hat, **size),
+        "Swin2SR": lambda: Swin2SR(upscale=2, img_size=64, upsampler="pixelshuffle", **size),
+        "ESRGAN": lambda: ESRGAN(num_filters=8, num_blocks=1, in_nc=12, scale=4, shuffle_factor=2),
+    }[network]().eval()
+    torch.save({"params_ema": own.state_dict(), "params": {"a.weight": torch.ones(1)}}, tmp_path / "net.pth")
+    model, x = load_checkpoint(tmp_path / "net.pth"), torch.rand(2, 3, 24, 32)
+    if network == "luma":
+        expected = own((luma(x) / 255).float())
+        assert torch.allclose(luma(model(x)), 255 * expected.double(), atol=1e-2)
+    else:
+        assert torch.allclose(model(x), own(x), atol=1e-5)
+    quantized = quantize_model(model, x, QuantConfig("minmax"))
+    save_quantized(quantized, tmp_path / "q.safetensors")
+    assert torch.equal(load_quantized(tmp_path / "q.safetensors")(x), quantized(x))

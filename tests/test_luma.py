@@ -60,3 +60,16 @@ def test_a_luma_edsr_of_another_range_comes_back():
     for rgb_range in (1.0, 255.0):
         model = EDSR(2, 1, 4, rgb_range=rgb_range, colours=1)
         assert EDSR.from_state(model.state_dict()).rgb_range == rgb_range
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_other_numbers_of_channels(kind, tmp_path):
+    """A square of them would be made for EDSR's mean shift: a small file could take all memory."""
+    state = NETWORKS[kind]().state_dict()
+    first = next(name for name, value in state.items() if name.startswith(("head", "conv_first", "SFENet1")))
+    state[first] = state[first].repeat(1, 50_000, 1, 1)[:, :, :1, :1].clone()
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(
+        ValueError, match=rf"looks like {kind.__name__} .*1 or 3 channels, and {first} takes 50000"
+    ):
+        load_checkpoint(tmp_path / "net.pth")

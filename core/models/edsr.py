@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from core.models.state import STAGES, SavedRange, numbered, require, scale_of
+from core.models.state import STAGES, SavedRange, ends_of, numbered, scale_of
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as the authors subtract it
 UNSEEN = "_extra_state"  # PyTorch's name in a state_dict for what no tensor shows: res_scale and rgb_range
@@ -114,7 +114,7 @@ class EDSR(nn.Module):
         Where neither the tensors nor an argument say `res_scale`, it is the authors'. Without a mean shift in
         the file the range is 0 to 255.
         """
-        n_feats, colours = require(state, "head.0.weight").shape[:2]
+        n_feats, colours = ends_of(state, "head.0.weight")
         scale = scale_of(state, "tail.0.0.weight", n_feats, twice="tail.0.2.weight")
         blocks = numbered(state, r"body\.(\d+)\.body\.0\.weight")
         authors = 0.1 if n_feats >= 256 else 1.0  # of their large network, and of the others

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from core.models.state import STAGES, numbered, require, scale_of
+from core.models.state import STAGES, ends_of, numbered, scale_of
 
 SLOPE = 0.1  # of the leaky ReLUs, in the authors' code
 
@@ -62,7 +62,7 @@ class MSRResNet(nn.Module):
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor]) -> MSRResNet:
         """The untrained network that the tensors fit; KeyError names what is missing."""
-        n_feats, colours = require(state, "conv_first.weight").shape[:2]
+        n_feats, colours = ends_of(state, "conv_first.weight")
         return cls(
             scale_of(state, "upconv1.weight", n_feats, twice="upconv2.weight"),
             numbered(state, r"body\.(\d+)\.conv1\.weight"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from core.models.state import STAGES, SavedRange, numbered, require, scale_of
+from core.models.state import STAGES, SavedRange, ends_of, numbered, require, scale_of
 
 
 class DenseConv(nn.Module):
@@ -84,8 +84,8 @@ class RDN(nn.Module):
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor]) -> RDN:
         """The untrained network that the tensors fit; KeyError names what is missing."""
-        first, growing = require(state, "SFENet1.weight"), require(state, "RDBs.0.convs.0.conv.0.weight")
-        n_feats, growth = first.shape[0], growing.shape[0]
+        n_feats, colours = ends_of(state, "SFENet1.weight")
+        growth = require(state, "RDBs.0.convs.0.conv.0.weight").shape[0]
         scale = scale_of(state, "UPNet.0.weight", growth, twice="UPNet.4.weight")
         return cls(
             scale,
@@ -94,5 +94,5 @@ class RDN(nn.Module):
             growth,
             n_feats,
             SavedRange.of(state),
-            first.shape[1],
+            colours,
         )

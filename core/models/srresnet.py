@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from core.models.state import SavedRange, numbered, require
+from core.models.state import SavedRange, ends_of, numbered
 
 
 def conv(n_in: int, n_out: int, kernel: int) -> nn.Conv2d:
@@ -72,7 +72,7 @@ class SRResNet(nn.Module):
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor]) -> SRResNet:
         """The untrained network that the tensors fit; KeyError names what is missing."""
-        n_feats, colours = require(state, "head.0.weight").shape[:2]
+        n_feats, colours = ends_of(state, "head.0.weight")
         scale = 4 if "tail.0.3.weight" in state else 2
         blocks = numbered(state, r"body\.(\d+)\.conv1\.weight")
         slopes = state["body.0.act.weight"].numel() if "body.0.act.weight" in state else 0

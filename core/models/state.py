@@ -28,6 +28,14 @@ def require(state: State, name: str) -> torch.Tensor:
     return state[name]
 
 
+def ends_of(state: State, first: str) -> tuple[int, int]:
+    """The features and the colours, 1 or 3, of the conv that takes the image; ValueError for others."""
+    n_feats, colours = require(state, first).shape[:2]
+    if colours not in (1, 3):
+        raise ValueError(f"images must have 1 or 3 channels, and {first} takes {colours}")
+    return n_feats, colours
+
+
 def numbered(state: State, pattern: str) -> int:
     """How many different numbers the group of `pattern` takes among the tensors' names."""
     return len({m[1] for name in state if (m := re.fullmatch(pattern, name))})

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from core.models.edsr import RGB_MEAN
-from core.models.state import numbered, require
+from core.models.state import ends_of, numbered, require
 
 MAX_WINDOW = 32  # pixels; attention keeps the fourth power of them, which a file's size does not bound
 
@@ -190,7 +190,7 @@ class SwinIR(nn.Module):
         n_layers = numbered(state, r"layers\.(\d+)\.conv\.weight")
         blocks = r"layers\.(\d+)\.residual_group\.blocks\.\d+\.norm1\.weight"
         depths = Counter(m[1] for name in state if (m := re.fullmatch(blocks, name)))
-        n_feats, colours = require(state, "conv_first.weight").shape[:2]
+        n_feats, colours = ends_of(state, "conv_first.weight")
         return cls(
             round((require(state, "upsample.0.weight").shape[0] / colours) ** 0.5),
             n_feats,
