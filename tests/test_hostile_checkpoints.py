@@ -164,6 +164,8 @@ STATE = {
     "none": torch.zeros(0, 3),
 }
 STATE["view"] = STATE["a"][1:]
+STATE["noted"] = torch.nn.Parameter(torch.zeros(3))
+STATE["noted"].note = "kept with the parameter"
 
 
 @pytest.mark.parametrize("zip_file", [True, False])

@@ -215,3 +215,15 @@ def test_a_deepcopy_says_its_own_res_scale():
     copied = copy.deepcopy(EDSR(2, 1, 4, res_scale=0.1))
     copied.load_state_dict({name: v for name, v in copied.state_dict().items() if name != "_extra_state"})
     assert copied.body[0].res_scale == 0.1
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_the_network_is_float32_whatever_the_default(colours, tmp_path):
+    torch.save(EDSR(2, 1, 4, colours=colours).state_dict(), tmp_path / "x.pth")
+    torch.set_default_dtype(torch.float64)
+    try:
+        model = load_checkpoint(tmp_path / "x.pth")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {p.dtype for p in [*model.parameters(), *model.buffers()]} == {torch.float32}
+    assert model(torch.rand(1, 3, 4, 4)).dtype == torch.float32

@@ -203,7 +203,8 @@ def _known_network(given: State, source: str, surplus: Collection[str], res_scal
         why = f"{source} looks like {cls.__name__} but is not: {reason(error)}"
         return _other_network(given, surplus, why)
     first = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
-    return Luma(model, model.scale).eval() if first.in_channels == 1 else model
+    # Whatever torch's default is, the network is float32.
+    return (Luma(model, model.scale).eval() if first.in_channels == 1 else model).float()
 
 
 def _other_network(state: State, surplus: Collection[str], why_not: str) -> nn.Module:

@@ -80,7 +80,7 @@ def community_network(state: State, surplus: Collection[str] = ()) -> nn.Module 
     network = Community(own, found.scale, size.multiple_of, size.minimum).eval()
     if not _is_called_plainly(network, found):
         raise CommunityError(f"holds {name}, which takes more than an image; build it and wrap it")
-    return network if colours == 3 else Luma(network, found.scale).eval()
+    return (network if colours == 3 else Luma(network, found.scale).eval()).float()
 
 
 def _described(spandrel, state: State, surplus: Collection[str]):
@@ -99,7 +99,9 @@ def _described(spandrel, state: State, surplus: Collection[str]):
 def _is_called_plainly(network: Community, found) -> bool:
     """Whether spandrel, which may scale the image or choose among results, gives the same for an image."""
     side = -(-max(32, network.minimum) // network.multiple) * network.multiple
-    image = torch.rand(1, found.input_channels, side, side, generator=torch.Generator().manual_seed(0))
+    seed = torch.Generator().manual_seed(0)
+    like = next(network.parameters())
+    image = torch.rand(1, found.input_channels, side, side, generator=seed, dtype=like.dtype)
     try:
         return torch.allclose(network(image).clamp(0, 1), found(image), atol=1e-3, equal_nan=True)
     except Exception:  # whatever a network raises that is called in another way
