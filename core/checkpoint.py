@@ -18,8 +18,8 @@ from core.files import replace_file
 from core.methods import EVERY_METHOD
 from core.microscaling import FORMATS, MicroscalingQuantizer
 from core.models import network_from_state
-from core.models.checkpoints import read_tensors, reason
-from core.models.state import State
+from core.models.checkpoints import check_tensors, read_tensors
+from core.models.state import State, reason
 from core.normalized import NormalizedUniformQuantizer, SubsetQuantizer
 from core.pams import ResidualQuantizer, attach_residual_quantizer, is_residual
 from core.quantize import attach_quantizer
@@ -86,6 +86,7 @@ def load_quantized(path: str | Path, model: nn.Module | None = None) -> nn.Modul
     """
     path = Path(path)
     state, texts = read_tensors(path)
+    check_tensors(state, path.name)
     try:
         header = json.loads(texts.get("quantization", "{}"))
         if not isinstance(header, dict) or header.get("format") != FORMAT:

@@ -12,6 +12,7 @@ from core.checkpoint import load_quantized
 from core.models import MODELS, load_checkpoint
 from core.models.official import official_checkpoint
 
+RES_SCALES = {"edsr": 1.0, "edsr_baseline": 1.0, "edsr_large": 0.1}  # which the files do not say
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
@@ -52,7 +53,7 @@ def create_model(name: str, scale: int, weights: str = "bundled") -> nn.Module:
     if not isinstance(scale, int):
         raise ValueError(f"scale must be a whole number, got {scale!r}")
     if weights == "official":
-        return load_checkpoint(official_checkpoint(name, scale))
+        return load_checkpoint(official_checkpoint(name, scale), RES_SCALES[name])
     if (name, scale) not in bundled():
         there = ", ".join(f"{n} x{s}" for n, s in bundled()) or "none"
         raise ValueError(f"no bundled weights for {name} x{scale}; there are {there}")
@@ -60,7 +61,7 @@ def create_model(name: str, scale: int, weights: str = "bundled") -> nn.Module:
         known = ", ".join(map(repr, ("bundled", "official", *trained(name, scale))))
         raise ValueError(f"weights of {name} x{scale} must be one of {known}, got {weights!r}")
     file = _file(name, scale, weights, "safetensors")
-    return load_checkpoint(file) if weights == "bundled" else load_quantized(file)
+    return load_checkpoint(file, RES_SCALES.get(name)) if weights == "bundled" else load_quantized(file)
 
 
 def _file(name: str, scale: int, weights: str, suffix: str) -> Path:

@@ -99,7 +99,10 @@ HOSTILE = {
         "_utils._rebuild_qtensor",
     ),
     "sparse": (zipped(state_dict(tensor([2], [1], rebuild="_rebuild_sparse_tensor"))), "_rebuild_sparse"),
-    "number as a name": (zipped(state_dict(tensor([4], [1]), number(3))), "must hold a dict of tensors"),
+    "number as a name": (
+        zipped(state_dict(tensor([4], [1]), number(3))),
+        "(belongs to no|holds no quantized) network",
+    ),
     "empty tensor": (zipped(state_dict(tensor([0, 10**9], [1, 1]))), "holds an empty tensor, w"),
     "empty file": (b"", "not a readable checkpoint"),
     "zip of nothing": (zipfile.ZipFile(file := io.BytesIO(), "w").close() or file.getvalue(), "no data.pkl"),
@@ -161,6 +164,8 @@ STATE = {
     "none": torch.zeros(0, 3),
 }
 STATE["view"] = STATE["a"][1:]
+STATE["noted"] = torch.nn.Parameter(torch.zeros(3))
+STATE["noted"].note = "kept with the parameter"
 
 
 @pytest.mark.parametrize("zip_file", [True, False])
@@ -169,17 +174,17 @@ def test_torch_files_come_back_as_torch_reads_them(zip_file, protocol):
     file = io.BytesIO()
     saved = {"epoch": 3, "note": ["x", 0.5, None], "params": STATE}
     torch.save(saved, file, pickle_protocol=protocol, _use_new_zipfile_serialization=zip_file)
-    found = read_torch_file(file.getvalue(), ("params",))
-    assert list(found) == list(STATE)
+    found = read_torch_file(file.getvalue())
+    assert list(found) == [f"params.{name}" for name in STATE]
     for name, value in STATE.items():
-        assert found[name].dtype == value.dtype
-        assert torch.equal(found[name], value)
+        assert found[f"params.{name}"].dtype == value.dtype
+        assert torch.equal(found[f"params.{name}"], value)
 
 
 def test_a_module_is_saved_with_the_versions_of_its_parts():
     file, network = io.BytesIO(), torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.BatchNorm2d(2))
     torch.save(network.state_dict(), file)
-    found = read_torch_file(file.getvalue(), ())
+    found = read_torch_file(file.getvalue())
     assert all(torch.equal(found[name], value) for name, value in network.state_dict().items())
 
 
@@ -191,6 +196,8 @@ def saved(state, zip_file=True):
 
 WHOLE = [saved(EDSR(2, 1, 4).state_dict(), zip_file) for zip_file in (True, False)]
 WHOLE.append(safetensors_bytes(EDSR(2, 1, 4).state_dict()))
+# A damaged name may make that it does not say its res_scale.
+pytestmark = pytest.mark.filterwarnings("ignore:x.pth does not say its res_scale")
 changes = st.lists(st.tuples(st.integers(0, 2**12), st.integers(0, 255)), min_size=1, max_size=6)
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from core import EDSR, MODELS, create_model, evaluate, load_checkpoint, paired_folder
-from core.models import RGB_MEAN, new_model
+from core.models import RDN, RGB_MEAN, new_model
 from core.zoo import ASSETS, bundled, model_card
 
 
@@ -54,7 +54,7 @@ def test_authors_checkpoints_load_as_they_are(tmp_path, scale, suffix):
     state, x = authors_state(scale), torch.rand(2, 3, 7, 6)
     path = tmp_path / f"edsr{suffix}"
     save_file(state, str(path)) if suffix == ".safetensors" else torch.save(state, path)
-    model = load_checkpoint(path)
+    model = load_checkpoint(path, res_scale=1.0)
     assert not model.training
     assert model.scale == scale
     assert torch.allclose(model(x), authors_forward(x, state, scale, 1.0), atol=1e-4)
@@ -65,7 +65,48 @@ def test_the_large_network_has_residual_scaling(tmp_path):
     torch.save(state, tmp_path / "edsr.pt")
     x = torch.rand(1, 3, 3, 3)
     expected = authors_forward(x, state, 2, 0.1, n_blocks=1)
-    assert torch.allclose(load_checkpoint(tmp_path / "edsr.pt")(x), expected, rtol=1e-3, atol=1e-3)
+    with pytest.warns(UserWarning, match=r"edsr\.pt does not say its res_scale, so 0\.1 was taken"):
+        model = load_checkpoint(tmp_path / "edsr.pt")
+    assert torch.allclose(model(x), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_residual_scaling_that_is_given_goes_before_a_guess_and_stays_with_the_network(tmp_path):
+    state, x = authors_state(2), torch.rand(1, 3, 5, 5)
+    torch.save(state, tmp_path / "edsr.pt")
+    with pytest.warns(UserWarning, match=r"edsr\.pt does not say its res_scale, so 1 was taken"):
+        guessed = load_checkpoint(tmp_path / "edsr.pt")
+    assert torch.allclose(guessed(x), authors_forward(x, state, 2, 1.0), atol=1e-4)
+    model = load_checkpoint(tmp_path / "edsr.pt", res_scale=0.1)
+    assert model.body[0].res_scale == 0.1
+    assert torch.allclose(model(x), authors_forward(x, state, 2, 0.1), atol=1e-4)
+    half = {name: value.half() for name, value in model.state_dict().items()}
+    save_file(half, str(tmp_path / "own.safetensors"))
+    own = load_checkpoint(tmp_path / "own.safetensors")  # no warning: its own files say it
+    assert (own.res_scale, own.body[1].res_scale, own.rgb_range) == (0.1, 0.1, 255)
+    assert load_checkpoint(tmp_path / "own.safetensors", res_scale=0.5).body[0].res_scale == 0.5
+
+
+def test_residual_scaling_comes_with_a_state_dict():
+    model, other = EDSR(2, 1, 4, res_scale=0.3, rgb_range=1.0).eval(), EDSR(2, 1, 4).eval()
+    other.load_state_dict(model.state_dict())
+    x = torch.rand(1, 3, 4, 4)
+    assert torch.equal(other(x), model(x))
+    other.load_state_dict(authors_state(2, n_blocks=1))  # which says none: what it has stays
+    assert other.res_scale == 0.3
+
+
+def test_residual_scaling_that_cannot_be(tmp_path):
+    torch.save(authors_state(2), tmp_path / "edsr.pt")
+    torch.save(RDN(2, 1, 1, 4, 4).state_dict(), tmp_path / "rdn.pt")
+    for value in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"res_scale must be a positive number, got {value}"):
+            load_checkpoint(tmp_path / "edsr.pt", res_scale=value)
+    with pytest.raises(ValueError, match=r"rdn\.pt holds RDN, and res_scale is for EDSR alone; leave it out"):
+        load_checkpoint(tmp_path / "rdn.pt", res_scale=1.0)
+    for extra in (torch.zeros(2), torch.ones(1)):
+        torch.save(authors_state(2) | {"_extra_state": extra}, tmp_path / "edsr.pt")
+        with pytest.raises(ValueError, match=r"edsr\.pt looks like EDSR but is not: res_scale and rgb_range"):
+            load_checkpoint(tmp_path / "edsr.pt")
 
 
 @pytest.mark.parametrize("rgb_range", [1.0, 255.0])
@@ -83,7 +124,7 @@ def test_checkpoints_without_the_mean_shift_or_in_float16(tmp_path):
     expected = authors_forward(x, state, 2, 1.0)
     half = {k: v.half() for k, v in state.items() if "mean" not in k}
     torch.save(half, tmp_path / "edsr.pt")
-    model = load_checkpoint(tmp_path / "edsr.pt")
+    model = load_checkpoint(tmp_path / "edsr.pt", res_scale=1.0)
     assert next(model.parameters()).dtype == torch.float32
     assert torch.allclose(model(x), expected, atol=0.05)
 
@@ -124,8 +165,8 @@ def test_code_in_a_pickle_is_not_run(tmp_path, zipped):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: {"net." + k: v for k, v in s.items()}, "belongs to no network known here"),
-        (lambda s: {}, "belongs to no network known here"),
+        (lambda s: {"x.0": torch.zeros(3)}, "belongs to no network known here"),
+        (lambda s: {}, "must hold a dict of tensors"),
         (lambda s: s | {"extra.weight": torch.zeros(1)}, r"does not fit EDSR: .*extra\.weight"),
         (
             lambda s: {k: v for k, v in s.items() if k != "tail.1.bias"},
@@ -133,8 +174,9 @@ def test_code_in_a_pickle_is_not_run(tmp_path, zipped):
         ),
         (lambda s: s | {"tail.1.weight": torch.zeros(3, 5, 3, 3)}, "does not fit EDSR"),
         (lambda s: s | {"head.0.bias": torch.full((4,), torch.nan)}, "holds NaN or infinite weights"),
-        (lambda s: s | {"step": 3}, "must hold a dict of tensors"),
+        (lambda s: {"step": 3}, "must hold a dict of tensors"),
         (lambda s: torch.zeros(3), "must hold a dict of tensors"),
+        (lambda s: "text", "must hold a dict of tensors"),
     ],
 )
 def test_other_contents(tmp_path, change, message):

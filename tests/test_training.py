@@ -154,7 +154,7 @@ def test_transfer_copies_what_fits():
     assert transfer(target, source) == len(same)
     assert torch.equal(target.body[0].body[0].weight, source.body[0].body[0].weight)
     assert torch.equal(target.tail[0][2].weight, before)
-    assert transfer(EDSR(2, 1, 6), source) == 4 + 1  # the mean shifts, and the bias of three colours
+    assert transfer(EDSR(2, 1, 6), source) == 4 + 1 + 1  # mean shifts, their range, the bias of 3 colours
 
 
 def photos(path, n=2):

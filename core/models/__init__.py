@@ -10,6 +10,7 @@ from core.models.checkpoints import load_checkpoint, network_from_state
 from core.models.edsr import EDSR, RGB_MEAN
 from core.models.folding import fold_batchnorm
 from core.models.mobile import ABPN, XLSR, has_clip, without_clip
+from core.models.msrresnet import MSRResNet
 from core.models.rdn import RDN
 from core.models.srresnet import SRResNet
 from core.models.swinir import SwinIR
@@ -41,6 +42,7 @@ __all__ = [
     "RDN",
     "RGB_MEAN",
     "XLSR",
+    "MSRResNet",
     "SRResNet",
     "SwinIR",
     "fold_batchnorm",

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
-from core.models.state import SavedRange, numbered, require, scale_of
+from core.models.state import STAGES, SavedRange, ends_of, numbered, scale_of
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as the authors subtract it
+UNSEEN = "_extra_state"  # PyTorch's name in a state_dict for what no tensor shows: res_scale and rgb_range
 
 
 class MeanShift(nn.Conv2d):
     """Subtract (sign -1) or add (sign +1) the mean colour of the training data, as a fixed 1x1 conv."""
 
-    def __init__(self, rgb_range: float, sign: int):
-        super().__init__(3, 3, kernel_size=1)
-        self.weight.data = torch.eye(3).view(3, 3, 1, 1)
-        self.bias.data = sign * rgb_range * torch.tensor(RGB_MEAN)
+    def __init__(self, rgb_range: float, sign: int, mean: tuple[float, ...] = RGB_MEAN):
+        super().__init__(len(mean), len(mean), kernel_size=1)
+        self.weight.data = torch.eye(len(mean)).view(len(mean), len(mean), 1, 1)
+        self.bias.data = sign * rgb_range * torch.tensor(mean)
         self.requires_grad_(False)
 
 
@@ -40,11 +43,10 @@ class ResBlock(nn.Module):
 
 def upsampler(scale: int, n_feats: int) -> nn.Sequential:
     """Convs and pixel shuffles: one stage for x2 and x3, two for x4."""
-    stages = {2: (2,), 3: (3,), 4: (2, 2)}
-    if scale not in stages:
+    if scale not in STAGES:
         raise ValueError(f"scale must be 2, 3 or 4, got {scale}")
     layers: list[nn.Module] = []
-    for factor in stages[scale]:
+    for factor in STAGES[scale]:
         layers += [nn.Conv2d(n_feats, factor**2 * n_feats, 3, padding=1), nn.PixelShuffle(factor)]
     return nn.Sequential(*layers)
 
@@ -53,12 +55,14 @@ class EDSR(nn.Module):
     """(N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
 
     The defaults are the authors' baseline. `rgb_range` is the range the features were trained on: 255
-    in the authors' checkpoints; it lives inside, as do the mean shift and `res_scale`.
+    in the authors' checkpoints; it lives inside, as do the mean shift and `res_scale`. The state_dict says
+    both as its extra state. With `colours` 1 it takes and gives luma, (N, 1, H, W), and subtracts no mean.
     """
 
     about = "Residual blocks without BatchNorm: nothing keeps the ranges of the channels alike."
     scope_in_words = "the two convs of every residual block, as DFSQ (arXiv 2305.05888, sec. 4.1)"
     features_into = "tail"  # the module that receives the features
+    guessed = False  # whether `from_state` had to guess res_scale
 
     def __init__(
         self,
@@ -67,15 +71,18 @@ class EDSR(nn.Module):
         n_feats: int = 64,
         res_scale: float = 1.0,
         rgb_range: float = 255.0,
+        colours: int = 3,
     ):
         super().__init__()
-        self.scale, self.rgb_range = scale, rgb_range
-        self.sub_mean = MeanShift(rgb_range, -1)
-        self.add_mean = MeanShift(rgb_range, +1)
-        self.head = nn.Sequential(nn.Conv2d(3, n_feats, 3, padding=1))
+        self.scale, self.rgb_range, self.res_scale = scale, rgb_range, res_scale
+        mean = RGB_MEAN if colours == 3 else (0.0,) * colours
+        self.sub_mean = MeanShift(rgb_range, -1, mean)
+        self.add_mean = MeanShift(rgb_range, +1, mean)
+        self.head = nn.Sequential(nn.Conv2d(colours, n_feats, 3, padding=1))
         blocks = [ResBlock(n_feats, res_scale) for _ in range(n_blocks)]
         self.body = nn.Sequential(*blocks, nn.Conv2d(n_feats, n_feats, 3, padding=1))
-        self.tail = nn.Sequential(upsampler(scale, n_feats), nn.Conv2d(n_feats, 3, 3, padding=1))
+        self.tail = nn.Sequential(upsampler(scale, n_feats), nn.Conv2d(n_feats, colours, 3, padding=1))
+        self.register_load_state_dict_pre_hook(_complete)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.head(self.sub_mean(x * self.rgb_range))
@@ -86,14 +93,40 @@ class EDSR(nn.Module):
         """Whether `scope_in_words` names it."""
         return isinstance(module, nn.Conv2d) and name.startswith("body.") and ".body." in name
 
+    def get_extra_state(self) -> torch.Tensor:
+        """(2,): `res_scale` and `rgb_range`, which the other tensors do not show."""
+        return torch.tensor([self.res_scale, self.rgb_range], device="cpu")
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """Take what `get_extra_state` gave; ValueError if they are no two positive numbers."""
+        if state.shape != (2,) or not all(0 < value < math.inf for value in state.tolist()):
+            raise ValueError("res_scale and rgb_range must be positive numbers")
+        res_scale, self.rgb_range = state.tolist()
+        self.res_scale = float(f"{res_scale:.3g}")  # saved as float16, 0.1 is 0.09998
+        for block in self.body:
+            if isinstance(block, ResBlock):
+                block.res_scale = self.res_scale
+
     @classmethod
-    def from_state(cls, state: dict[str, torch.Tensor]) -> EDSR:
-        """The untrained network that the tensors fit; KeyError names what is missing."""
-        n_feats = require(state, "head.0.weight").shape[0]
-        return cls(
-            scale_of(state, "tail.0.0.weight", n_feats, twice="tail.0.2.weight"),
-            numbered(state, r"body\.(\d+)\.body\.0\.weight"),
-            n_feats,
-            res_scale=0.1 if n_feats >= 256 else 1.0,  # the authors' large network; not stored in the file
-            rgb_range=SavedRange.of(state),
-        )
+    def from_state(cls, state: dict[str, torch.Tensor], res_scale: float | None = None) -> EDSR:
+        """The untrained network that the tensors fit; KeyError names what is missing.
+
+        Where neither the tensors nor an argument say `res_scale`, it is the authors'. Without a mean shift in
+        the file the range is 0 to 255.
+        """
+        n_feats, colours = ends_of(state, "head.0.weight")
+        scale = scale_of(state, "tail.0.0.weight", n_feats, twice="tail.0.2.weight")
+        blocks = numbered(state, r"body\.(\d+)\.body\.0\.weight")
+        authors = 0.1 if n_feats >= 256 else 1.0  # of their large network, and of the others
+        made = cls(scale, blocks, n_feats, authors, SavedRange.of(state), colours)
+        if UNSEEN in state:
+            made.set_extra_state(state[UNSEEN])
+        if res_scale is not None:
+            made.set_extra_state(torch.tensor([res_scale, made.rgb_range], device="cpu"))
+        made.guessed = UNSEEN not in state and res_scale is None
+        return made
+
+
+def _complete(model: EDSR, state: dict, prefix: str, *_) -> None:
+    """The files of other code have no extra state: the network keeps its own."""
+    state.setdefault(prefix + UNSEEN, model.get_extra_state())

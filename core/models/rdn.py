@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from core.models.state import SavedRange, numbered, require, scale_of
+from core.models.state import STAGES, SavedRange, ends_of, numbered, require, scale_of
 
 
 class DenseConv(nn.Module):
@@ -35,7 +35,7 @@ class RDN(nn.Module):
     """(N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
 
     The defaults are the authors' network B. `rgb_range` is the range the features were trained on; no
-    mean is subtracted.
+    mean is subtracted. With `colours` 1 it takes and gives luma, (N, 1, H, W).
     """
 
     about = "Dense blocks: a conv reads the outputs of all convs before it at once, each with its own range."
@@ -49,23 +49,23 @@ class RDN(nn.Module):
         growth: int = 64,
         n_feats: int = 64,
         rgb_range: float = 255.0,
+        colours: int = 3,
     ):
         super().__init__()
-        stages = {2: (2,), 3: (3,), 4: (2, 2)}
-        if scale not in stages:
+        if scale not in STAGES:
             raise ValueError(f"scale must be 2, 3 or 4, got {scale}")
         self.scale = scale
         self.rgb_range = SavedRange(rgb_range)
-        self.SFENet1 = nn.Conv2d(3, n_feats, 3, padding=1)
+        self.SFENet1 = nn.Conv2d(colours, n_feats, 3, padding=1)
         self.SFENet2 = nn.Conv2d(n_feats, n_feats, 3, padding=1)
         self.RDBs = nn.ModuleList(ResidualDenseBlock(n_feats, growth, n_convs) for _ in range(n_blocks))
         fusion = nn.Conv2d(n_blocks * n_feats, n_feats, 1)
         self.GFF = nn.Sequential(fusion, nn.Conv2d(n_feats, n_feats, 3, padding=1))
         layers: list[nn.Module] = []
-        for factor in stages[scale]:
+        for factor in STAGES[scale]:
             n_in = growth if layers else n_feats
             layers += [nn.Conv2d(n_in, growth * factor**2, 3, padding=1), nn.PixelShuffle(factor)]
-        self.UPNet = nn.Sequential(*layers, nn.Conv2d(growth, 3, 3, padding=1))
+        self.UPNet = nn.Sequential(*layers, nn.Conv2d(growth, colours, 3, padding=1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         first = self.SFENet1(self.rgb_range.enter(x))
@@ -84,8 +84,8 @@ class RDN(nn.Module):
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor]) -> RDN:
         """The untrained network that the tensors fit; KeyError names what is missing."""
-        first, growing = require(state, "SFENet1.weight"), require(state, "RDBs.0.convs.0.conv.0.weight")
-        n_feats, growth = first.shape[0], growing.shape[0]
+        n_feats, colours = ends_of(state, "SFENet1.weight")
+        growth = require(state, "RDBs.0.convs.0.conv.0.weight").shape[0]
         scale = scale_of(state, "UPNet.0.weight", growth, twice="UPNet.4.weight")
         return cls(
             scale,
@@ -94,4 +94,5 @@ class RDN(nn.Module):
             growth,
             n_feats,
             SavedRange.of(state),
+            colours,
         )

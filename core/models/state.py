@@ -8,6 +8,15 @@ import torch
 from torch import nn
 
 State = dict[str, torch.Tensor]
+STAGES = {2: (2,), 3: (3,), 4: (2, 2)}  # scale -> the factors of its pixel shuffles
+
+
+def reason(error: Exception) -> str:
+    """What an error says, as a part of a sentence; of load_state_dict's the first complaint."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    line = lines[1] if lines[0].startswith("Error(s) in loading") and len(lines) > 1 else lines[0]
+    return line.rstrip(".;:") if len(line) <= 200 else f"{line[:200]} …"
 
 
 def require(state: State, name: str) -> torch.Tensor:
@@ -17,6 +26,14 @@ def require(state: State, name: str) -> torch.Tensor:
     if state[name].ndim != 4:
         raise KeyError(f"{name} must have 4 dimensions, has {state[name].ndim}")
     return state[name]
+
+
+def ends_of(state: State, first: str) -> tuple[int, int]:
+    """The features and the colours, 1 or 3, of the conv that takes the image; ValueError for others."""
+    n_feats, colours = require(state, first).shape[:2]
+    if colours not in (1, 3):
+        raise ValueError(f"images must have 1 or 3 channels, and {first} takes {colours}")
+    return n_feats, colours
 
 
 def numbered(state: State, pattern: str) -> int:
@@ -49,11 +66,11 @@ class SavedRange(nn.Module):
 
     @staticmethod
     def of(state: State) -> float:
-        """What the tensors say: a saved value, the size of a mean shift, else 255; ValueError if none."""
+        """What the tensors say: a saved value, the size of a mean shift, else 255; ValueError if no range."""
         if "rgb_range.value" in state:
             value = state["rgb_range.value"]
             if value.numel() != 1 or value.item() <= 0:
                 raise ValueError("rgb_range.value must be one positive number")
             return float(value)
         shift = state.get("sub_mean.bias")
-        return 1.0 if shift is not None and bool((shift.abs() <= 1).all()) else 255.0
+        return 1.0 if shift is not None and 0 < float(shift.abs().max()) <= 1 else 255.0

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from core.models.edsr import RGB_MEAN
-from core.models.state import numbered, require
+from core.models.state import ends_of, numbered, require
 
 MAX_WINDOW = 32  # pixels; attention keeps the fourth power of them, which a file's size does not bound
 
@@ -137,13 +137,15 @@ class SwinIR(nn.Module):
         n_heads: int = 6,
         window: int = 8,
         hidden: int = 120,
+        colours: int = 3,
     ):
         super().__init__()
         if n_feats % n_heads:
             raise ValueError(f"n_feats must be a multiple of n_heads, got {n_feats} and {n_heads}")
         self.scale, self.window = scale, window
-        self.register_buffer("mean", torch.tensor(RGB_MEAN).view(3, 1, 1), persistent=False)
-        self.conv_first = nn.Conv2d(3, n_feats, 3, padding=1)
+        mean = RGB_MEAN if colours == 3 else (0.0,) * colours
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.conv_first = nn.Conv2d(colours, n_feats, 3, padding=1)
         self.patch_embed = nn.Module()
         self.patch_embed.norm = nn.LayerNorm(n_feats)
         self.layers = nn.ModuleList(
@@ -151,7 +153,9 @@ class SwinIR(nn.Module):
         )
         self.norm = nn.LayerNorm(n_feats)
         self.conv_after_body = nn.Conv2d(n_feats, n_feats, 3, padding=1)
-        self.upsample = nn.Sequential(nn.Conv2d(n_feats, 3 * scale**2, 3, padding=1), nn.PixelShuffle(scale))
+        self.upsample = nn.Sequential(
+            nn.Conv2d(n_feats, colours * scale**2, 3, padding=1), nn.PixelShuffle(scale)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h, w = x.shape[-2:]
@@ -186,11 +190,13 @@ class SwinIR(nn.Module):
         n_layers = numbered(state, r"layers\.(\d+)\.conv\.weight")
         blocks = r"layers\.(\d+)\.residual_group\.blocks\.\d+\.norm1\.weight"
         depths = Counter(m[1] for name in state if (m := re.fullmatch(blocks, name)))
+        n_feats, colours = ends_of(state, "conv_first.weight")
         return cls(
-            round((require(state, "upsample.0.weight").shape[0] / 3) ** 0.5),
-            require(state, "conv_first.weight").shape[0],
+            round((require(state, "upsample.0.weight").shape[0] / colours) ** 0.5),
+            n_feats,
             tuple(depths[str(i)] for i in range(n_layers)),
             table.shape[1],
             window,
             len(state[f"{block}.mlp.fc1.weight"]),
+            colours,
         )

@@ -9,14 +9,19 @@ from __future__ import annotations
 import io
 import math
 import pickletools
+import re
 import zipfile
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import torch
 
+from core.models.state import State
+
 MAX_OPERATIONS = 1_000_000  # of a pickle; a tensor takes about 30
 MAX_RECORDS = 10_000  # of a zip file; a tensor takes one
 MAX_DIMENSIONS = 8
+MAX_NESTING = 8  # dicts in dicts; deeper than any checkpoint known, and names stay short
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the two pickles that torch.save began with before 1.6
 DTYPES = {
     "FloatStorage": torch.float32,
@@ -30,11 +35,30 @@ DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"}
+VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINBYTES", "SHORT_BINBYTES"}
 VALUES |= {"BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING"}
 EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+# Records of a training that stand beside the tensors: read past, never made.
+RECORDS = {"numpy.dtype", "numpy.ndarray", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
+RECORDS |= {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "_codecs.encode"}
+RECORDS |= {
+    "argparse.Namespace",
+    "__builtin__.set",
+    "builtins.set",
+    "torch.Size",
+    "torch.device",
+    "datetime.datetime",
+    "datetime.timedelta",
+}
+RECORDS |= {"datetime.datetime", "datetime.timedelta"}
+RECORDS |= {"pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath"}
+# Keys of dicts that hold the state of a training, and no network.
+TRAINING = re.compile(r"opt(im.*|s|_.*)?|.*optim(izer)?s?|.*sched.*|.*scaler|callbacks|loops", re.IGNORECASE)
+# A file that only archives of this kind have.
+ARCHIVES = {"constants.pkl": "TorchScript, which torch.jit.load reads"}
+ARCHIVES |= {"archive_format": "torch.export, which torch.export.load reads"}
 
 
 class MoreThanTensorsError(ValueError):
@@ -63,35 +87,53 @@ class _Global(NamedTuple):
     name: str
 
 
-def read_torch_file(data: bytes, wrappers: tuple[str, ...]) -> object:
-    """The state_dict that a file holds, plain or as the value of one of `wrappers`: a dict with tensors.
+def read_torch_file(data: bytes) -> State:
+    """All tensors of a file but those of optimizers and schedulers, however deep its dicts and lists lie.
 
-    Values that are no tensors stay. Raises `MoreThanTensorsError`, and whatever a damaged file provokes.
+    A tensor's name is its keys, joined by dots: {"net": {"head.weight": x}} has net.head.weight. A dict that
+    is there twice counts once. Raises `MoreThanTensorsError`, and whatever a damaged file provokes.
     """
     if data.startswith(b"PK"):
-        found, storages = _zip_file(data)
+        found, records = _zip_file(data)
     else:
-        found, storages = _legacy_file(io.BytesIO(data))
-    for wrapper in wrappers:
-        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-    if not isinstance(found, dict):
-        return found
-    views = {name: value for name, value in found.items() if isinstance(value, _View)}
+        found, records = _legacy_file(io.BytesIO(data))
+    views = dict(_named(found))
     if sum(math.prod(view.size) for view in views.values()) > len(data):
         raise ValueError("its tensors claim more numbers than the file has bytes")
-    return found | {name: _tensor(view, storages) for name, view in views.items()}
+    storages = {storage: _numbers(storage, records) for storage in {view.storage for view in views.values()}}
+    # as_strided checks offset, size and stride against the storage.
+    return {name: storages[v.storage].as_strided(v.size, v.stride, v.offset) for name, v in views.items()}
 
 
-def _tensor(view: _View, storages: dict[str, bytes]) -> torch.Tensor:
-    """as_strided checks offset, size and stride against the storage."""
-    if 0 in view.size:
-        return torch.empty(view.size, dtype=view.storage.dtype)
-    _, dtype, numel = view.storage
-    data = storages[view.storage.key]
+def _named(found: object) -> Iterator[tuple[str, _View]]:
+    """Each tensor with its keys, joined by dots."""
+    seen: set[int] = set()
+    rest = [("", found, 0)]
+    while rest:
+        name, value, depth = rest.pop()
+        if isinstance(value, _View):
+            if name:  # a file may hold a tensor alone
+                yield name[1:], value
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen and depth < MAX_NESTING:
+            seen.add(id(value))
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            kept = [(key, inner) for key, inner in items if not _of_training(key, inner)]
+            rest += [(f"{name}.{key}", inner, depth + 1) for key, inner in reversed(kept)]
+
+
+def _of_training(key: int | str, value: object) -> bool:
+    if isinstance(value, dict) and "param_groups" in value:
+        return True
+    return isinstance(value, dict | list) and TRAINING.fullmatch(str(key)) is not None
+
+
+def _numbers(storage: _Storage, records: dict[str, bytes]) -> torch.Tensor:
+    """The numbers of a storage, one after the other."""
+    _, dtype, numel = storage
+    data = records[storage.key] if numel else b""
     if len(data) != numel * dtype.itemsize:
         raise ValueError(f"a tensor has {len(data)} bytes instead of {numel * dtype.itemsize}")
-    return torch.frombuffer(bytearray(data), dtype=dtype).as_strided(view.size, view.stride, view.offset)
+    return torch.frombuffer(bytearray(data), dtype=dtype) if numel else torch.empty(0, dtype=dtype)
 
 
 def _zip_file(data: bytes) -> tuple[object, dict[str, bytes]]:
@@ -100,6 +142,9 @@ def _zip_file(data: bytes) -> tuple[object, dict[str, bytes]]:
         raise ValueError(f"it has more than {MAX_RECORDS:,} records")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = archive.infolist()
+        for name in archive.namelist():
+            if (writer := ARCHIVES.get(name.rpartition("/")[2])) is not None:
+                raise MoreThanTensorsError(f"an archive of {writer}")
         if any(r.compress_type != zipfile.ZIP_STORED or r.flag_bits & 1 for r in records):
             raise ValueError("its records are compressed or encrypted, as torch.save never does")
         if sum(record.file_size for record in records) > len(data):
@@ -176,12 +221,12 @@ def _plain(stream: BinaryIO, storages: dict[str, _Storage]) -> object:
             stack.append(_Global(*argument.split(" ", 1)))
         elif name == "STACK_GLOBAL":
             stack.append(_Global(_of_type(stack.pop(-2), str), _of_type(stack.pop(), str)))
-        elif name == "REDUCE":
+        elif name in ("REDUCE", "NEWOBJ"):
             arguments = _of_type(stack.pop(), tuple)
             stack.append(_made(_of_type(stack.pop(), _Global), arguments))
         elif name == "BUILD":
-            stack.pop()  # the version of a module's format, kept on its state_dict
-            _of_type(stack[-1], dict)
+            stack.pop()  # the version of a module's format, kept on its state_dict; what a record holds
+            _of_type(stack[-1], dict | None)
         elif name == "BINPERSID":
             storage = _storage(*_of_type(stack.pop(), tuple))
             storages[storage.key] = storage
@@ -193,7 +238,8 @@ def _plain(stream: BinaryIO, storages: dict[str, _Storage]) -> object:
 
 def _of_type(value: object, kind: type) -> object:
     if not isinstance(value, kind):
-        raise ValueError(f"its pickle has {type(value).__name__} in the place of {kind.__name__}")
+        expected = getattr(kind, "__name__", kind)
+        raise ValueError(f"its pickle has {type(value).__name__} in the place of {expected}")
     return value
 
 
@@ -203,7 +249,12 @@ def _pairs(pairs) -> dict:
 
 
 def _made(what: _Global, arguments: tuple) -> object:
-    """What calling one of the few known functions gives."""
+    """What calling one of the few known functions gives; None for a record."""
+    full = f"{what.module}.{what.name}"
+    if full in RECORDS:
+        return None
+    if full in ("collections.defaultdict", "collections.Counter") or what.name == "AttributeDict":
+        return {}  # of optimizers and schedulers; Lightning's hyperparameters, under changing modules
     if what == ("collections", "OrderedDict"):
         return _pairs(arguments[0] if arguments else ())
     if what.module == "torch._utils":
@@ -215,12 +266,16 @@ def _made(what: _Global, arguments: tuple) -> object:
                 if _of_type(number, int) < 0:
                     raise ValueError(f"a tensor has a size of {number}")
             return _View(_of_type(storage, _Storage), offset, size, stride)
-        if what.name == "_rebuild_parameter":
+        if what.name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
             return _of_type(arguments[0], _View)
-    raise MoreThanTensorsError(f"{what.module}.{what.name}")
+    raise MoreThanTensorsError(full)
 
 
-def _storage(kind: str, storage_type: _Global, key: str, _place: str, numel: int, part=None) -> _Storage:
+def _storage(kind: str, storage_type: _Global, *rest) -> _Storage:
+    """What a persistent id names; with a whole module, torch before 1.6 kept the source of its class."""
+    if kind == "module" and isinstance(storage_type, _Global):
+        raise MoreThanTensorsError(f"{storage_type.module}.{storage_type.name}")
+    key, _place, numel, part = (*rest, None)[:4]
     if kind != "storage" or part is not None:
         raise ValueError("a tensor lies in no storage of its own")
     name = _of_type(storage_type, _Global).name
