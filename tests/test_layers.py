@@ -11,6 +11,7 @@ GUI = {"panel", "bokeh", "holoviews", "hvplot", "datashader", "param", "tornado"
 # Each module imports only from those above it.
 ORDER = [
     "files",
+    "sixteen_bits",
     "image_files",
     "images",
     "metrics",
