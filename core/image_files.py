@@ -43,6 +43,8 @@ def read_rgb(source: str | Path | bytes, name: str) -> np.ndarray:
         raise ValueError(
             f"{name} has more than {MAX_FILE_BYTES // 2**20} MiB; choose a smaller image or crop it"
         )
+    if not data:
+        raise ValueError(f"{name} is empty; copy or download it again")
     if data.count(b"\xff\xda") > MAX_SCANS and data.startswith(b"\xff\xd8"):
         raise ValueError(f"{name} has more than {MAX_SCANS} JPEG scans; save it again as PNG")
     try:

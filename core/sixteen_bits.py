@@ -83,4 +83,3 @@ def _read(data: bytes, called: Callable[[str], str]) -> np.ndarray:
             for tile in image.tile
         ]
         return np.asarray(image).astype(np.uint32)
-

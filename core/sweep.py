@@ -22,13 +22,14 @@ import yaml
 from distributed import Client
 from tqdm import tqdm
 
-from core.calibration import PATCH_SIZE, PATCHES, calibration_patches
+from core.calibration import PATCHES, calibration_patches, patch_size
 from core.cluster import connected
+from core.image_folders import image_files
 from core.images import Pair, demo_image, demo_names, make_lr, modcrop
 from core.sweep_grid import Grid, Networks, check_number, expand
 from core.sweep_run import Inputs, Wanted, computed, wanted_rows
 from core.sweep_store import Store, read_sweep
-from core.training import image_files, load_folder
+from core.training import load_folder
 
 FLUSH = 1.0  # seconds that finished rows may stay unwritten
 Progress = Callable[[int, int], None]  # rows that are done and kept, and rows in all
@@ -92,7 +93,7 @@ def prepared(
         whole = {name: modcrop(hr, scale) for name, hr in images.items()}
         pairs[scale] = {name: Pair(name, make_lr(hr, scale), hr) for name, hr in whole.items()}
         lr = [make_lr(hr, scale) for hr in calibration]
-        patches[scale] = calibration_patches(lr, PATCHES, PATCH_SIZE[scale])
+        patches[scale] = calibration_patches(lr, PATCHES, patch_size(scale))
     inputs = Inputs(networks, pairs, patches, f"random LR patches of {source}, seed 0")
     return inputs, wanted_rows(choices, inputs)
 

@@ -133,8 +133,8 @@ def test_odd_sizes(size):
 
 TOO_LARGE = "has more than 33,554,432 pixels; crop it or reduce its size"
 NOT_TAKEN = {
-    "empty": (b"", "none of PNG, JPEG, BMP, TIFF, WEBP; save it as one of these"),
-    "text": (b"no image", "none of PNG"),
+    "empty": (b"", "is empty; copy or download it again"),
+    "text": (b"no image", "none of PNG, JPEG, BMP, TIFF, WEBP; save it as one of these"),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "none of PNG"),
     "gif": (encoded(RGB, "GIF"), "none of PNG"),
     "cut png": (encoded(RGB)[:900], "not a readable image .*truncated.*; save it again as PNG"),

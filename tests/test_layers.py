@@ -14,6 +14,7 @@ ORDER = [
     "sixteen_bits",
     "image_files",
     "images",
+    "image_folders",
     "metrics",
     "universal_set",
     "parallel",

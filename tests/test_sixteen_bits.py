@@ -1,6 +1,5 @@
 """16 bits a value, written by hand: round(v / 257), whatever the file's kind."""
 
-import io
 import struct
 import zlib
 
