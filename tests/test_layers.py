@@ -80,6 +80,7 @@ ORDER = [
     "report_html",
     "report",
     "cluster",
+    "grid_file",
     "sweep_grid",
     "sweep_store",
     "sweep_tasks",
