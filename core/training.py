@@ -148,7 +148,10 @@ def train(
             raise ValueError(f"{checkpoint} was made with {saved['config']}; choose another --out")
         if saved["data"] != sampler.checksum:
             raise ValueError(f"{checkpoint} was made with other images; choose another --out")
-        model.load_state_dict(saved["model"])
+        try:
+            model.load_state_dict(saved["model"])
+        except RuntimeError as error:
+            raise ValueError(f"{checkpoint} was made with another network; choose another --out") from error
         optimizer.load_state_dict(saved["optimizer"])
         average, first = saved["average"], saved["step"]
 

@@ -36,8 +36,8 @@ SMALLEST = 64  # pixels of a side: at x4 16 of the LR
 PARAMETERS = 4_000_000  # more would keep a visitor waiting for minutes
 TOGETHER_MB = 128  # in memory, decoded
 LIMITS = (
-    f"Images: PNG, JPEG, BMP, TIFF, WebP, up to {MEGAPIXELS} megapixels. Networks: .safetensors, .pth, .ckpt, "
-    f"up to {PARAMETERS // 10**6} million parameters. Files up to {FILE_MB} MB."
+    f"Images: PNG, JPEG, BMP, TIFF, WebP, up to {MEGAPIXELS} megapixels. Networks: .safetensors, .pth, "
+    f".ckpt, up to {PARAMETERS // 10**6} million parameters. Files up to {FILE_MB} MB."
 )
 _reading = threading.Lock()  # one file at a time: decoding takes several times its memory
 _known: dict[str, OwnImage | OwnNetwork] = {}
