@@ -77,7 +77,7 @@ def test_names_with_dots_and_a_checkpoint_of_another_scale(folder, monkeypatch, 
     torch.save(EDSR(3, n_blocks=1, n_feats=4).state_dict(), folder / "net.pth")
     asked = ["--checkpoint", str(folder / "net.pth"), "--steps", "1", "--out", str(folder / "w2.v1.1")]
     monkeypatch.setattr(sys, "argv", command(folder, *asked))
-    with pytest.raises(SystemExit, match="net.pth enlarges x3, not x2; give --scale 3"):
+    with pytest.raises(SystemExit, match=r"net\.pth enlarges x3, not x2; give --scale 3"):
         main()
     monkeypatch.setattr(sys, "argv", command(folder, *asked, "--scale", "3"))
     main()

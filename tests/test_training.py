@@ -85,6 +85,12 @@ def test_a_checkpoint_of_other_images(tmp_path):
         train(network(), others, CONFIG, tmp_path / "a.ckpt")
 
 
+def test_a_checkpoint_of_another_network(tmp_path):
+    train(network(), sampler(), CONFIG, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="was made with another network; choose another --out"):
+        train(EDSR(2, 2, 6), sampler(), CONFIG, tmp_path / "a.ckpt")
+
+
 def test_a_loss_that_is_not_finite(tmp_path):
     model = network()
     model.head[0].bias.data[0] = torch.nan
