@@ -6,17 +6,8 @@ from core.checkpoint import load_quantized, save_quantized
 from core.config import QuantConfig
 from core.deploy import OnnxNetwork, audit_onnx, export_onnx, quantize_int8, time_onnx
 from core.evaluation import Evaluation, evaluate, receptive_radius, super_resolve
-from core.images import (
-    Pair,
-    bicubic,
-    demo_image,
-    demo_names,
-    load_image,
-    luma,
-    make_lr,
-    modcrop,
-    paired_folder,
-)
+from core.image_folders import paired_folder
+from core.images import Pair, bicubic, demo_image, demo_names, load_image, luma, make_lr, modcrop
 from core.methods import METHODS
 from core.metrics import colour_shift, psnr_y, ssim_y
 from core.mismatch import mismatch

@@ -18,7 +18,7 @@ from core.images import check_images
 from core.observers import Observer
 
 PATCHES = 32  # calibration patches, as DFSQ's authors
-PATCH_SIZE = {2: 96, 3: 64, 4: 48}  # LR pixels by scale; 96 and 48 as DFSQ's authors
+HR_PATCH = 192  # pixels of a side: 96 of the LR at x2 and 48 at x4, as DFSQ's authors
 MAX_BATCH_PIXELS = 8 * 96 * 96  # of LR images in one forward
 
 
@@ -133,6 +133,11 @@ def layer_inputs(
             else:
                 raise ValueError(f"{name} is not called by the network")
     return torch.cat(inputs)
+
+
+def patch_size(scale: int) -> int:
+    """LR pixels of a calibration patch's side, whose HR is as large at any scale."""
+    return max(1, HR_PATCH // scale)
 
 
 def calibration_patches(

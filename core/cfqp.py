@@ -24,7 +24,9 @@ from core.cfqp_plot import figure
 from core.comparison import digest
 from core.deploy import OnnxNetwork, export_onnx, quantize_int8, time_onnx
 from core.evaluation import evaluate, super_resolve
-from core.images import Pair, make_lr, paired_folder
+from core.files import distinct_names, output_file, replace_file
+from core.image_folders import paired_folder
+from core.images import Pair, make_lr
 from core.metrics import colour_shift
 from core.models import load_checkpoint, without_clip
 from core.report import read_rows, write_rows
@@ -157,7 +159,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--calibration", type=Path, required=True, help="folder of HR images to choose from")
     parser.add_argument("--validation", type=Path, required=True, help="folder of HR images to choose by")
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders with HR/ and LR/")
-    parser.add_argument("--out", type=Path, required=True, help="where the results go, without suffix")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="where the results go, without their suffixes"
+    )
     return parser
 
 
@@ -175,8 +179,12 @@ def _inputs(args) -> tuple[dict[str, nn.Module], dict[str, list[Pair]], list[tor
         without_clip(model)
         if model.scale != args.scale:
             raise ValueError(f"{name} enlarges x{model.scale}, but the images are for --scale {args.scale}")
-    sets = {args.validation.name: reduced_pairs(args.validation, args.scale)}
-    sets |= {p.parent.name: list(paired_folder(p, args.scale)) for p in args.images}
+    scale = f"x{args.scale}"
+    names = distinct_names(
+        [args.validation, *args.images], lambda p: p.parent.name if p.name == scale else p.name
+    )
+    sets = {names[0]: reduced_pairs(args.validation, args.scale)}
+    sets |= {name: list(paired_folder(p, args.scale)) for name, p in zip(names[1:], args.images, strict=True)}
     pool = [make_lr(image, args.scale) for image in load_folder(args.calibration)]
     return models, sets, pool
 
@@ -186,15 +194,14 @@ def main() -> None:
     args = parser.parse_args()
     try:
         models, sets, pool = _inputs(args)
-        folder = args.out.parent
-        folder.mkdir(parents=True, exist_ok=True)
+        output_file(args.out, ".csv").parent.mkdir(parents=True, exist_ok=True)
         _run(models, args.scale, sets, pool, args.out)
     except (ValueError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 def _run(models, scale: int, sets: dict[str, list[Pair]], pool: list[torch.Tensor], out: Path) -> None:
-    csv, validation = out.with_suffix(".csv"), next(iter(sets))
+    csv, validation = output_file(out, ".csv"), next(iter(sets))
     protocol = (
         f"calibrated on {NUMBER} of {len(pool)} images, whole network in INT8; luma PSNR, 8-bit rounding, "
         f"{scale} pixels of border cropped; ms: median, one thread, {TIMED[1]}x{TIMED[0]} LR"
@@ -210,7 +217,7 @@ def _run(models, scale: int, sets: dict[str, list[Pair]], pool: list[torch.Tenso
                 write_rows(csv, [*chain(*state.values())], COLUMNS)
                 bar.update(sum(map(len, state.values())) // len(sets) - bar.n)
             bar.write(f"\n{name}\n\n{summary(state[name], name, validation)}\n")
-    out.with_suffix(".svg").write_text(figure([*chain(*state.values())]))
+    replace_file(output_file(out, ".svg"), figure([*chain(*state.values())]).encode())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,44 @@
-"""Files that are whole at every moment, also when the process is killed or the disk is full."""
+"""Files that are whole at every moment, also when the process is killed or the disk is full; their names."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+OUTPUTS = {".csv", ".html", ".svg", ".json", ".safetensors", ".ckpt"}
+
+
+def output_file(out: Path, suffix: str) -> Path:
+    """The file of a command's `--out`: `suffix` after the whole name, as v1.1.csv of v1.1.
+
+    One of the commands' own suffixes is not kept: report.html of report.csv. ValueError if there is no name.
+    """
+    name = out.name.removesuffix(out.suffix) if out.suffix in OUTPUTS else out.name
+    if not name.strip("."):
+        raise ValueError(f"--out must end with a name for the results, got {out}")
+    return out.with_name(name + suffix)
+
+
+def folder_name(path: Path) -> str:
+    """Its last part, also of . and of .., which have none of their own."""
+    return Path(os.path.abspath(path)).name
+
+
+def distinct_names(paths: Sequence[Path], name: Callable[[Path], str]) -> list[str]:
+    """Give each path its `name`, or as many of its last parts as it takes where others have the same.
+
+    A path that is there twice has one name. `name` is asked for absolute paths.
+    """
+    whole = [Path(os.path.abspath(path)) for path in paths]
+    names = {path: name(path) for path in whole}
+    length = 1
+    while twins := {text for text, number in Counter(names.values()).items() if number > 1}:
+        length += 1
+        names |= {path: str(Path(*path.parts[-length:])) for path in names if names[path] in twins}
+    return [names[path] for path in whole]
 
 
 def replace_file(path: Path, content: bytes) -> None:

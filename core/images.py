@@ -1,4 +1,4 @@
-"""Images: loading, luma, bicubic resizing as MATLAB's imresize, paired folders, demo photographs.
+"""Images: loading, luma, bicubic resizing as MATLAB's imresize, demo photographs.
 
 Everywhere in this project images are float32 tensors of shape (N, 3, H, W), RGB in [0, 1].
 """
@@ -6,7 +6,6 @@ Everywhere in this project images are float32 tensors of shape (N, 3, H, W), RGB
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ import torch
 
 from core.image_files import read_rgb
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".webp"}
 
 
 class Pair(NamedTuple):
@@ -127,41 +126,6 @@ def make_lr(hr: torch.Tensor, scale: int) -> torch.Tensor:
             f"an image of {width}×{height} pixels is too small for ×{scale}; choose a larger one"
         )
     return bicubic(modcrop(hr, scale), 1 / scale)
-
-
-def paired_folder(path: str | Path, scale: int) -> Iterator[Pair]:
-    """Yield (name, lr, hr) of a folder with `HR/` and `LR/`, sorted by name, loaded one at a time.
-
-    A file of HR pairs with the LR file of the same stem, also with an `x2`-like suffix. HR is cropped
-    to LR size times `scale`. Raises FileNotFoundError at the call for a missing folder or file, ValueError
-    when it comes to a pair whose sizes do not fit.
-    """
-    path = Path(path)
-    for folder in (path / "HR", path / "LR"):
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{path} must hold the folders HR and LR; {folder.name} is missing")
-    files = sorted(f for f in (path / "HR").iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise FileNotFoundError(f"{path / 'HR'} holds no image")
-    lr_files = {f.stem: f for f in (path / "LR").iterdir() if f.suffix.lower() in IMAGE_SUFFIXES}
-    matches = []
-    for file in files:
-        candidates = (file.stem, f"{file.stem}x{scale}", f"{file.stem}_x{scale}")
-        match = next((lr_files[c] for c in candidates if c in lr_files), None)
-        if match is None:
-            raise FileNotFoundError(f"{path / 'LR'} holds no image for {file.name}")
-        matches.append(match)
-    return (_load_pair(*both, scale) for both in zip(files, matches, strict=True))
-
-
-def _load_pair(hr_file: Path, lr_file: Path, scale: int) -> Pair:
-    lr, hr = load_image(lr_file), load_image(hr_file)
-    height, width = lr.shape[-2] * scale, lr.shape[-1] * scale
-    if not (0 <= hr.shape[-2] - height < scale and 0 <= hr.shape[-1] - width < scale):
-        raise ValueError(
-            f"{hr_file.name}: HR {tuple(hr.shape[-2:])} is not x{scale} of LR {tuple(lr.shape[-2:])}"
-        )
-    return Pair(hr_file.stem, lr, hr[..., :height, :width])
 
 
 def demo_names() -> list[str]:

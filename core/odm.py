@@ -25,7 +25,7 @@ from core.checkpoint import save_quantized
 from core.cost import cost
 from core.device import add_device, use_device
 from core.evaluation import evaluate
-from core.files import replace_file
+from core.files import folder_name, output_file, replace_file
 from core.images import Pair, demo_image, demo_names, make_lr
 from core.models import MODELS, load_checkpoint
 from core.odm_config import REGULARIZERS, VERSIONS, OdmConfig
@@ -140,14 +140,14 @@ def run(
 
     def tell(step: int, loss: float, record: dict) -> None:
         if _due(step, config.steps, CURVE_POINTS):
-            write_json(card | {"done": step, "record": record}, out.with_suffix(".json"))
+            write_json(card | {"done": step, "record": record}, output_file(out, ".json"))
         report(step, loss, record)
 
-    record = train(training, out.with_suffix(".ckpt"), validation, tell)
+    record = train(training, output_file(out, ".ckpt"), validation, tell)
     done = training.quantized()
-    save_quantized(done, out.with_suffix(".safetensors"))
+    save_quantized(done, output_file(out, ".safetensors"))
     card |= {"done": config.steps, "cost_of_256x256": cost(done, 256, 256)._asdict()}
-    write_json(card | {"record": record}, out.with_suffix(".json"))
+    write_json(card | {"record": record}, output_file(out, ".json"))
     return done
 
 
@@ -164,7 +164,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder of HR training images")
     parser.add_argument("--validation", type=Path, help="folder of HR images to score on")
     parser.add_argument("--benchmark", type=Path, help="folder with Set5/ and Set14/ to score on at the end")
-    parser.add_argument("--out", type=Path, required=True, help="name of the result, without suffix")
+    parser.add_argument("--out", type=Path, required=True, help="name of the results, without their suffixes")
     add_device(parser)
     choices = {"version": VERSIONS, "regularizer": REGULARIZERS}
     for field in dataclasses.fields(OdmConfig):
@@ -178,6 +178,18 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _network(args: argparse.Namespace) -> nn.Module:
+    """What is to be trained, in float; ValueError if it is of another scale."""
+    if not args.checkpoint:
+        return create_model(args.model, args.scale)
+    model = load_checkpoint(args.checkpoint)
+    if model.scale != args.scale:
+        raise ValueError(
+            f"{args.checkpoint.name} enlarges x{model.scale}, not x{args.scale}; give --scale {model.scale}"
+        )
+    return model
+
+
 def _images(args: argparse.Namespace) -> tuple[list[torch.Tensor], list[Pair], dict[str, str]]:
     """What to train on, the pairs to score on, and both in words."""
     names = demo_names()
@@ -185,9 +197,9 @@ def _images(args: argparse.Namespace) -> tuple[list[torch.Tensor], list[Pair], d
     images, what = [demo_image(name) for name in mine], ", ".join(mine)
     pairs, scored = [], ""
     if args.data:
-        images, what = load_folder(args.data), args.data.name
+        images, what = load_folder(args.data), folder_name(args.data)
     if args.validation:
-        pairs, scored = reduced_pairs(args.validation, args.scale), args.validation.name
+        pairs, scored = reduced_pairs(args.validation, args.scale), folder_name(args.validation)
     elif not args.data:
         photographs = [(name, demo_image(name)) for name in others]
         pairs = [Pair(name, make_lr(hr, args.scale), hr) for name, hr in photographs]
@@ -202,13 +214,14 @@ def main() -> None:
     args = _arguments()
     try:
         config = OdmConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(OdmConfig)})
-        model = load_checkpoint(args.checkpoint) if args.checkpoint else create_model(args.model, args.scale)
-        model = model.to(use_device(args.device, exact=False))
+        output_file(args.out, ".json")  # refused before anything is computed
+        model = _network(args).to(use_device(args.device, exact=False))
         images, pairs, described = _images(args)
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
-    name = args.checkpoint.name if args.checkpoint else args.model
-    card = {"model": name, "scale": args.scale} | described
+    card = {"model": args.model, "scale": args.scale} | described
+    if args.checkpoint:
+        card |= {"model": args.checkpoint.name, "checkpoint": str(args.checkpoint)}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tqdm(total=config.steps, mininterval=5) as bar:
@@ -222,13 +235,13 @@ def main() -> None:
             middle = middles(pairs, args.scale)
             done = run(model, images, args.scale, config, args.out, card, middle, None, report)
     except KeyboardInterrupt:
-        raise SystemExit(f"stopped; the same command goes on from {args.out}.ckpt") from None
+        raise SystemExit(f"stopped; the same command goes on from {output_file(args.out, '.ckpt')}") from None
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(str(error)) from error
-    result = json.loads(args.out.with_suffix(".json").read_text())
+    result = json.loads(output_file(args.out, ".json").read_text())
     use_device(args.device)
     result = {"scores": scores(done, args.scale, args.validation, args.benchmark)} | result
-    write_json(result, args.out.with_suffix(".json"))
+    write_json(result, output_file(args.out, ".json"))
     print(f"{config}: {json.dumps(result['scores'])}")
 
 

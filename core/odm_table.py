@@ -19,7 +19,8 @@ def table(cards: Sequence[dict]) -> str:
     """
     groups: dict[tuple, list[dict]] = {}
     for card in cards:
-        key = (card["model"], card["scale"], card["label"], card["steps"], card["patch"], card["lambda_m"])
+        network = card.get("checkpoint", card["model"])  # files of one name lie in several folders
+        key = (network, card["scale"], card["label"], card["steps"], card["patch"], card["lambda_m"])
         groups.setdefault(key, []).append(card)
     sets = list(dict.fromkeys(name for card in cards for name in card["scores"]))
     lines = [["network", "run", "steps", "patch", "lambda", "seeds", *sets]]

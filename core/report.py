@@ -22,13 +22,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from core.calibration import PATCH_SIZE, PATCHES, calibration_patches
+from core.calibration import PATCHES, calibration_patches, patch_size
 from core.checkpoint import load_quantized
 from core.comparison import COLUMNS, EVERY_VARIANT, VARIANTS, digest, rows
 from core.config import QuantConfig
 from core.device import add_device, use_device
-from core.files import replace_file
-from core.images import Pair, demo_image, demo_names, make_lr, paired_folder
+from core.files import distinct_names, folder_name, output_file, replace_file
+from core.image_folders import paired_folder
+from core.images import Pair, demo_image, demo_names, make_lr, modcrop
 from core.methods import EVERY_METHOD
 from core.models import load_checkpoint
 from core.report_html import page
@@ -37,6 +38,7 @@ from core.training import load_folder
 from core.zoo import bundled, create_model, model_card, trained
 
 BITS = (8, 6, 4, 3, 2)
+KEY = ("variant", "bits", "set")  # of a row, where the question is the same
 
 
 def read_rows(path: Path, columns: Sequence[str] = COLUMNS) -> list[dict]:
@@ -94,10 +96,17 @@ class Network(NamedTuple):
 
 
 def networks(names: Sequence[str], scale: int) -> list[Network]:
-    """By name, by a checkpoint's path, or "all" that are bundled, each at its own scale."""
+    """By name, by a checkpoint's path, or "all" that are bundled, each at its own scale.
+
+    Files of one name are told apart by their folders.
+    """
     if list(names) == ["all"]:
         return [_bundled(*key) for key in bundled()]
-    return [_from_file(Path(name)) if Path(name).suffix else _bundled(name, scale) for name in names]
+    paths = [Path(name) for name in dict.fromkeys(names)]
+    files = [path for path in paths if path.suffix]
+    titles = dict(zip(files, distinct_names(files, lambda path: path.name), strict=True))
+    found = [_from_file(p, titles[p]) if p in titles else _bundled(str(p), scale) for p in paths]
+    return list({network.title: network for network in found}.values())
 
 
 def _bundled(name: str, scale: int) -> Network:
@@ -107,10 +116,10 @@ def _bundled(name: str, scale: int) -> Network:
     return Network(f"{name} x{scale}", model, scale, about, known)
 
 
-def _from_file(path: Path) -> Network:
+def _from_file(path: Path, title: str) -> Network:
     model = load_checkpoint(path)
     parameters = sum(p.numel() for p in model.parameters())
-    return Network(path.name, model, model.scale, f"{parameters:,} parameters.")
+    return Network(title, model, model.scale, f"{parameters:,} parameters.")
 
 
 def _inputs(args, scale: int) -> tuple[dict[str, list[Pair]], list[torch.Tensor]]:
@@ -119,12 +128,16 @@ def _inputs(args, scale: int) -> tuple[dict[str, list[Pair]], list[torch.Tensor]
     sources = load_folder(args.calibration) if args.calibration else demo
     lr_images = [make_lr(image, scale) for image in sources]
     calibration = [
-        calibration_patches(lr_images, PATCHES, PATCH_SIZE[scale], seed) for seed in range(args.draws)
+        calibration_patches(lr_images, PATCHES, patch_size(scale), seed) for seed in range(args.draws)
     ]
     if args.images:
-        folders = [Path(path.format(scale=scale)) for path in args.images]
-        return {f"{p.parent.name}/{p.name}": list(paired_folder(p, scale)) for p in folders}, calibration
-    pairs = [Pair(n, make_lr(hr, scale), hr) for n, hr in zip(demo_names(), demo, strict=True)]
+        folders = [Path(path.replace("{scale}", str(scale))) for path in args.images]
+        names = distinct_names(folders, lambda path: f"{path.parent.name}/{path.name}")
+        sets = dict(zip(names, folders, strict=True))
+        return {name: list(paired_folder(path, scale)) for name, path in sets.items()}, calibration
+    pairs = [
+        Pair(n, make_lr(hr, scale), modcrop(hr, scale)) for n, hr in zip(demo_names(), demo, strict=True)
+    ]
     return {"packaged photographs": pairs}, calibration
 
 
@@ -144,13 +157,13 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--draws", type=int, default=1, help="of calibration patches, each measured")
     add_device(parser)
-    parser.add_argument("--out", type=Path, help="where the CSV and HTML go, without suffix")
+    parser.add_argument("--out", type=Path, help="where the CSV and HTML go, without their suffixes")
     return parser
 
 
 def _finished(found: list[dict], question: str, n_sets: int) -> list[dict]:
     """The rows that answer this question for every set."""
-    own = [row for row in found if row["question"] == question]
+    own = list({tuple(row[key] for key in KEY): row for row in found if row["question"] == question}.values())
     number = Counter((row["variant"], row["bits"]) for row in own)
     return [row for row in own if number[row["variant"], row["bits"]] == n_sets]
 
@@ -175,12 +188,13 @@ def _run(args: argparse.Namespace) -> None:
         raise ValueError(f"--draws must be at least 1, got {args.draws}")
     offered = EVERY_VARIANT if args.ablation else VARIANTS
     variants = {n: c for n, c in offered.items() if not args.methods or c["method"] in args.methods}
-    source = args.calibration.name if args.calibration else "the packaged photographs"
-    before = read_rows(args.out.with_suffix(".csv")) if args.out else []
+    source = folder_name(args.calibration) if args.calibration else "the packaged photographs"
+    csv_file, html_file = (output_file(args.out, s) if args.out else None for s in (".csv", ".html"))
+    before = read_rows(csv_file) if csv_file else []
     found: list[dict] = []
     for draw, network in itertools.product(range(args.draws), chosen):
         sets, calibrations = inputs[network.scale]
-        calibration, size = calibrations[draw], PATCH_SIZE[network.scale]
+        calibration, size = calibrations[draw], patch_size(network.scale)
         texts = {
             "network": network.title,
             "question": digest(network.model, sets, calibration),
@@ -189,6 +203,7 @@ def _run(args: argparse.Namespace) -> None:
             "calibration": f"{PATCHES} random LR patches of {size}x{size} from {source}, seed {draw}",
         }
         own = _finished(before, texts["question"], len(sets))
+        own = [row | {"network": network.title} for row in own]
         found += own
         # Training had no draw: scored once.
         known = [m for m in (*network.trained, *more) if draw == 0 and _asked(m.quant_config, args)]
@@ -201,12 +216,12 @@ def _run(args: argparse.Namespace) -> None:
             for row in rows(*asked, done=list(own), trained=known):
                 found.append(row)
                 bar.update()
-                if args.out:
-                    write_rows(args.out.with_suffix(".csv"), found + _others(before, found))
-        _print(network.title, [row for row in found if row["question"] == texts["question"]])
-    if args.out:
-        html = page(found, {n.title: n.about for n in chosen})
-        replace_file(args.out.with_suffix(".html"), html.encode())
+                if csv_file:
+                    write_rows(csv_file, found + _others(before, found))
+        asked = (texts["network"], texts["question"])
+        _print(network.title, [row for row in found if (row["network"], row["question"]) == asked])
+    if html_file:
+        replace_file(html_file, page(found, {n.title: n.about for n in chosen}).encode())
 
 
 def _others(before: list[dict], found: list[dict]) -> list[dict]:

@@ -13,22 +13,24 @@ import contextlib
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 from distributed import Client
 from tqdm import tqdm
 
-from core.calibration import PATCH_SIZE, PATCHES, calibration_patches
+from core.calibration import PATCHES, calibration_patches, patch_size
 from core.cluster import connected
+from core.grid_file import read_yaml
+from core.image_folders import image_files
 from core.images import Pair, demo_image, demo_names, make_lr, modcrop
 from core.sweep_grid import Grid, Networks, check_number, expand
 from core.sweep_run import Inputs, Wanted, computed, wanted_rows
 from core.sweep_store import Store, read_sweep
-from core.training import image_files, load_folder
+from core.training import load_folder
 
 FLUSH = 1.0  # seconds that finished rows may stay unwritten
 Progress = Callable[[int, int], None]  # rows that are done and kept, and rows in all
@@ -92,7 +94,7 @@ def prepared(
         whole = {name: modcrop(hr, scale) for name, hr in images.items()}
         pairs[scale] = {name: Pair(name, make_lr(hr, scale), hr) for name, hr in whole.items()}
         lr = [make_lr(hr, scale) for hr in calibration]
-        patches[scale] = calibration_patches(lr, PATCHES, PATCH_SIZE[scale])
+        patches[scale] = calibration_patches(lr, PATCHES, patch_size(scale))
     inputs = Inputs(networks, pairs, patches, f"random LR patches of {source}, seed 0")
     return inputs, wanted_rows(choices, inputs)
 
@@ -123,16 +125,16 @@ def load_grid(path: Path) -> tuple[Grid, dict[str, torch.Tensor]]:
 
     images: packaged photographs by name, and folders of HR images; without them, the packaged photographs.
     """
-    try:
-        grid = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
+    grid = read_yaml(path)
     found: dict[str, torch.Tensor] = {}
     parts = grid if isinstance(grid, list) else [grid]
     for i, part in enumerate(parts):
         if isinstance(part, dict) and isinstance(part.get("images", ()), list | tuple):
             own = named_images(part.get("images", demo_names()))
             parts[i] = part | {"images": list(own)}
+            for name in own.keys() & found.keys():  # of a folder that two grids name, or of two folders
+                if not torch.equal(own[name], found[name]):
+                    raise ValueError(f"two images are named {name}; rename one")
             found |= own
     return parts, found
 
@@ -141,7 +143,7 @@ def named_images(entries: Sequence[str]) -> dict[str, torch.Tensor]:
     """Name -> HR image, of packaged photographs and of folders (by the files' names)."""
     found: dict[str, torch.Tensor] = {}
     for entry in map(str, entries):
-        own = {entry: demo_image(entry)} if entry in demo_names() else _folder(Path(entry))
+        own = {entry: demo_image(entry)} if entry in demo_names() else _folder(Path(entry).expanduser())
         twice = ", ".join(own.keys() & found.keys())
         if twice:
             raise ValueError(f"two images are named {twice}; rename one")
@@ -152,7 +154,11 @@ def named_images(entries: Sequence[str]) -> dict[str, torch.Tensor]:
 def _folder(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_dir():
         raise ValueError(f"{path} is neither a folder nor one of the photographs {', '.join(demo_names())}")
-    return dict(zip([file.stem for file in image_files(path)], load_folder(path), strict=True))
+    names = [file.stem for file in image_files(path)]
+    twice = ", ".join(name for name, number in Counter(names).items() if number > 1)
+    if twice:
+        raise ValueError(f"{path} holds two images named {twice}; rename one")
+    return dict(zip(names, load_folder(path), strict=True))
 
 
 def _arguments() -> argparse.ArgumentParser:

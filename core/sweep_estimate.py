@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from core.calibration import PATCH_SIZE, PATCHES
+from core.calibration import PATCHES, patch_size
 from core.evaluation import evaluate, super_resolve
 from core.images import Pair
 from core.sweep_grid import Choice, Networks
@@ -33,7 +33,7 @@ def estimate(
     total, classes = 0.0, {}
     for choice, names in choices.items():
         key = choice.network, choice.scale
-        calibration = PATCHES * PATCH_SIZE[choice.scale] ** 2 * forward[key]
+        calibration = PATCHES * patch_size(choice.scale) ** 2 * forward[key]
         try:
             config = choice.config()
         except ValueError:

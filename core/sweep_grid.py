@@ -21,6 +21,23 @@ ALL, EACH = "all", "each"  # of the layers: all that the network declares; every
 QUANTIZATION = [field.name for field in dataclasses.fields(QuantConfig)]
 MAX_RUNS = 100_000  # configurations, and rows, of one sweep
 FIELDS = ("network", "scale", "images", "layers", "bits", *QUANTIZATION)
+LISTS = ("layers", "universal_set", "refine")  # a value of these may be a list itself
+NAME, NAMES = (str, "names"), (str | None, "names or null")
+WHOLE = (int, "whole numbers")
+KINDS = (
+    dict.fromkeys(FIELDS, NAMES)
+    | {
+        "network": (str | Path, "names or paths"),
+        "images": (str | Path, "names or folders"),
+        "layers": (str, "all, each, a layer's name or a list of these"),
+        "method": NAME,
+        "universal_set": (int | UniversalSet, "lists of two whole numbers"),
+        "refine": (str | None, "lists of names, or null"),
+        "block": (int | None, "whole numbers or null"),
+    }
+    | dict.fromkeys(("scale", "bits", "activation_bits", "weight_bits", "seed", "side_bits"), WHOLE)
+)
+MOST = dict.fromkeys(FIELDS, 2**15) | {"seed": 2**32}  # what a column of the rows, and numpy, take
 Grid = Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]]
 
 
@@ -64,7 +81,7 @@ class Networks:
     def scales(self, network: str) -> list[int]:
         """At which a network is there: the bundled ones, or that of a checkpoint."""
         if Path(network).suffix:
-            model = load_checkpoint(network)
+            model = load_checkpoint(Path(network).expanduser())
             self._loaded[network, model.scale] = model
             return [model.scale]
         found = [scale for name, scale in bundled() if name == network]
@@ -124,7 +141,10 @@ def check_number(runs: int) -> None:
 
 def _check(part: Mapping[str, Sequence]) -> None:
     if not isinstance(part, Mapping):
-        raise ValueError(f"a grid must be a mapping from fields to lists, got {type(part).__name__}")
+        raise ValueError(
+            f"a grid must be a mapping from fields to lists, got {type(part).__name__}; write such lines as "
+            "network: [edsr]"
+        )
     unknown = [str(name) for name in part if name not in FIELDS]
     if unknown:
         raise ValueError(f"no field {', '.join(unknown)} in a grid; there are {', '.join(FIELDS)}")
@@ -134,18 +154,31 @@ def _check(part: Mapping[str, Sequence]) -> None:
         raise ValueError("bits stands for weights and activations alike; give it or the two, not both")
     for name, values in part.items():
         if not isinstance(values, list | tuple) or not values:
-            came = f"{values!r}"[:80] if isinstance(values, str | int | float) else type(values).__name__
+            plain = isinstance(values, str | int | float)
+            came = f"{values!r:.80}; write [{values!s:.80}]" if plain else type(values).__name__
             raise ValueError(f"{name} must be a list of at least one value, got {came}")
-        if not all(_is_plain(item) for value in values for item in _list(value)):
-            raise ValueError(f"{name} must be a list of plain values, or of lists of such")
+        for value in values:
+            _check_value(name, value)
 
 
-def _list(value) -> Sequence:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _is_plain(value) -> bool:
-    return value is None or isinstance(value, str | int | float | Path | UniversalSet)
+def _check_value(name: str, value) -> None:
+    """Only what a row can hold; whether there is such a configuration is found out by `Choice.config`."""
+    kind, wanted = KINDS[name]
+    items = value if name in LISTS and isinstance(value, list | tuple) else [value]
+    for item in items:
+        if not (item is None or isinstance(item, str | int | float | Path | UniversalSet)):
+            raise ValueError(
+                f"{name} must be a list of plain values, or of lists of such, got {type(item).__name__}"
+            )
+        if isinstance(item, bool) or not isinstance(item, kind):
+            hint = "; YAML reads yes, no, on and off as true and false" if isinstance(item, bool) else ""
+            raise ValueError(f"{name} must be {wanted}, got {item!r:.80}{hint}")
+        if isinstance(item, int) and not 0 <= item < MOST[name]:
+            raise ValueError(f"{name} must be {wanted} from 0 to {MOST[name] - 1:,}, got {item!r:.80}")
+        if isinstance(item, str) and not item.isprintable():
+            raise ValueError(
+                f"{name} has {item!r:.80}, where YAML took a \\ for more; write it in single quotes"
+            )
 
 
 def _choices(part: Mapping[str, Sequence], networks: Networks) -> Iterable[Choice]:
@@ -176,7 +209,11 @@ def _layers(values: Sequence, networks: Networks, network: str, scale: int) -> I
         elif value == EACH:
             yield from ((name,) for name in networks.layers(network, scale))
         else:
-            yield (value,) if isinstance(value, str) else tuple(value)
+            yield _tuple(value)
+
+
+def _tuple(value) -> tuple:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def _plain(name: str, value):
@@ -185,7 +222,7 @@ def _plain(name: str, value):
         return value.words, value.terms
     if name == "universal_set" and not (isinstance(value, list | tuple) and len(value) == 2):
         raise ValueError(f"a universal set is given as [words, terms], got {value!r}")
-    return tuple(value) if isinstance(value, list) else value
+    return _tuple(value) if name in LISTS and value is not None else value
 
 
 def _told_apart(choice: Choice) -> Choice:

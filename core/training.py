@@ -24,8 +24,9 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from core.evaluation import evaluate
-from core.files import replace_file
-from core.images import IMAGE_SUFFIXES, Pair, load_image, make_lr, modcrop, paired_folder
+from core.files import distinct_names, folder_name, output_file, replace_file
+from core.image_folders import image_files, paired_folder
+from core.images import Pair, load_image, make_lr, modcrop
 from core.models import MODELS, load_checkpoint, new_model
 
 
@@ -147,7 +148,10 @@ def train(
             raise ValueError(f"{checkpoint} was made with {saved['config']}; choose another --out")
         if saved["data"] != sampler.checksum:
             raise ValueError(f"{checkpoint} was made with other images; choose another --out")
-        model.load_state_dict(saved["model"])
+        try:
+            model.load_state_dict(saved["model"])
+        except RuntimeError as error:
+            raise ValueError(f"{checkpoint} was made with another network; choose another --out") from error
         optimizer.load_state_dict(saved["optimizer"])
         average, first = saved["average"], saved["step"]
 
@@ -205,14 +209,6 @@ def load_folder(path: Path) -> list[torch.Tensor]:
     return [load_image(file) for file in image_files(path)]
 
 
-def image_files(path: Path) -> list[Path]:
-    """Of a folder, sorted by name; FileNotFoundError if there is none."""
-    files = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise FileNotFoundError(f"{path} holds no image")
-    return files
-
-
 def reduced_pairs(path: Path, scale: int) -> list[Pair]:
     """HR images of a folder with their bicubic LR."""
     images = [modcrop(image, scale) for image in load_folder(path)]
@@ -220,11 +216,11 @@ def reduced_pairs(path: Path, scale: int) -> list[Pair]:
 
 
 def save_bundle(model: nn.Module, out: Path, card: dict) -> None:
-    """Write `out`.safetensors (float16) and the model card `out`.json."""
+    """Write `out`.safetensors (float16) and the model card `out`.json; out: `core.files.output_file`'s."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     state = {k: v.contiguous() for k, v in state.items()}
-    replace_file(out.with_suffix(".safetensors"), save(state))
-    replace_file(out.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+    replace_file(output_file(out, ".safetensors"), save(state))
+    replace_file(output_file(out, ".json"), (json.dumps(card, indent=2) + "\n").encode())
 
 
 def _arguments() -> argparse.Namespace:
@@ -235,7 +231,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of HR training images")
     parser.add_argument("--validation", type=Path, help="folder of HR images to score on")
     parser.add_argument("--benchmark", type=Path, help="folder with Set5/ and Set14/ to score on")
-    parser.add_argument("--out", type=Path, required=True, help="name of the result, without suffix")
+    parser.add_argument("--out", type=Path, required=True, help="name of the results, without their suffixes")
     parser.add_argument("--start-from", type=Path, help="checkpoint whose matching layers are copied")
     for field in dataclasses.fields(TrainConfig):
         flag, value = f"--{field.name.replace('_', '-')}", getattr(defaults, field.name)
@@ -250,15 +246,12 @@ def scores(
     model: nn.Module, scale: int, validation: Path | None, benchmark: Path | None
 ) -> dict[str, dict[str, float]]:
     """Mean PSNR and SSIM on the validation folder's images, and on Set5/ and Set14/ in the benchmark's."""
-    sets = {}
-    if validation:
-        sets[validation.name] = reduced_pairs(validation, scale)
-    if benchmark:
-        for name in ("Set5", "Set14"):
-            sets[name] = list(paired_folder(benchmark / name / f"x{scale}", scale))
+    folders = {validation: reduced_pairs} if validation else {}
+    folders |= {benchmark / name: paired_folder for name in ("Set5", "Set14")} if benchmark else {}
+    names = distinct_names(list(folders), lambda path: path.name)
     found = {}
-    for name, pairs in sets.items():
-        result = evaluate(model, pairs, scale)
+    for name, (folder, pairs) in zip(names, folders.items(), strict=True):
+        result = evaluate(model, pairs(folder, scale), scale)
         found[name] = {"psnr_y": round(result.psnr, 3), "ssim_y": round(result.ssim, 4)}
     return found
 
@@ -283,6 +276,7 @@ def _run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     config = TrainConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig)})
+    checkpoint = output_file(args.out, ".ckpt")
     torch.manual_seed(config.seed)
     model = new_model(args.model, args.scale)
     start = load_checkpoint(args.start_from) if args.start_from else None
@@ -290,7 +284,6 @@ def _run(args: argparse.Namespace) -> None:
         print(f"{transfer(model, start)} tensors copied from {args.start_from}")
     images = load_folder(args.data)
     sampler = PatchSampler(images, args.scale, config.patch)
-    checkpoint = args.out.with_suffix(".ckpt")
     with tqdm(total=config.steps, mininterval=5) as bar:
 
         def report(step: int, loss: float) -> None:
@@ -303,14 +296,14 @@ def _run(args: argparse.Namespace) -> None:
         "scale": args.scale,
         "about": model.about,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "data": f"{len(sampler.pairs)} images of {args.data.name}",
+        "data": f"{len(sampler.pairs)} images of {folder_name(args.data)}",
         "loss": "L1",
         "optimizer": "Adam, one cycle",
         "started_from": card_of(args.start_from),
         **dataclasses.asdict(config),
     }
     save_bundle(model, args.out, card)
-    rounded = load_checkpoint(args.out.with_suffix(".safetensors"))  # score what is stored: float16
+    rounded = load_checkpoint(output_file(args.out, ".safetensors"))  # score what is stored: float16
     card["scores"] = scores(rounded, args.scale, args.validation, args.benchmark)
     save_bundle(model, args.out, card)
     print(json.dumps(card, indent=2))

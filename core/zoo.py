@@ -56,7 +56,9 @@ def create_model(name: str, scale: int, weights: str = "bundled") -> nn.Module:
         return load_checkpoint(official_checkpoint(name, scale), RES_SCALES[name])
     if (name, scale) not in bundled():
         there = ", ".join(f"{n} x{s}" for n, s in bundled()) or "none"
-        raise ValueError(f"no bundled weights for {name} x{scale}; there are {there}")
+        raise ValueError(
+            f"no bundled weights for {name} x{scale}; there are {there}; give others as a checkpoint's file"
+        )
     if weights not in ("bundled", *trained(name, scale)):
         known = ", ".join(map(repr, ("bundled", "official", *trained(name, scale))))
         raise ValueError(f"weights of {name} x{scale} must be one of {known}, got {weights!r}")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import core
-from core.calibration import PATCH_SIZE
+from core.calibration import patch_size
 from core.deploy import OnnxNetwork, audit_onnx, export_onnx, quantize_int8, time_onnx
 from core.models import has_clip, without_clip
 from core.output_range import OutputRange, output_range
@@ -56,7 +56,7 @@ def variants(name: str) -> list[str]:
 def pool(scale: int, token: Token) -> list[torch.Tensor]:
     """LR patches of the packaged photographs, (1, 3, size, size) each."""
     images = [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
-    return list(core.calibration_patches(images, POOL, PATCH_SIZE[scale], seed=1).split(1))
+    return list(core.calibration_patches(images, POOL, patch_size(scale), seed=1).split(1))
 
 
 @shared(16)

@@ -21,21 +21,23 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 import core
-from core.calibration import PATCH_SIZE
 from core.images import IMAGE_SUFFIXES, to_uint8
 from core.scope import channel_dim_of, choose_layers, input_channels
 from explorer.jobs import forget
 
 PREFIX = "own:"
-CHECKPOINT_SUFFIXES = {".safetensors", ".pth", ".pt"}
+CHECKPOINT_SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar"}  # .pth.tar
+IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"GIF8")
+SCALES = (2, 3, 4)
+NAME_LETTERS, NAME_BYTES = 80, 200  # a label, and a file, hold no longer name
 FILE_MB = 32
 MEGAPIXELS = 24
 SMALLEST = 64  # pixels of a side: at x4 16 of the LR
 PARAMETERS = 4_000_000  # more would keep a visitor waiting for minutes
 TOGETHER_MB = 128  # in memory, decoded
 LIMITS = (
-    f"Images: PNG, JPEG, BMP, TIFF, WebP, up to {MEGAPIXELS} megapixels. Networks: .safetensors, .pth, up to "
-    f"{PARAMETERS // 10**6} million parameters. Files up to {FILE_MB} MB."
+    f"Images: PNG, JPEG, BMP, TIFF, WebP, up to {MEGAPIXELS} megapixels. Networks: .safetensors, .pth, "
+    f".ckpt, up to {PARAMETERS // 10**6} million parameters. Files up to {FILE_MB} MB."
 )
 _reading = threading.Lock()  # one file at a time: decoding takes several times its memory
 _known: dict[str, OwnImage | OwnNetwork] = {}
@@ -155,10 +157,11 @@ def other_role(key: str) -> str:
 
 
 def clean(name: str) -> str:
-    """The last part of a path, of printable characters, and not too long for a label."""
+    """The last part of a path, of printable characters, no longer than a label or a file may be."""
     last = re.split(r"[/\\]", name)[-1]
-    kept = "".join(c for c in last if c.isprintable())
-    return kept[-80:] or "file"
+    kept = "".join(c for c in last if c.isprintable())[-NAME_LETTERS:]
+    kept = kept.encode()[-NAME_BYTES:].decode(errors="ignore")
+    return kept if kept.strip(".") else "file"
 
 
 def _label(key: str) -> str:
@@ -167,14 +170,15 @@ def _label(key: str) -> str:
 
 
 def _read(name: str, content: bytes) -> dict[str, OwnImage | OwnNetwork]:
-    suffix = Path(name).suffix.lower()
-    if suffix not in IMAGE_SUFFIXES | CHECKPOINT_SUFFIXES:
-        raise ValueError(f"{name} is neither an image nor a checkpoint by its name. {LIMITS}")
     if len(content) > FILE_MB * 10**6:
         raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB, and {FILE_MB} are taken")
-    if suffix in IMAGE_SUFFIXES:
+    suffix = Path(f"_{name}").suffix.lower()  # .png has one too
+    known = suffix in CHECKPOINT_SUFFIXES
+    if not known and (suffix in IMAGE_SUFFIXES or content.startswith(IMAGE_STARTS)):
         pixels = read_pixels(name, content)
         return {kind: OwnImage(name, pixels, kind == "lr") for kind in ("hr", "lr")}
+    if not (known or _holds_tensors(content)):
+        raise ValueError(f"{name} is neither an image nor a checkpoint. {LIMITS}")
     with tempfile.TemporaryDirectory(prefix="explorer-own-") as folder:
         path = Path(folder) / name
         path.write_bytes(content)
@@ -216,7 +220,7 @@ def read_network(path: Path) -> OwnNetwork:
     with torch.no_grad():
         sr = model(example)
     scale = sr.shape[-1] // 32
-    if sr.shape != (1, 3, 32 * scale, 32 * scale) or scale not in PATCH_SIZE:
+    if sr.shape != (1, 3, 32 * scale, 32 * scale) or scale not in SCALES:
         raise ValueError(f"{name} holds a network that does not enlarge by 2, 3 or 4; load one that does")
     if not torch.isfinite(sr).all():
         raise ValueError(f"{name} holds weights with which the picture is not finite; load others")
@@ -228,6 +232,11 @@ def read_network(path: Path) -> OwnNetwork:
             "shown here; in Python core.quantize_model takes it"
         )
     return OwnNetwork(name, model, scale, {layer: input_channels(m) for layer, m in modules.items()})
+
+
+def _holds_tensors(content: bytes) -> bool:
+    """Whether it begins as safetensors, a zip file or a pickle does."""
+    return content[8:9] == b"{" or content.startswith((b"PK\3\4", b"\x80"))
 
 
 def _is_quantized(path: Path) -> bool:

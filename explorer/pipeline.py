@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import core
-from core.calibration import PATCH_SIZE, PATCHES, layer_inputs
+from core.calibration import PATCHES, layer_inputs, patch_size
 from core.config import FLOAT
 from core.daq import GaussianQuantizer
 from core.images import to_tensor
@@ -85,7 +85,7 @@ def pair(image: str, scale: int, region: str, token: Token) -> core.Pair:
 def calibration_images(scale: int, token: Token) -> torch.Tensor:
     """32 random LR patches of all demo photographs."""
     images = [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
-    return core.calibration_patches(images, PATCHES, PATCH_SIZE[scale])
+    return core.calibration_patches(images, PATCHES, patch_size(scale))
 
 
 def seen_by(config: core.QuantConfig) -> core.QuantConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.calibration import PATCH_SIZE, PATCHES
+from core.calibration import PATCHES, patch_size
 from core.methods import BLOCK, TRAINED
 from core.scope import scope_of
 from explorer import pipeline, regions
@@ -51,7 +51,7 @@ def _trained() -> str:
 
 
 def _calibrated(state: ExplorerState, scale: int) -> str:
-    size = PATCH_SIZE[scale]
+    size = patch_size(scale)
     shown = "yours is not among them" if is_own(state.image) else "the one shown among them"
     recipe = state.recipe()
     weights = WEIGHT_RULES[recipe.weights]

@@ -15,7 +15,7 @@ from bokeh.resources import INLINE
 from PIL import Image
 
 import core
-from core.calibration import PATCH_SIZE, PATCHES
+from core.calibration import PATCHES, patch_size
 from core.methods import TRAINED
 from explorer import pictures, pipeline, regions
 from explorer.jobs import Token
@@ -91,7 +91,7 @@ def _calibrated(state: ExplorerState) -> list[str]:
         options += [repr(config.selector)] if config.selector else []
     lines = [
         f"photographs = [core.make_lr(core.demo_image(name), {scale}) for name in core.demo_names()]",
-        f"patches = core.calibration_patches(photographs, {PATCHES}, {PATCH_SIZE[scale]})",
+        f"patches = core.calibration_patches(photographs, {PATCHES}, {patch_size(scale)})",
         f"config = core.QuantConfig({', '.join(options)})",
     ]
     layers = ""

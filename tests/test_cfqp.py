@@ -1,6 +1,7 @@
 """The experiment as a command, on networks and images small enough to run it for real."""
 
 import csv
+import shutil
 import sys
 
 import pytest
@@ -90,6 +91,27 @@ def test_the_command(folders, monkeypatch, capsys):
     assert all(float(r["ms"]) > 0 for r in again)
     cfqp.main()
     assert made == FEW[-1:]
+
+
+@pytest.mark.parametrize(
+    ("images", "names"),
+    [
+        (["Set/x2"], ["Set"]),
+        (["Set/x2", "other/Set/x2"], ["here/Set/x2", "other/Set/x2"]),
+        (["Set", "other/Set"], ["here/Set", "other/Set"]),
+        (["Set/x2", "kodak/x2"], ["Set", "kodak/x2"]),  # the folder of the validation images is here/kodak
+    ],
+)
+def test_sets_of_one_name(folders, images, names, monkeypatch):
+    here = folders / "here"
+    for copied in ("Set", "other/Set", "kodak"):
+        shutil.copytree(folders / "Set", here / copied)
+    shutil.copytree(folders / "kodak", here / "kodak", dirs_exist_ok=True)
+    monkeypatch.chdir(here)
+    asked = ["--models", "../net.safetensors", "--scale=2", "--calibration=../train", "--validation=kodak"]
+    _, sets, _ = cfqp._inputs(cfqp._arguments().parse_args([*asked, "--out=x", "--images", *images]))
+    assert list(sets)[1:] == names
+    assert len(sets) == 1 + len(images)
 
 
 def test_the_strategy_is_chosen_on_the_validation_set_alone():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from core import image_files, load_image
 from core.images import to_uint8
@@ -83,6 +83,42 @@ def test_turned_as_exif_says(kind):
     assert (upright[18:] < 50).all()
 
 
+def with_tags(entries, orientation=6, extra=b"", image=RGB):
+    """A JPEG whose EXIF has the orientation and (tag, type, count, 4 bytes) more."""
+    tags = sorted([(0x0112, 3, 1, struct.pack("<HH", orientation, 0)), *entries])
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags))
+    exif += b"".join(struct.pack("<HHI", *tag[:3]) + tag[3] for tag in tags) + bytes(4) + extra
+    data = encoded(image, "JPEG")
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+
+
+@pytest.mark.parametrize("kind", range(14))
+@pytest.mark.parametrize("tag", [282, 33434, 34665, 34853, 37377, 37500, 40000, 40965])
+def test_an_odd_tag_breaks_no_picture(tag, kind):
+    for count, value in ((1, 0), (1, 0x7FC00000), (2, 38), (9, 38), (60_000, 40), (1, 9_000_000)):
+        data = with_tags([(tag, kind, count, struct.pack("<I", value))], extra=b"\xff" * 72)
+        assert pixels(data).shape == (30, 40, 3)
+
+
+def test_an_orientation_that_cannot_be_read_turns_nothing():
+    for orientation in (0, 9, 77):
+        assert pixels(with_tags([], orientation)).shape == (40, 30, 3)
+    text = struct.pack("<HHI", 0x0112, 2, 4)
+    assert pixels(with_tags([]).replace(struct.pack("<HHI", 0x0112, 3, 1), text)).shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_long_texts_in_a_png(packed):
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("workflow", "a" * 2_000_000, zip=packed)
+    texts.add_itxt("XML:com.adobe.xmp", "b" * 2_000_000, zip=packed)
+    assert (pixels(encoded(RGB, pnginfo=texts)) == np.asarray(RGB)).all()
+    assert (pixels(encoded(RGB, icc_profile=b"c" * 2_000_000)) == np.asarray(RGB)).all()
+    many = PngImagePlugin.PngInfo()
+    many.add_text("prompt", "d" * 70_000_000)
+    assert (pixels(encoded(RGB, pnginfo=many)) == np.asarray(RGB)).all()
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "MPO"])
 def test_first_frame(kind):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "lime")]
@@ -97,8 +133,8 @@ def test_odd_sizes(size):
 
 TOO_LARGE = "has more than 33,554,432 pixels; crop it or reduce its size"
 NOT_TAKEN = {
-    "empty": (b"", "none of PNG, JPEG, BMP, TIFF, WEBP; save it as one of these"),
-    "text": (b"no image", "none of PNG"),
+    "empty": (b"", "is empty; copy or download it again"),
+    "text": (b"no image", "none of PNG, JPEG, BMP, TIFF, WEBP; save it as one of these"),
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "none of PNG"),
     "gif": (encoded(RGB, "GIF"), "none of PNG"),
     "cut png": (encoded(RGB)[:900], "not a readable image .*truncated.*; save it again as PNG"),

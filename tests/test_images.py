@@ -3,17 +3,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from core import bicubic, demo_image, demo_names, load_image, luma, make_lr, modcrop, paired_folder
+from core import bicubic, demo_image, demo_names, luma, make_lr, modcrop, paired_folder
 from core.images import check_images, round_8bit, to_tensor, to_uint8
-
-
-def save(path, height, width, seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return pixels
 
 
 def test_luma_by_hand():
@@ -94,36 +86,6 @@ def test_eight_bits():
 def test_check_images(images, message):
     with pytest.raises(ValueError, match=message):
         check_images(images)
-
-
-@pytest.mark.parametrize("suffix", ["", "x2", "_x2"])
-def test_paired_folder(tmp_path, suffix):
-    for i, name in enumerate(["b", "a"]):
-        save(tmp_path / "HR" / f"{name}.png", 9, 13, i)
-        save(tmp_path / "LR" / f"{name}{suffix}.png", 4, 6, i)
-    (tmp_path / "HR" / "notes.txt").write_text("not an image")
-    pairs = list(paired_folder(tmp_path, 2))
-    assert [pair.name for pair in pairs] == ["a", "b"]
-    assert [(pair.lr.shape, pair.hr.shape) for pair in pairs] == [((1, 3, 4, 6), (1, 3, 8, 12))] * 2
-    assert torch.equal(pairs[0].hr, load_image(tmp_path / "HR" / "a.png")[..., :8, :12])
-
-
-def test_folders_that_do_not_fit(tmp_path):
-    with pytest.raises(FileNotFoundError, match="must hold the folders HR and LR; HR is missing"):
-        paired_folder(tmp_path, 2)  # at once, before anything is read
-    (tmp_path / "HR").mkdir()
-    with pytest.raises(FileNotFoundError, match="LR is missing"):
-        list(paired_folder(tmp_path, 2))
-    (tmp_path / "LR").mkdir()
-    with pytest.raises(FileNotFoundError, match="holds no image"):
-        list(paired_folder(tmp_path, 2))
-    save(tmp_path / "HR" / "a.png", 8, 8)
-    with pytest.raises(FileNotFoundError, match=r"holds no image for a\.png"):
-        list(paired_folder(tmp_path, 2))
-    save(tmp_path / "LR" / "a.png", 4, 4)
-    for scale in (3, 4):
-        with pytest.raises(ValueError, match=rf"a\.png: HR \(8, 8\) is not x{scale} of LR \(4, 4\)"):
-            list(paired_folder(tmp_path, scale))
 
 
 @pytest.mark.parametrize("name", demo_names())

@@ -11,8 +11,10 @@ GUI = {"panel", "bokeh", "holoviews", "hvplot", "datashader", "param", "tornado"
 # Each module imports only from those above it.
 ORDER = [
     "files",
+    "sixteen_bits",
     "image_files",
     "images",
+    "image_folders",
     "metrics",
     "universal_set",
     "parallel",
@@ -82,6 +84,7 @@ ORDER = [
     "report_html",
     "report",
     "cluster",
+    "grid_file",
     "sweep_grid",
     "sweep_store",
     "sweep_tasks",

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from core import (
+    EDSR,
     audit,
     demo_image,
     demo_names,
@@ -72,6 +73,26 @@ def test_the_command_says_what_is_wrong(folder, monkeypatch):
         main()
 
 
+def test_names_with_dots_and_a_checkpoint_of_another_scale(folder, monkeypatch, capsys):
+    torch.save(EDSR(3, n_blocks=1, n_feats=4).state_dict(), folder / "net.pth")
+    asked = ["--checkpoint", str(folder / "net.pth"), "--steps", "1", "--out", str(folder / "w2.v1.1")]
+    monkeypatch.setattr(sys, "argv", command(folder, *asked))
+    with pytest.raises(SystemExit, match=r"net\.pth enlarges x3, not x2; give --scale 3"):
+        main()
+    monkeypatch.setattr(sys, "argv", command(folder, *asked, "--scale", "3"))
+    main()
+    assert sorted(file.name for file in folder.glob("w2*")) == [
+        f"w2.v1.1.{suffix}" for suffix in ("ckpt", "json", "safetensors")
+    ]
+    card = json.loads((folder / "w2.v1.1.json").read_text())
+    assert (card["model"], card["checkpoint"]) == ("net.pth", str(folder / "net.pth"))
+    assert load(folder / "w2.v1.1.safetensors").scale == 3
+    monkeypatch.setattr(sys, "argv", command(folder, "--out", ".."))
+    with pytest.raises(SystemExit, match="--out must end with a name"):
+        main()
+    capsys.readouterr()
+
+
 def test_the_command_stops_and_goes_on(folder):
     argv = [sys.executable, "-m", *command(folder, "--steps", "400")]
     process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
@@ -93,6 +114,8 @@ def test_the_table_is_the_mean_over_seeds(tmp_path, monkeypatch, capsys):
         common | {"label": "a", "scores": {"Set5": {"psnr_y": 31.0}}},
         common | {"label": "b", "scores": {"Set5": {"psnr_y": 29.5}}},
         common | {"label": "b"},
+        common | {"model": "net.pth", "checkpoint": "a/net.pth", "label": "a", "scores": {}},
+        common | {"model": "net.pth", "checkpoint": "b/net.pth", "label": "a", "scores": {}},
     ]
     for i, card in enumerate(cards):
         (tmp_path / f"{i}.json").write_text(json.dumps(card))
@@ -102,3 +125,4 @@ def test_the_table_is_the_mean_over_seeds(tmp_path, monkeypatch, capsys):
     assert lines[0] == "1 runs are not over and left out"
     assert lines[2].split() == ["edsr", "x2", "a", "9", "8", "1e-05", "2", "30.500", "±0.707"]
     assert lines[3].split()[-2:] == ["1", "29.500"]
+    assert [line.split()[0] for line in lines[4:]] == ["a/net.pth", "b/net.pth"]

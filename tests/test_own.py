@@ -55,6 +55,43 @@ def test_an_image_is_taken_as_hr_and_as_lr(shelf):
     assert as_lr.hr is None
 
 
+NAMES = [
+    "photo.jfif",
+    "photo.jpe",
+    "photo.JPG",
+    "photo",
+    "a.dib",
+    "image.avif",
+    "..png",
+    ".png",
+    "a:b.png",
+    "..",
+]
+LONG = ["\U0001f600" * 100, "超解像" * 40, "a" * 300, "\ud800b"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, *(f"{start}.png" for start in LONG)])
+def test_an_image_of_any_name(shelf, name):
+    key, _ = shelf.put(name, png())
+    assert sources.pixels(key).shape == (SIDE, SIDE, 3)
+    assert len(own.file_name(key).encode()) <= 200
+    assert list(shelf.labels("hr").values()) == [key]
+    assert sources.stem(key)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["net.ckpt", "net.pth.tar", "net.bin", "net.PTH", "net", "..", "...pth", *(f"{n}.pth" for n in LONG)],
+)
+def test_a_network_of_any_name(shelf, xlsr, name):
+    key, _ = shelf.put(name, xlsr)
+    assert sources.scale_of(key) == 3
+    shelf.drop([key])
+    old = io.BytesIO()
+    torch.save(core.create_model("xlsr", 3).state_dict(), old)
+    assert sources.scale_of(shelf.put(name, old.getvalue())[0]) == 3
+
+
 @pytest.mark.parametrize("place", ["centre", "0,0", "1000,1000", "310,720"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_region_is_a_crop_of_the_whole(shelf, place, scale):

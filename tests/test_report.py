@@ -1,11 +1,16 @@
+import copy
 import csv
+import re
 import sys
 
 import pytest
 import torch
+from PIL import Image
 
 from core import Pair, comparison, evaluate, make_lr, quantize_model, report
 from core.config import QuantConfig
+from core.images import to_uint8
+from core.models import XLSR
 from core.report_html import page
 from core.zoo import bundled
 
@@ -102,8 +107,92 @@ def test_networks_by_name_by_file_and_all(tmp_path, tiny_edsr):
     ]
 
 
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["report", *map(str, arguments)])
+    report.main()
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def benchmark(folder, scale):
+    for n, name in enumerate(("a", "b")):
+        hr = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(n))
+        for kind, image in (("HR", hr), ("LR", make_lr(hr, scale))):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(to_uint8(image)[0]).save(folder / kind / f"{name}.png")
+    return folder
+
+
+def test_files_and_sets_of_one_name(tmp_path, tiny_edsr, monkeypatch, capsys):
+    other = copy.deepcopy(tiny_edsr)
+    for parameter in other.parameters():
+        parameter.data *= 1.01
+    for folder, model in (("a", tiny_edsr), ("b", other), ("c", other)):
+        (tmp_path / folder).mkdir()
+        torch.save(model.state_dict(), tmp_path / folder / "net_g_latest.pth")
+    models = [tmp_path / folder / "net_g_latest.pth" for folder in "abca"]
+    sets = [benchmark(tmp_path / folder / "Set5/x2", 2) for folder in "ab"]
+    asked = ["--images", *sets, "--bits", 4, "--methods", "minmax", "--out", tmp_path / "r1.2", "--model"]
+    run(monkeypatch, *asked, models[0])
+    first = read(tmp_path / "r1.2.csv")
+    assert {(row["network"], row["set"]) for row in first} == {
+        ("net_g_latest.pth", "a/Set5/x2"),
+        ("net_g_latest.pth", "b/Set5/x2"),
+    }
+    run(monkeypatch, *asked, *models)  # the first network goes on, under the name that tells it apart
+    found = read(tmp_path / "r1.2.csv")
+    titles = [f"{folder}/net_g_latest.pth" for folder in "abc"]
+    assert [row for row in found if row["network"] == titles[0]] == [
+        row | {"network": titles[0]} for row in first
+    ]
+    own = {title: [row["psnr"] for row in found if row["network"] == title] for title in titles}
+    assert own[titles[0]] != own[titles[1]] == own[titles[2]]
+    html = (tmp_path / "r1.2.html").read_text()
+    assert re.findall("<h2>(.*?)</h2>", html) == titles
+    for title, part in zip(titles, html.split("<h2>")[1:], strict=True):
+        assert [f"<td>{float(psnr):.2f}</td>" in part for psnr in own[title]] == [True] * 4
+    run(monkeypatch, *asked, *models)
+    assert read(tmp_path / "r1.2.csv") == found
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("scale", [5, 6, 8])
+def test_any_scale_of_a_checkpoint(scale, tmp_path, monkeypatch, capsys):
+    torch.save(XLSR(scale).state_dict(), tmp_path / "xlsr.pth")
+    run(
+        monkeypatch,
+        "--model",
+        tmp_path / "xlsr.pth",
+        "--bits",
+        8,
+        "--methods",
+        "minmax",
+        "--out",
+        tmp_path / "r",
+    )
+    rows = read(tmp_path / "r.csv")
+    assert [row["variant"] for row in rows] == ["float", "minmax"]
+    side = 192 // scale
+    assert f"32 random LR patches of {side}x{side}" in rows[0]["calibration"]
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("braces", ["{1}", "{Set5}", "{", "{scale", "{scale.x}"])
+def test_braces_that_are_no_scale(braces, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, "--images", tmp_path / braces)
+    assert stopped.value.code == 2
+    assert f"no folder {tmp_path}/{braces}; it must hold the folders HR and LR" in capsys.readouterr().err
+    benchmark(tmp_path / f"{braces}x2", 2)
+    args = report._arguments().parse_args(["--images", f"{tmp_path}/{braces}x{{scale}}"])
+    assert list(report._inputs(args, 2)[0]) == [f"{tmp_path.name}/{braces}x2"]
+
+
 @pytest.mark.parametrize(
-    "argument", ["--model=nothing", "--images=/nowhere", "--bits=9", "--calibration=/nowhere"]
+    "argument", ["--model=nothing", "--images=/nowhere", "--out=.", "--bits=9", "--calibration=/nowhere"]
 )
 def test_bad_arguments_end_in_a_sentence(argument, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["report", argument])

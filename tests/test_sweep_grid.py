@@ -1,9 +1,11 @@
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from kills import prepare
+from PIL import Image
 
 from core import (
     EDSR,
@@ -90,6 +92,66 @@ def test_several_grids_share_what_is_the_same():
 def test_grids_that_cannot_be(grid, message):
     with pytest.raises(ValueError, match=message):
         expand(grid, Networks())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("bits: ['4']", "bits must be whole numbers, got '4'$"),
+        ("bits: [4.0]", r"bits must be whole numbers, got 4\.0"),
+        ("bits: 4", r"bits must be a list of at least one value, got 4; write \[4\]"),
+        ("bits: [99999]", "bits must be whole numbers from 0 to 32,767, got 99999"),
+        ("scale: ['2']", "scale must be whole numbers, got '2'"),
+        ("seed: [1e3]", "seed must be whole numbers, got '1e3'"),
+        (
+            "seed: [yes]",
+            "seed must be whole numbers, got True; YAML reads yes, no, on and off as true and false",
+        ),
+        ("seed: [1000000000000000000000]", "seed must be whole numbers from 0 to 4,294,967,295"),
+        ("block: [8.0]", r"block must be whole numbers or null, got 8\.0"),
+        (
+            "layers: [no]",
+            "layers must be all, each, a layer's name or a list of these, got False; YAML reads",
+        ),
+        ("layers: [~]", "layers must be all, .* got None"),
+        ("layers: [3]", "layers must be all, .* got 3"),
+        ("layers: [[head, 3]]", "layers must be all, .* got 3"),
+        ("method: [~]", "method must be names, got None"),
+        ("method: [2024-05-01]", "method must be a list of plain values"),
+        ("selector: [[exact]]", "selector must be a list of plain values"),
+        ("universal_set: [[a, b]]", "universal_set must be lists of two whole numbers, got 'a'"),
+        ('weights: ["C:\\new"]', r"weights has 'C:\\new', where YAML took a .* write it in single quotes"),
+        ("bits: [2]\nbits: [4]", "line 3, column 1: bits is there twice; give one list of all its values"),
+        ("bits:\t[2]\n\tscale: [2]", r"in line 2, column 6: found character '\\t' .*; indent with spaces"),
+    ],
+)
+def test_slips_of_yaml(tmp_path, line, message):
+    (tmp_path / "g.yaml").write_text(f"network: [edsr]\n{line}\n")
+    with pytest.raises(ValueError, match=message) as error:
+        expand(load_grid(tmp_path / "g.yaml")[0], Networks())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_name_for_a_list_of_one(tmp_path, encoding):
+    text = "network: [edsr]\nscale: [2]\nmethod: [dfsq+]\nrefine: [bias, [bias]]\nlayers: [body.0.body.0]\n"
+    (tmp_path / "g.yaml").write_text(text, encoding=encoding)
+    (choice,) = expand(load_grid(tmp_path / "g.yaml")[0], Networks())
+    assert (choice.refine, choice.layers) == (("bias",), ("body.0.body.0",))
+
+
+def test_images_of_one_name_from_two_folders(tmp_path):
+    for i, name in enumerate(("a/i.png", "b/i.png", "c/i.png", "c/i.bmp")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((24, 24, 3), 50 * i, np.uint8)).save(tmp_path / name)
+    parts = "- network: [edsr]\n  images: [{}]\n- network: [edsr]\n  images: [{}]\n"
+    (tmp_path / "g.yaml").write_text(parts.format(tmp_path / "a", tmp_path / "a"))
+    assert list(load_grid(tmp_path / "g.yaml")[1]) == ["i"]
+    (tmp_path / "g.yaml").write_text(parts.format(tmp_path / "a", tmp_path / "b"))
+    with pytest.raises(ValueError, match="two images are named i; rename one"):
+        load_grid(tmp_path / "g.yaml")
+    with pytest.raises(ValueError, match="c holds two images named i; rename one"):
+        named_images([str(tmp_path / "c")])
 
 
 def no_network(*_):

@@ -85,6 +85,12 @@ def test_a_checkpoint_of_other_images(tmp_path):
         train(network(), others, CONFIG, tmp_path / "a.ckpt")
 
 
+def test_a_checkpoint_of_another_network(tmp_path):
+    train(network(), sampler(), CONFIG, tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="was made with another network; choose another --out"):
+        train(EDSR(2, 2, 6), sampler(), CONFIG, tmp_path / "a.ckpt")
+
+
 def test_a_loss_that_is_not_finite(tmp_path):
     model = network()
     model.head[0].bias.data[0] = torch.nan
@@ -196,6 +202,29 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert card["steps"] == 1
     assert set(card["scores"]) == {"photos"}
     assert load_checkpoint(out.with_suffix(".safetensors")).scale == 2
+
+
+def test_names_with_dots_and_sets_of_one_name(tmp_path, monkeypatch, capsys):
+    path = photos(tmp_path / "Set5")
+    for name, lr in (("Set5", (17, 18)), ("Set14", (17, 18))):
+        for kind, size in (("HR", (34, 36)), ("LR_bicubic/X2", lr)):
+            (tmp_path / "benchmark" / name / kind).mkdir(parents=True)
+            pixels = np.random.default_rng(3).integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "benchmark" / name / kind / "a.png")
+    (path / "._0.png").write_bytes(b"\0\5\x16\7")
+    monkeypatch.chdir(path)
+    common = ["--data", ".", "--validation", ".", "--benchmark", tmp_path / "benchmark", "--steps", 1]
+    common += ["--batch", 1, "--patch", 8]
+    for out in ("lr0.001", "lr0.002"):
+        asked = [*common, "--out", tmp_path / "runs" / out, "--lr-peak", out.removeprefix("lr")]
+        monkeypatch.setattr(sys, "argv", ["training", *map(str, asked)])
+        main()
+        card = json.loads((tmp_path / "runs" / f"{out}.json").read_text())
+        assert card["lr_peak"] == float(out.removeprefix("lr"))
+        assert card["data"] == "2 images of Set5"
+        assert list(card["scores"]) == [f"{tmp_path.name}/Set5", "benchmark/Set5", "Set14"]
+    assert len(list((tmp_path / "runs").iterdir())) == 6
+    capsys.readouterr()
 
 
 def test_frozen_batchnorm_keeps_its_statistics_and_learns_its_weights(tmp_path):

@@ -19,8 +19,8 @@ from measure import seconds
 from torch import nn
 
 import core
-from core.calibration import PATCH_SIZE, PATCHES, calibration_patches
-from core.images import paired_folder
+from core.calibration import PATCHES, calibration_patches, patch_size
+from core.image_folders import paired_folder
 from core.scope import choose_layers
 from core.training import load_folder
 
@@ -166,7 +166,7 @@ def main():
         model = core.create_model(name, scale)
         pairs = list(paired_folder(args.images / f"x{scale}", scale))
         lr = [core.make_lr(image, scale) for image in photographs]
-        patches = calibration_patches(lr, PATCHES, PATCH_SIZE[scale])
+        patches = calibration_patches(lr, PATCHES, patch_size(scale))
         layers = choose_layers(model, None, patches[:1])[0]
         reference = outcome(model, pairs, scale)
         image = torch.rand(1, 3, 256, 256)
