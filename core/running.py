@@ -120,13 +120,16 @@ def image_alone(model: nn.Module, images: torch.Tensor, scale: int | None = None
     By the rules of `run`, found on `images` as the network takes them; so that a tracer meets neither the
     scale nor what else is returned. Changes `model` in place, and returns it.
     """
-    arguments, forward = _scale_argument(model, scale), model.forward
+    arguments = _scale_argument(model, scale)
     with torch.no_grad(), eval_mode(model):
         path = _path(model, model(images, **arguments), images)
     if path is None:
         raise ValueError(f"{_kind(model)} returns no picture of {tuple(images.shape)}")
-    if arguments or path:
-        model.forward = lambda x: _follow(forward(x, **arguments), path)
+    # Hooks, which a copy of the copy keeps too.
+    if arguments:
+        model.register_forward_pre_hook(lambda _, args, kwargs: (args, arguments | kwargs), with_kwargs=True)
+    if path:
+        model.register_forward_hook(lambda _, args, returned: _follow(returned, path))
     return model
 
 
@@ -142,7 +145,8 @@ def _as_taken(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
         forms = forms[1:] if takes_luma(model) else forms[:1]
     elif takes_luma(model):
         forms.reverse()
-    return [form.to(device, dtype or images.dtype) for form in forms]
+    # Contiguous: convolutions of channels_last images round otherwise, and could give other levels.
+    return [form.to(device, dtype or images.dtype, memory_format=torch.contiguous_format) for form in forms]
 
 
 def _fitted(model: nn.Module, x: torch.Tensor, arguments: dict[str, int]) -> torch.Tensor:

@@ -82,7 +82,12 @@ def test_quantized_networks_return_as_they_did(name, images):
 def test_image_alone(name):
     strange, plain = twins(ENDINGS[name])
     x = torch.rand(1, 3, 8, 8)
-    assert torch.equal(image_alone(copy.deepcopy(strange), x)(x), plain(x))
+    alone = image_alone(copy.deepcopy(strange), x)
+    assert torch.equal(alone(x), plain(x))
+    other = copy.deepcopy(alone)
+    other.tail.bias.data += 1
+    assert torch.allclose(other(x), plain(x) + 1, atol=1e-6)
+    assert torch.equal(run(alone, x), plain(x))
 
 
 @pytest.mark.parametrize(("ending", "taken"), [(tuple, 0), (list, 1)])
