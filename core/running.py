@@ -85,9 +85,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     if not any(training for _, training in modes):
         yield  # nothing is touched, so threads may share a model in eval mode
         return
-    if not _set_mode(model, False):
-        yield
-        return
+    _set_mode(model, False)
     try:
         yield
     finally:
@@ -96,12 +94,12 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _set_mode(model: nn.Module, training: bool) -> bool:
+def _set_mode(model: nn.Module, training: bool) -> None:
     try:
         model.train(training)
-    except NotImplementedError:
-        return False
-    return True
+    except NotImplementedError:  # of an exported graph, which may be a part of the network
+        for module in model.modules():
+            module.training = training
 
 
 @contextlib.contextmanager

@@ -247,6 +247,9 @@ def test_exported_networks():
         assert torch.allclose(super_resolve(exported, lr, tile), super_resolve(model, lr, tile), atol=1e-6)
     pairs = [Pair("a", lr[:1], torch.rand(1, 3, 80, 40))]
     assert evaluate(exported, pairs, 2).psnr == pytest.approx(evaluate(model, pairs, 2).psnr)
+    wrapped = nn.Sequential(nn.Dropout(0.5), exported)
+    assert torch.allclose(super_resolve(wrapped, lr), super_resolve(model, lr), atol=1e-6)
+    assert wrapped[0].training
     fixed = torch.export.export(model, (lr,)).module()
     assert torch.allclose(super_resolve(fixed, lr), super_resolve(model, lr), atol=1e-6)
     with pytest.raises(ValueError, match="does not run on images of 30×40 pixels"):
