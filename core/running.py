@@ -40,20 +40,10 @@ def run(model: nn.Module, images: torch.Tensor, scale: int | None = None) -> tor
     train and eval mode; gradients flow. `scale` is for networks whose forward asks for it. ValueError, one
     sentence, for a network that does not run on the images or returns no picture.
     """
-    arguments = _scale_argument(model, scale)
-    refusal: Exception | None = None
-    for x in _as_taken(model, images):
-        try:
-            sr = _fitted(model, x, arguments)
-        except REFUSALS as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            refusal = refusal or error
-        else:
-            return sr.to(torch.promote_types(images.dtype, torch.float32))
-    size = f"{images.shape[-1]}×{images.shape[-2]} pixels and {images.shape[1]} channels"
-    reason = next(iter(str(refusal).strip().splitlines()), type(refusal).__name__)
-    raise ValueError(f"{_kind(model)} does not run on images of {size}: {reason}") from refusal
+    returned, path, padded = _forward(model, images, _scale_argument(model, scale))
+    sr, (height, width) = _follow(returned, path), images.shape[-2:]
+    times = sr.shape[-1] // padded.shape[-1]
+    return sr[..., : height * times, : width * times].to(torch.promote_types(images.dtype, torch.float32))
 
 
 def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
@@ -113,16 +103,14 @@ def eagerly() -> Iterator[None]:
 
 
 def image_alone(model: nn.Module, images: torch.Tensor, scale: int | None = None) -> nn.Module:
-    """Let a network, a copy of the caller's own, take the images alone and return the picture alone.
+    """Let a network, a copy of the caller's own, take images alone and return the picture alone.
 
-    By the rules of `run`, found on `images` as the network takes them; so that a tracer meets neither the
-    scale nor what else is returned. Changes `model` in place, and returns it.
+    By the rules of `run`, found on `images`, so that a tracer meets neither the scale nor what else is
+    returned. Changes `model` in place, and returns it. ValueError as `run`.
     """
     arguments = _scale_argument(model, scale)
     with torch.no_grad(), eval_mode(model):
-        path = _path(model, model(images, **arguments), images)
-    if path is None:
-        raise ValueError(f"{_kind(model)} returns no picture of {tuple(images.shape)}")
+        path = _forward(model, images, arguments)[1]
     # Hooks, which a copy of the copy keeps too.
     if arguments:
         model.register_forward_pre_hook(lambda _, args, kwargs: (args, arguments | kwargs), with_kwargs=True)
@@ -147,26 +135,32 @@ def _as_taken(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
     return [form.to(device, dtype or images.dtype, memory_format=torch.contiguous_format) for form in forms]
 
 
-def _fitted(model: nn.Module, x: torch.Tensor, arguments: dict[str, int]) -> torch.Tensor:
-    height, width = x.shape[-2:]
+def _forward(
+    model: nn.Module, images: torch.Tensor, arguments: dict[str, int]
+) -> tuple[Any, tuple, torch.Tensor]:
+    """What the network returns, where its picture is in it, and the images as the network took them."""
+    height, width = images.shape[-2:]
     sizes = dict.fromkeys((height + -height % m, width + -width % m) for m in MULTIPLES)
     refusal: Exception | None = None
-    for size in sizes:
-        padded = _padded(x, *size)
-        try:
-            returned = model(padded, **arguments)
-        except REFUSALS as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            refusal = refusal or error
-            continue
-        path = _path(model, returned, padded)
-        if path is not None:
-            sr = _follow(returned, path)
-            scale = sr.shape[-1] // size[1]
-            return sr[..., : height * scale, : width * scale]
-        refusal = refusal or RuntimeError(f"it returns {_shapes(returned)}, no picture of a whole multiple")
-    raise refusal
+    for form in _as_taken(model, images):
+        for size in sizes:
+            x = _padded(form, *size)
+            try:
+                returned = model(x, **arguments)
+            except REFUSALS as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                refusal = refusal or error
+                continue
+            path = _path(model, returned, x)
+            if path is not None:
+                return returned, path, x
+            refusal = refusal or RuntimeError(
+                f"it returns {_shapes(returned)}, no picture of a whole multiple"
+            )
+    size = f"{width}×{height} pixels and {images.shape[1]} channels"
+    reason = next(iter(str(refusal).strip().splitlines()), type(refusal).__name__)
+    raise ValueError(f"{_kind(model)} does not run on images of {size}: {reason}") from refusal
 
 
 def _padded(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
