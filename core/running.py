@@ -30,7 +30,8 @@ from core.colour import luma_of
 
 NAMES = ("sr", "hr", "reconstruction", "output", "out", "pred", "result", "image")
 MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 96, 128)
-REFUSALS = (RuntimeError, AssertionError, IndexError)  # what networks raise for sizes they do not take
+# What networks raise for images that they do not take.
+REFUSALS = (RuntimeError, AssertionError, IndexError, KeyError, TypeError)
 
 
 def run(model: nn.Module, images: torch.Tensor, scale: int | None = None) -> torch.Tensor:

@@ -209,6 +209,18 @@ def test_one_sentence_for_a_network_that_does_not_run():
         super_resolve(nn.Conv2d(5, 3, 1), torch.rand(1, 3, 9, 8))
 
 
+class Batch(nn.Module):
+    """Takes what its own loader gives."""
+
+    def forward(self, batch):
+        return batch["lq"]
+
+
+def test_networks_that_take_no_images():
+    with pytest.raises(ValueError, match="^Batch does not run on images of 8×9 pixels"):
+        super_resolve(Batch(), torch.rand(1, 3, 9, 8))
+
+
 def test_networks_of_one_channel():
     model, lr, hr = Small(channels=1).eval(), torch.rand(1, 3, 20, 15), torch.rand(1, 3, 40, 30)
     assert takes_luma(model)
@@ -225,6 +237,7 @@ def test_networks_of_one_channel():
     assert score.psnr == psnr_y(expected, hr, border=2)
     assert evaluate(model, [Pair("a", y, luma_of(hr))], 2).psnr == pytest.approx(score.psnr, abs=0.05)
     assert torch.allclose(super_resolve(model, lr, tile=8), rgb, atol=1e-5)
+    assert torch.equal(image_alone(copy.deepcopy(model), lr)(y), expected)
     wide = Small(channels=3)
     with pytest.raises(ValueError, match="Small does not run on images of 15×20 pixels and 1 channels"):
         super_resolve(wide, y)
