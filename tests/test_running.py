@@ -217,7 +217,7 @@ class Batch(nn.Module):
 
 
 def test_networks_that_take_no_images():
-    with pytest.raises(ValueError, match="^Batch does not run on images of 8×9 pixels"):
+    with pytest.raises(ValueError, match=r"^Batch does not run on images of 8×9 pixels"):
         super_resolve(Batch(), torch.rand(1, 3, 9, 8))
 
 
