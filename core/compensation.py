@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from core import rounding_kernels as kernels
-from core.calibration import recorded, with_share
+from core.calibration import as_input, recorded, with_share
 from core.config import FLOAT, QuantConfig
 from core.parallel import over_rows
 from core.rounding import rounded_rows
@@ -125,7 +125,6 @@ def gather(
     progress: Callable[[str, float], None],
 ) -> dict[str, InputMoments]:
     """Moments of the named layers' inputs in the float network and of the same inputs quantized."""
-    device = next(p.device for p in reference.parameters())
     layers = {name: quantized.get_submodule(name) for name in names}
     moments = {name: InputMoments(seed) for name in names}
 
@@ -135,7 +134,7 @@ def gather(
 
     with recorded(reference, names, record):
         for batch, share in with_share(images):
-            reference(batch.to(device))
+            reference(as_input(reference, batch))
             progress("Measuring the quantized inputs", share)
     return moments
 
