@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from core.folding import fold_parametrizations
 from core.images import check_images
 from core.observers import Observer
 from core.running import run
@@ -21,6 +21,7 @@ from core.running import run
 PATCHES = 32  # calibration patches, as DFSQ's authors
 PATCH_SIZE = {2: 96, 3: 64, 4: 48}  # LR pixels by scale; 96 and 48 as DFSQ's authors
 MAX_BATCH_PIXELS = 8 * 96 * 96  # of LR images in one forward
+HALF = (torch.float16, torch.bfloat16)  # too coarse for statistics
 
 
 def batches(images: torch.Tensor | Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -54,7 +55,8 @@ def recorded(
 ) -> Iterator[None]:
     """While the context is open, `record(name, input)` is called whenever a named layer runs.
 
-    Of a quantized layer, its input before it is quantized.
+    The input is what the network's own pre-forward hooks make of it; of a quantized layer, what its
+    quantizer receives.
     """
     modules = dict(model.named_modules())
 
@@ -64,14 +66,33 @@ def recorded(
 
         return call
 
-    handles = [
-        modules[name].register_forward_pre_hook(hook(name), with_kwargs=True, prepend=True) for name in names
-    ]
+    receivers = {name: getattr(modules[name], "activation_quantizer", modules[name]) for name in names}
+    handles = [m.register_forward_pre_hook(hook(name), with_kwargs=True) for name, m in receivers.items()]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def as_input(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return the images on the device and of the floating-point type that the network's weights have.
+
+    Contiguous: convolutions of channels_last images round otherwise, and could give other levels.
+    """
+    weight = next((p for p in model.parameters() if p.is_floating_point()), images)
+    return images.to(weight.device, weight.dtype, memory_format=torch.contiguous_format)
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """While the context is open, computations are those of the network's own types, whatever the caller set.
+
+    Autocast would round statistics to 16 bits; weights made in inference mode could never be trained.
+    """
+    device = next((p.device.type for p in model.parameters()), "cpu")
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
+        yield
 
 
 @torch.no_grad()
@@ -92,11 +113,11 @@ def observe(
         if not torch.isfinite(x).all():
             raise ValueError(f"the input of {name} holds NaN or infinity; check the weights and the images")
         ran.add(name)
-        observers[name].update(x)
+        observers[name].update(x.float() if x.dtype in HALF else x)
 
     with recorded(model, list(observers), record):
         for batch, share in with_share(images):
-            run(model, batch)
+            model(as_input(model, batch))
             progress("Calibrating", share)
     return ran
 
@@ -116,7 +137,7 @@ def layer_inputs(
 
     The layers behind it are not run. Works on a copy, so that threads may share the model.
     """
-    model = copy.deepcopy(model).eval()
+    model = fold_parametrizations(model).eval()
     inputs: list[torch.Tensor] = []
 
     def record(_: str, x: torch.Tensor) -> None:
@@ -126,7 +147,7 @@ def layer_inputs(
     with recorded(model, [name], record):
         for batch, share in with_share(images):
             try:
-                run(model, batch)
+                model(as_input(model, batch))
             except _Reached:
                 progress("Recording activations", share)
             else:

@@ -26,6 +26,7 @@ ORDER = [
     "ranges",
     "histogram",
     "levels",
+    "folding",
     "models.state",
     "models.edsr",
     "models.rdn",
