@@ -75,15 +75,6 @@ def recorded(
             handle.remove()
 
 
-def as_input(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return the images on the device and of the floating-point type that the network's weights have.
-
-    Contiguous: convolutions of channels_last images round otherwise, and could give other levels.
-    """
-    weight = next((p for p in model.parameters() if p.is_floating_point()), images)
-    return images.to(weight.device, weight.dtype, memory_format=torch.contiguous_format)
-
-
 @contextlib.contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """While the context is open, computations are those of the network's own types, whatever the caller set.
@@ -117,7 +108,7 @@ def observe(
 
     with recorded(model, list(observers), record):
         for batch, share in with_share(images):
-            model(as_input(model, batch))
+            run(model, batch)
             progress("Calibrating", share)
     return ran
 
@@ -147,7 +138,7 @@ def layer_inputs(
     with recorded(model, [name], record):
         for batch, share in with_share(images):
             try:
-                model(as_input(model, batch))
+                run(model, batch)
             except _Reached:
                 progress("Recording activations", share)
             else:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from core import rounding_kernels as kernels
-from core.calibration import as_input, recorded, with_share
+from core.calibration import recorded, with_share
 from core.config import FLOAT, QuantConfig
 from core.parallel import over_rows
 from core.rounding import rounded_rows
@@ -135,7 +135,7 @@ def gather(
 
     with recorded(reference, names, record):
         for batch, share in with_share(images):
-            reference(as_input(reference, batch))
+            run(reference, batch)
             progress("Measuring the quantized inputs", share)
     return moments
 

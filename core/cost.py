@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from core.calibration import as_input
 from core.config import FLOAT
 from core.folding import fold_parametrizations
 from core.normalization import is_single
@@ -116,6 +115,6 @@ def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float
 
     for layer in filter(channel_dim_of, model.modules()):
         layer.register_forward_hook(count, with_kwargs=True)
-    model(as_input(model, torch.rand(1, 3, PROBE, PROBE)))
+    run(model, torch.rand(1, 3, PROBE, PROBE))
     effective = stored / values if values else float(FLOAT)
     return round(macs), round(bitops), effective

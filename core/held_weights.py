@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from core.calibration import as_input
+from core.running import run
 
 
 class _Held:
@@ -60,7 +60,7 @@ def is_held(module: nn.Module) -> bool:
 def settle(model: nn.Module, image: torch.Tensor) -> None:
     """Run the network once in eval mode, so that weights written in its forward are what it computes with."""
     with _evaluating(model), torch.no_grad():
-        model(as_input(model, image))
+        run(model, image)
 
 
 def hold_written(model: nn.Module, names: Sequence[str], image: torch.Tensor) -> None:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from core.calibration import as_input, batches, recorded
+from core.calibration import batches, recorded
 from core.folding import fold_parametrizations
+from core.running import run
 from core.scope import channel_dim_of
 
 
@@ -67,7 +68,7 @@ def mismatch(
     singles = [image for batch in batches(images) for image in batch.split(1)]
     with recorded(reference, layers, record):
         for done, image in enumerate(singles, 1):
-            reference(as_input(reference, image))
+            run(reference, image)
             progress("Comparing distributions", done / len(singles))
     return {
         name: mismatch_of(*(torch.stack(parts) for parts in zip(*seen[name], strict=True)))

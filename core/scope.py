@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from core.calibration import as_input, recorded
+from core.calibration import recorded
+from core.running import run
 
 # Layers that can be quantized, and the dimension of their input that holds its channels.
 CHANNEL_DIM = {nn.Conv2d: -3, nn.ConvTranspose2d: -3, nn.Linear: -1}
@@ -128,5 +129,5 @@ def _called_convs(model: nn.Module, example: torch.Tensor) -> list[str]:
     order: list[str] = []
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     with recorded(model, names, lambda name, x: order.append(name) if name not in order else None):
-        model(as_input(model, example))
+        run(model, example)
     return order
