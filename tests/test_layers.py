@@ -23,6 +23,7 @@ ORDER = [
     "ranges",
     "histogram",
     "levels",
+    "folding",
     "models.state",
     "models.edsr",
     "models.rdn",
