@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.calibration import with_share
-from core.export import export_plain, plain_network
+from core.calibration import recorded, with_share
+from core.export import as_taken, export_plain, picture_of, plain_network
 from core.onnx_files import LAYER_OPS, first_line
 from core.quantize import Progress, peek
 from core.scope import Layers, choose_layers
@@ -48,11 +48,29 @@ def quantize_int8(
     """
     first, images = peek(images)
     network = plain_network(model)
-    chosen, _ = choose_layers(network, layers, first.float())
+    first = as_taken(network, first)
+    picture_of(network, first)
+    chosen, _ = choose_layers(network, layers, first)
     if not chosen:
         raise ValueError("no layer is left to quantize; name at least one of the network's convolutions")
-    graph = export_plain(_no_zero_rows(_dense_groups(network)), first.float())
-    return _integer_shuffle(_static(graph, set(chosen), _Reader(images, progress), type(network).__name__))
+    graph = export_plain(_no_zero_rows(_dense_groups(network)), first)
+    _check_named(graph, network, chosen, first)
+    reader = _Reader(images, network, progress)
+    return _integer_shuffle(_static(graph, set(chosen), reader, type(network).__name__))
+
+
+def _check_named(graph: onnx.ModelProto, network: nn.Module, chosen: list[str], first: torch.Tensor) -> None:
+    """ValueError if a chosen layer runs, but as no product of its own in the graph."""
+    products = {node.name.split("#")[0] for node in graph.graph.node}
+    lost = [name for name in chosen if name not in products]
+    ran: set[str] = set()
+    with recorded(network, lost, lambda name, x: ran.add(name)):
+        picture_of(network, first)
+    if ran:
+        raise ValueError(
+            f"ONNX has no convolution or product for {', '.join(sorted(ran))} of {type(network).__name__}; "
+            "name the other layers"
+        )
 
 
 def _static(graph: onnx.ModelProto, chosen: set[str], reader: _Reader, kind: str) -> onnx.ModelProto:
@@ -83,10 +101,10 @@ def _static(graph: onnx.ModelProto, chosen: set[str], reader: _Reader, kind: str
 
 
 class _Reader:
-    """Feeds the images to ONNX Runtime, batch by batch, and tells how far it is."""
+    """Feeds the images to ONNX Runtime as the network takes them, by batches, and tells how far it is."""
 
-    def __init__(self, images, progress: Progress):
-        self.batches, self.progress = with_share(images), progress
+    def __init__(self, images, network: nn.Module, progress: Progress):
+        self.batches, self.network, self.progress = with_share(images), network, progress
         self.failed: Exception | None = None  # of the images' or the caller's own
 
     def get_next(self) -> dict[str, np.ndarray] | None:
@@ -96,7 +114,7 @@ class _Reader:
         except Exception as error:
             self.failed = error
             raise
-        return None if batch is None else {"lr": batch.float().numpy(force=True)}
+        return None if batch is None else {"lr": as_taken(self.network, batch).numpy()}
 
 
 def _dense_groups(model: nn.Module) -> nn.Module:

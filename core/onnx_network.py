@@ -17,27 +17,38 @@ if TYPE_CHECKING:
     import onnx
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+CONVOLUTIONS = {
+    "Conv": 1,
+    "ConvTranspose": 1,
+    "QLinearConv": 3,
+    "ConvInteger": 1,
+}  # which input is the weight
 POOLS = {"MaxPool", "AveragePool", "LpPool"}
 
 
 class Ports(NamedTuple):
-    """What a file takes and gives: names, the input's dtype, and what is fixed of (N, H, W)."""
+    """What a file takes and gives: names, the input's dtype, and what is fixed of (N, C, H, W)."""
 
     input: str
     output: str
     dtype: type
     batch: int | None
+    channels: int | None
     size: tuple[int | None, int | None]
+
+
+class Refusal(ValueError, RuntimeError):
+    """Images that a file does not run on; torch's own modules refuse them with a RuntimeError."""
 
 
 class OnnxNetwork(nn.Module):
     """An ONNX graph run by ONNX Runtime on the CPU: (N, 3, H, W) -> (N, 3, scale*H, scale*W), float32.
 
-    graph: a ModelProto, or the path of a file; of several outputs the only one with three channels is taken.
-    One that was made for a fixed size runs larger images by overlapping tiles and pads smaller ones with
-    their edge pixels. FileNotFoundError for a missing file; ValueError for a damaged one, one that takes or
-    gives something else, and images that it does not run on. Serves wherever a network does: `evaluate`,
-    `super_resolve`.
+    graph: a ModelProto, or the path of a file; of several outputs, the only one with as many channels as the
+    input is taken. One that was made for a fixed size runs larger images by overlapping tiles and pads
+    smaller ones with their edge pixels; one of a single channel is for luma / 255. FileNotFoundError for a
+    missing file; ValueError for a damaged one, one that takes or gives something else, and images that it
+    does not run on. Serves wherever a network does: `evaluate`, `super_resolve`.
     """
 
     def __init__(self, graph: onnx.ModelProto | str | Path, threads: int = 1):
@@ -47,6 +58,8 @@ class OnnxNetwork(nn.Module):
         self.session = _session(graph, threads, self.title)
         self.ports = _ports(self.session, self.title)
         self._reach = _reach(graph.graph)
+        if self.ports.channels is not None:
+            self.image_channels = self.ports.channels
 
     @property
     def receptive_radius(self) -> int:
@@ -81,7 +94,7 @@ class OnnxNetwork(nn.Module):
             made = self.session.run([self.ports.output], {self.ports.input: images})[0]
         except Exception as error:  # onnxruntime's errors share no base of their own
             size = "x".join(map(str, images.shape))
-            raise ValueError(f"{self.title} does not run on {size}: {first_line(error)}") from error
+            raise Refusal(f"{self.title} does not run on {size}: {first_line(error)}") from error
         return torch.from_numpy(made).float()
 
 
@@ -106,21 +119,22 @@ def _ports(session, title: str) -> Ports:
             f"{title} takes {len(inputs)} inputs ({_named(inputs)}); a network here takes one image alone"
         )
     if len(outputs) > 1:
-        outputs = [port for port in outputs if list(port.shape or ())[1:2] == [3]]
+        shape = list(inputs[0].shape or ())
+        outputs = [port for port in outputs if list(port.shape or ())[1:2] == shape[1:2]]
     if len(outputs) != 1:
         raise ValueError(
             f"{title} gives {len(session.get_outputs())} outputs ({_named(session.get_outputs())}), not "
-            "exactly one of them with three channels; export it with its image alone"
+            "exactly one of them with its input's channels; export it with its image alone"
         )
     taken = inputs[0]
     shape = list(taken.shape or ())
-    channels_fit = len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int))
-    if not channels_fit or taken.type not in DTYPES:
+    batch, channels, *size = (n if isinstance(n, int) else None for n in shape) if len(shape) == 4 else (0, 0)
+    channels_last = channels is None and shape[-1] in (1, 3)
+    if channels not in (1, 3, None) or channels_last or taken.type not in DTYPES:
         raise ValueError(
             f"{title} takes {_named(inputs)}; images here are floating point (N, 3, H, W) in [0, 1]"
         )
-    batch, _, *size = (n if isinstance(n, int) else None for n in shape)
-    return Ports(taken.name, outputs[0].name, DTYPES[taken.type], batch, tuple(size))
+    return Ports(taken.name, outputs[0].name, DTYPES[taken.type], batch, channels, tuple(size))
 
 
 def _named(ports: Sequence) -> str:
@@ -140,20 +154,24 @@ def _reach(graph: onnx.GraphProto) -> tuple[int, int] | None:
     radius, step = 0, 1
     for node in graph.node:
         given = {attribute.name: attribute for attribute in node.attribute}
+        stride = 1
         if node.op_type == "SpaceToDepth":
-            step *= given["blocksize"].i
-        convolves = node.op_type in ("Conv", "ConvTranspose", "QLinearConv", "ConvInteger")
-        if not convolves and node.op_type not in POOLS:
-            continue
-        weight = source.get(node.input[3 if node.op_type == "QLinearConv" else 1]) if convolves else None
-        if "kernel_shape" in given:
-            sides = given["kernel_shape"].ints
-        elif weight is not None:
-            sides = weight.dims[2:]
-        else:
-            return None
-        dilation = max(given["dilations"].ints) if "dilations" in given else 1
-        radius += step * dilation * (max(sides) // 2)
-        if "strides" in given and node.op_type != "ConvTranspose":
-            step *= max(given["strides"].ints)
+            stride = given["blocksize"].i
+        elif node.op_type in CONVOLUTIONS or node.op_type in POOLS:
+            side = _side(node, given, source)
+            if side is None:
+                return None
+            radius += step * (max(given["dilations"].ints) if "dilations" in given else 1) * (side // 2)
+            if "strides" in given and node.op_type != "ConvTranspose":
+                stride = max(given["strides"].ints)
+        radius += step * (stride - 1)  # the first pixel of a cell is seen by its last one too
+        step *= stride
     return radius, step
+
+
+def _side(node: onnx.NodeProto, given: dict, source: dict) -> int | None:
+    """How many pixels a kernel has along its longer side."""
+    if "kernel_shape" in given:
+        return max(given["kernel_shape"].ints)
+    weight = source.get(node.input[CONVOLUTIONS[node.op_type]])
+    return None if weight is None else max(weight.dims[2:])

@@ -59,6 +59,7 @@ ORDER = [
     "representative",
     "output_range",
     "fixed_size",
+    "computed_kernels",
     "onnx_files",
     "onnx_network",
     "export",
