@@ -120,18 +120,22 @@ class _Reader:
 def _dense_groups(model: nn.Module) -> nn.Module:
     """A copy whose grouped convs are dense, zeros between the groups: the same numbers.
 
-    ONNX Runtime's integer kernel for groups is slow: XLSR's dense twin takes half the time (measured).
-    Depthwise convs have a kernel of their own and stay.
+    ONNX Runtime's integer kernel for groups is slow: XLSR's dense twin takes half the time (measured). Of
+    transposed convs it mistakes the outputs of a group for all outputs. Where each group has one channel to
+    read, or of a transposed conv one to write, they stay.
     """
     model = copy.deepcopy(model)
     for module in model.modules():
-        if type(module) is nn.Conv2d and 1 < module.groups < module.in_channels:
-            weight, groups = module.weight.detach(), module.groups
-            n_out, n_in = weight.shape[0] // groups, weight.shape[1]
-            dense = weight.new_zeros(module.out_channels, module.in_channels, *weight.shape[2:])
-            for group in range(groups):
-                rows = slice(group * n_out, (group + 1) * n_out)
-                dense[rows, group * n_in : (group + 1) * n_in] = weight[rows]
+        groups, transposed = getattr(module, "groups", 1), type(module) is nn.ConvTranspose2d
+        few = type(module) is nn.Conv2d and groups < module.in_channels
+        if groups > 1 and (few or (transposed and groups < module.out_channels)):
+            weight = module.weight.detach()  # of either: (rows of all groups, columns of one, height, width)
+            blocks = weight.unflatten(0, (groups, -1))
+            rows, columns = blocks.shape[1:3]
+            dense = weight.new_zeros(len(weight), groups * columns, *weight.shape[2:])
+            for group, block in enumerate(blocks):
+                across = slice(group * columns, (group + 1) * columns)
+                dense[group * rows : (group + 1) * rows, across] = block
             module.weight, module.groups = nn.Parameter(dense), 1
     return model
 

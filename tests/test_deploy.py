@@ -187,6 +187,16 @@ def test_dense_groups_give_the_same_numbers(groups):
     assert model[0].groups == groups
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_dense_groups_of_transposed_convs_give_the_same_numbers(groups):
+    model = nn.Sequential(nn.ConvTranspose2d(8, 4, 3, 2, groups=groups))
+    dense = core.int8._dense_groups(model)
+    x = torch.rand(1, 8, 6, 5)
+    assert torch.allclose(dense(x), model(x), atol=1e-6)
+    assert dense[0].groups == (4 if groups == 4 else 1)
+    assert model[0].groups == groups
+
+
 @pytest.mark.parametrize(
     ("model", "layers"),
     [
