@@ -50,13 +50,23 @@ def export_onnx(model: nn.Module, images: torch.Tensor | None = None) -> onnx.Mo
 def plain_network(model: nn.Module) -> nn.Module:
     """A float32 copy on the CPU in eval mode that stores the weights it runs with.
 
-    ValueError for a quantized model or one that cannot be copied.
+    ValueError for a quantized model, TorchScript, and what has no weights or cannot be copied.
     """
     if is_quantized(model):
         raise ValueError(
             "the model is quantized already, in a way that no INT8 convolution does; give the float model"
         )
-    return fold_parametrizations(model).cpu().float().eval()
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ValueError(
+            f"{type(model).__name__} is TorchScript, which hides its layers; give the Python network"
+        )
+    network = fold_parametrizations(model)
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        raise ValueError(f"{type(model).__name__} has no weights yet (device meta); load them first")
+    network = network.cpu().float()
+    with contextlib.suppress(NotImplementedError):  # of what torch.export made, in the one mode that it has
+        network.eval()
+    return network
 
 
 def as_taken(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -66,12 +76,12 @@ def as_taken(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return (luma(images) / 255).float() if 1 in channels and 3 not in channels else images
 
 
-@torch.no_grad()
 def picture_of(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """What the network makes of images as it takes them; ValueError, one sentence, if that is no picture."""
     kind, size = type(network).__name__, "x".join(map(str, images.shape))
     try:
-        sr = network(images)
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            sr = network(images)
     except Exception as error:  # whatever a foreign network raises
         raise ValueError(f"{kind} does not run on {size}: {first_line(error)}") from error
     if not isinstance(sr, torch.Tensor):
@@ -149,7 +159,7 @@ def _to_onnx(traced: nn.Module, example: torch.Tensor, kind: str) -> onnx.ModelP
     axes = {"lr": {0: "n", 2: "height", 3: "width"}, "sr": {0: "n", 2: "sr_height", 3: "sr_width"}}
     file = io.BytesIO()
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cpu", enabled=False):
             warnings.simplefilter("ignore")  # of the exporter's age; what it could not trace is found below
             torch.onnx.export(
                 traced, (example,), file, input_names=["lr"], output_names=["sr"], dynamic_axes=axes,

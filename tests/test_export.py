@@ -215,6 +215,26 @@ def test_other_precisions_are_exported_in_float32(dtype):
     assert quantize_int8(model, lr.to(torch.float64)) == quantize_int8(model, lr)
 
 
+@pytest.mark.parametrize(
+    "around", [torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), torch.enable_grad()]
+)
+def test_what_the_caller_has_set_changes_nothing(around):
+    model, lr = Base(), lr_of(Base)
+    with around:
+        graph, int8 = export_onnx(model), quantize_int8(model, lr)
+    assert graph == export_onnx(model)
+    assert int8 == quantize_int8(model, lr)
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*deprecated:FutureWarning")  # torch's own, where it copies
+def test_networks_of_other_exporters():
+    model, lr = Base().eval(), lr_of(Base)
+    sizes = {0: torch.export.Dim("n"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    exported = torch.export.export(model, (torch.rand(2, 3, 24, 40),), dynamic_shapes=(sizes,)).module()
+    for network in (torch.fx.symbolic_trace(model), nn.DataParallel(model), exported):
+        assert distance(OnnxNetwork(export_onnx(network))(lr), model, lr) < 1e-5
+
+
 def test_sizes_stay_free_within_what_the_network_takes():
     network = OnnxNetwork(export_onnx(Unshuffled()))
     assert network(torch.rand(1, 3, 14, 50)).shape == (1, 3, 28, 100)
@@ -306,6 +326,12 @@ class Divides(Base):
         return x / 0 * 0
 
 
+def scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TorchScript's age
+        return torch.jit.trace(Base().eval(), torch.rand(1, 3, 8, 8))
+
+
 def locked():
     model = Base()
     model.lock = threading.Lock()
@@ -321,6 +347,11 @@ def locked():
         (Pair(), r"Pair returns a tuple; put it into a module that returns the picture alone$"),
         (AsksForScale(), r"AsksForScale does not run on 1x3x\d+x\d+: .*scale"),
         (Divides(), r"Divides gives values that are not finite on 1x3x\d+x\d+; repair its weights first"),
+        (Base().to("meta"), r"Base has no weights yet \(device meta\); load them first"),
+        (
+            scripted(),
+            r"RecursiveScriptModule is TorchScript, which hides its layers; give the Python network",
+        ),
         (locked(), r"Base cannot be copied \(.*lock.*\); remove that attribute from it first"),
     ],
     ids=lambda x: type(x).__name__,
