@@ -350,7 +350,7 @@ def locked():
         (Base().to("meta"), r"Base has no weights yet \(device meta\); load them first"),
         (
             scripted(),
-            r"RecursiveScriptModule is TorchScript, which hides its layers; give the Python network",
+            r"\w+ is TorchScript, which hides its layers; give the Python network",
         ),
         (locked(), r"Base cannot be copied \(.*lock.*\); remove that attribute from it first"),
     ],
