@@ -16,6 +16,7 @@ from torch import nn
 
 from core.images import check_images
 from core.observers import Observer
+from core.running import run
 
 PATCHES = 32  # calibration patches, as DFSQ's authors
 PATCH_SIZE = {2: 96, 3: 64, 4: 48}  # LR pixels by scale; 96 and 48 as DFSQ's authors
@@ -23,10 +24,10 @@ MAX_BATCH_PIXELS = 8 * 96 * 96  # of LR images in one forward
 
 
 def batches(images: torch.Tensor | Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Cut a (N, 3, H, W) tensor, or each of an iterable of them, into batches that bound the memory."""
+    """Cut a (N, 3 or 1, H, W) tensor, or each of an iterable of them, into batches that bound the memory."""
     empty = True
     for chunk in [images] if isinstance(images, torch.Tensor) else images:
-        check_images(chunk, "calibration")
+        check_images(chunk, "calibration", channels=(1, 3))
         size = max(1, MAX_BATCH_PIXELS // (chunk.shape[-2] * chunk.shape[-1]))
         empty = False
         yield from chunk.split(size)
@@ -85,7 +86,6 @@ def observe(
     More images may follow, so the observers are not finished. `progress(what, share)` is called after every
     batch and may raise to cancel. ValueError for NaN or infinite activations.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     ran: set[str] = set()
 
     def record(name: str, x: torch.Tensor) -> None:
@@ -96,7 +96,7 @@ def observe(
 
     with recorded(model, list(observers), record):
         for batch, share in with_share(images):
-            model(batch.to(device))
+            run(model, batch)
             progress("Calibrating", share)
     return ran
 
@@ -117,7 +117,6 @@ def layer_inputs(
     The layers behind it are not run. Works on a copy, so that threads may share the model.
     """
     model = copy.deepcopy(model).eval()
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     inputs: list[torch.Tensor] = []
 
     def record(_: str, x: torch.Tensor) -> None:
@@ -127,7 +126,7 @@ def layer_inputs(
     with recorded(model, [name], record):
         for batch, share in with_share(images):
             try:
-                model(batch.to(device))
+                run(model, batch)
             except _Reached:
                 progress("Recording activations", share)
             else:

@@ -11,6 +11,7 @@ from torch import nn
 from core.config import FLOAT
 from core.pams import is_residual
 from core.rounding import stored_weight_bits
+from core.running import run
 from core.scope import channel_dim_of
 
 FLOAT_BYTES = 4
@@ -101,9 +102,8 @@ def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float
             stored += grown.numel() * done.activation_bits + side
 
     handles = [m.register_forward_hook(count) for m in model.modules() if channel_dim_of(m)]
-    parameter = next(model.parameters())
     try:
-        model(torch.rand(1, 3, PROBE, PROBE, device=parameter.device, dtype=parameter.dtype))
+        run(model, torch.rand(1, 3, PROBE, PROBE))
     finally:
         for handle in handles:
             handle.remove()

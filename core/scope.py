@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from core.calibration import recorded
+from core.running import run
 
 # Layers that can be quantized, and the dimension of their input that holds its channels.
 CHANNEL_DIM = {nn.Conv2d: -3, nn.ConvTranspose2d: -3, nn.Linear: -1}
@@ -81,7 +82,6 @@ def _called_convs(model: nn.Module, example: torch.Tensor) -> list[str]:
     """Names of the Conv2d layers in the order of their first call."""
     order: list[str] = []
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    device = next((p.device for p in model.parameters()), None)
     with recorded(model, names, lambda name, x: order.append(name) if name not in order else None):
-        model(example.to(device))
+        run(model, example)
     return order
