@@ -10,6 +10,7 @@ GUI = {"panel", "bokeh", "holoviews", "hvplot", "datashader", "param", "tornado"
 
 # Each module imports only from those above it.
 ORDER = [
+    "device",
     "files",
     "image_files",
     "images",
@@ -53,11 +54,13 @@ ORDER = [
     "mismatch",
     "methods",
     "config",
+    "weight_levels",
     "pams",
     "rounding",
     "audit",
     "rounding_kernels",
     "compensation",
+    "held_weights",
     "quantize",
     "representative",
     "output_range",
@@ -79,6 +82,8 @@ ORDER = [
     "fake_quantization",
     "odm_config",
     "pams_places",
+    "captured_step",
+    "odm_frozen",
     "odm_training",
     "odm_record",
     "odm",
