@@ -17,6 +17,7 @@ from core.folding import fold_parametrizations
 from core.images import check_images, demo_image, luma
 from core.onnx_files import first_line, layer_nodes
 from core.onnx_network import OnnxNetwork
+from core.running import image_alone
 from core.scope import channel_dim_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def export_onnx(model: nn.Module, images: torch.Tensor | None = None) -> onnx.Mo
 def plain_network(model: nn.Module) -> nn.Module:
     """A float32 copy on the CPU in eval mode that stores the weights it runs with.
 
+    It takes images alone and returns the picture alone, by the rules of `core.running`.
+
     ValueError for a quantized model, TorchScript, and what has no weights or cannot be copied.
     """
     if is_quantized(model):
@@ -66,7 +69,7 @@ def plain_network(model: nn.Module) -> nn.Module:
     network = network.cpu().float()
     with contextlib.suppress(NotImplementedError):  # of what torch.export made, in the one mode that it has
         network.eval()
-    return network
+    return image_alone(network, torch.zeros(1, 3, 48, 48))
 
 
 def as_taken(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -84,10 +87,6 @@ def picture_of(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
             sr = network(images)
     except Exception as error:  # whatever a foreign network raises
         raise ValueError(f"{kind} does not run on {size}: {first_line(error)}") from error
-    if not isinstance(sr, torch.Tensor):
-        raise ValueError(
-            f"{kind} returns a {type(sr).__name__}; put it into a module that returns the picture alone"
-        )
     if not sr.isfinite().all():
         raise ValueError(f"{kind} gives values that are not finite on {size}; repair its weights first")
     return sr
