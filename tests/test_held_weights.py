@@ -52,6 +52,16 @@ def test_weights_that_cannot_be_kept_are_refused_by_name(images):
     assert quantized_names(quantize_model(model, images, MINMAX, ["b"])) == ["b"]
 
 
+def test_networks_that_take_no_small_images(images):
+    class Large(Plain):
+        def forward(self, x):
+            assert x.shape[-1] >= 32
+            return super().forward(x)
+
+    large = torch.rand(1, 3, 32, 32)
+    assert quantized_names(quantize_model(Large().eval(), large, MINMAX)) == ["a", "b"]
+
+
 def test_only_plain_layers_are_held():
     class Own(nn.Conv2d):
         pass
