@@ -10,6 +10,8 @@ GUI = {"panel", "bokeh", "holoviews", "hvplot", "datashader", "param", "tornado"
 
 # Each module imports only from those above it.
 ORDER = [
+    "device",
+    "captured_step",
     "files",
     "image_files",
     "images",
@@ -46,11 +48,13 @@ ORDER = [
     "weights",
     "observers",
     "calibration",
+    "held_weights",
     "scope",
     "mismatch",
     "methods",
     "config",
     "pams",
+    "weight_levels",
     "rounding",
     "audit",
     "rounding_kernels",
@@ -69,6 +73,7 @@ ORDER = [
     "fake_quantization",
     "odm_config",
     "pams_places",
+    "odm_frozen",
     "odm_training",
     "odm_record",
     "odm",
