@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from core.audit import LayerQuantization
+from core.audit import LayerQuantization, is_quantized
 from core.config import BITS, FLOAT, MAX_BLOCK, SIDE_BITS, QuantConfig
 from core.daq import GaussianQuantizer
 from core.files import replace_file
@@ -63,9 +64,11 @@ MAX_SET, MAX_STORED = 2**16, 2**31  # points of a universal set; bits of a layer
 def save_quantized(model: nn.Module, path: str | Path) -> None:
     """Write a quantized network to `path` (.safetensors). ValueError if it is not quantized.
 
-    The header says what the weights are: 32 bits where training moved them off their levels.
+    The header says what the weights are: 32 bits where training moved them off their levels. Of a network
+    in DataParallel, the one inside is saved.
     """
-    layers = {}
+    layers, whole = {}, model
+    model = _inside(model)
     for name, module in model.named_modules():
         if hasattr(module, "quantization"):
             quantizer = getattr(module, "activation_quantizer", None)
@@ -77,19 +80,29 @@ def save_quantized(model: nn.Module, path: str | Path) -> None:
     if not layers:
         raise ValueError("the network is not quantized; save its state_dict instead")
     blocks = {n: m.residual_quantizer.skip.bits for n, m in model.named_modules() if is_residual(m)}
-    header = {"format": FORMAT, "layers": layers, "config": dataclasses.asdict(model.quant_config)}
+    header = {"format": FORMAT, "layers": layers, "config": dataclasses.asdict(whole.quant_config)}
     header |= {"residual_blocks": blocks} if blocks else {}
-    header |= {"reasons": model.float_reasons, "scope": model.scope_in_words}
+    outer = "" if model is whole else "module."
+    reasons = {name.removeprefix(outer): text for name, text in whole.float_reasons.items()}
+    header |= {"reasons": reasons, "scope": whole.scope_in_words}
     state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
     replace_file(Path(path), save(state, {"quantization": json.dumps(header)}))
+
+
+def _inside(model: nn.Module) -> nn.Module:
+    """What runs in copies on several devices, whose wrapper puts "module." before every name."""
+    return model.module if isinstance(model, (nn.DataParallel, DistributedDataParallel)) else model
 
 
 def load_quantized(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     """Read what `save_quantized` wrote, in eval mode; the weights are those of the file.
 
-    model: any network of the same architecture, left as it is; not needed for the bundled architectures.
-    Raises FileNotFoundError, or ValueError with what does not fit.
+    model: any float network of the same architecture, left as it is; not needed for the bundled ones. It may
+    be compiled or in DataParallel, of which the result is not. Raises FileNotFoundError, or ValueError with
+    what does not fit.
     """
+    if model is not None and is_quantized(model):
+        raise ValueError("the model is quantized already; give a float network of the same architecture")
     path = Path(path)
     state, texts = read_tensors(path)
     try:
@@ -118,7 +131,10 @@ def _restored(header: dict, state: State, model: nn.Module | None, source: str) 
     weights = {name: value for name, value in state.items() if not name.startswith(prefix)}
     biases = {f"{name}.bias" for name in header["layers"]}  # bias correction adds some
     try:
-        model = network_from_state(weights, source, biases) if model is None else fold_parametrizations(model)
+        if model is None:
+            model = network_from_state(weights, source, biases)
+        else:
+            model = fold_parametrizations(_inside(model))
     except ValueError as error:
         raise _Unfit(str(error).removeprefix(f"{source} ")) from error
     for name, entry in header["layers"].items():
@@ -126,6 +142,7 @@ def _restored(header: dict, state: State, model: nn.Module | None, source: str) 
     for name, bits in blocks.items():
         _restore_block(model, name, bits, state)
     _untie(model, state)
+    model.to(memory_format=torch.contiguous_format)  # as it was quantized, so that it gives the same picture
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -177,6 +194,8 @@ def _restore_layer(model: nn.Module, name: str, entry: dict, state: State) -> No
         tensors = {key.removeprefix(own): value for key, value in state.items() if key.startswith(own)}
         attach_quantizer(module, _quantizer(entry, tensors, module))
     module.quantization = done
+    if done.weight_bits != FLOAT:  # its own, also where the float weight was shared
+        module.weight = nn.Parameter(module.weight.detach().clone(), module.weight.requires_grad)
     if entry.get("held"):
         _require(type(module) in HELD, "held", type(module).__name__)
         hold(module)

@@ -15,6 +15,8 @@ from torch import nn
 
 from core.running import run
 
+CORNER = 24  # pixels: quantizing from a calibration takes a tenth of a second, and should go on doing so
+
 
 class _Held:
     """What is read as weight and bias is a copy, so that writing into it changes nothing."""
@@ -58,9 +60,15 @@ def is_held(module: nn.Module) -> bool:
 
 
 def settle(model: nn.Module, image: torch.Tensor) -> None:
-    """Run the network once in eval mode, so that weights written in its forward are what it computes with."""
+    """Run the network once in eval mode, so that weights written in its forward are what it computes with.
+
+    On a corner of the image, unless the network takes none so small.
+    """
     with _evaluating(model), torch.no_grad():
-        run(model, image)
+        try:
+            run(model, image[..., :CORNER, :CORNER])
+        except ValueError:
+            run(model, image)
 
 
 def hold_written(model: nn.Module, names: Sequence[str], image: torch.Tensor) -> None:
@@ -72,20 +80,32 @@ def hold_written(model: nn.Module, names: Sequence[str], image: torch.Tensor) ->
     for name in _written(model, names, image):
         with contextlib.suppress(ValueError):  # found again below
             hold(layers[name])
-    if lost := _written(model, names, image):
+    _refuse(_written(model, names, image))
+
+
+def refuse_written(model: nn.Module, names: Sequence[str], image: torch.Tensor) -> None:
+    """Raise ValueError if a forward on `image` writes weights of the named layers anew."""
+    trial = copy.deepcopy(model)
+    with torch.no_grad():
+        for name in names:  # to other values than the network would write
+            trial.get_submodule(name).weight.add_(1.0)
+    _refuse(_written(trial, names, image))
+
+
+def _refuse(names: list[str]) -> None:
+    if names:
         raise ValueError(
-            f"the network writes the weights of {', '.join(lost)} anew at every forward, so that they cannot "
-            "be quantized; merge its branches for good first, or name other layers"
+            f"the network writes the weights of {', '.join(names)} anew at every forward, so they cannot be "
+            "quantized; merge its branches for good first, or name other layers"
         )
 
 
 def _written(model: nn.Module, names: Sequence[str], image: torch.Tensor) -> list[str]:
     """Which layers have another weight or bias after a forward, on a copy."""
     trial = copy.deepcopy(model)
-    kept = {name: _values(model.get_submodule(name)) for name in names}
     settle(trial, image)
-    after = {name: _values(trial.get_submodule(name)) for name in names}
-    return [name for name in names if not _same(kept[name], after[name])]
+    pairs = {name: (model.get_submodule(name), trial.get_submodule(name)) for name in names}
+    return [name for name, pair in pairs.items() if not _same(*map(_values, pair))]
 
 
 def _values(module: nn.Module) -> list[torch.Tensor | None]:

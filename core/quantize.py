@@ -32,7 +32,7 @@ class Calibration(NamedTuple):
     """What was learned from the images: an observer per layer, and why other layers stay float.
 
     One calibration serves every number of bits, selector and seed, and every choice among its layers. It
-    keeps the images where they are one tensor or the configuration refines the weights, and always the first.
+    keeps the images where they are one tensor or the configuration refines the weights, else the first.
     """
 
     config: QuantConfig
@@ -121,11 +121,9 @@ def _quantize(reference: nn.Module, quantized: nn.Module, calibration, config, l
 
 
 def _first_of(calibration: Calibration) -> torch.Tensor:
-    """One image on which the network runs."""
-    if calibration.first is not None:
-        return calibration.first
-    if calibration.images is not None:
-        return peek(calibration.images)[0]
+    """An image on which the network runs."""
+    if calibration.first is not None or calibration.images is not None:
+        return peek(calibration.first if calibration.images is None else calibration.images)[0]
     return torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
 
@@ -150,6 +148,11 @@ def _parts(reference, calibration, config, layers, progress) -> Iterator[Calibra
 def _float_copy(model: nn.Module) -> nn.Module:
     if is_quantized(model):
         raise ValueError("the model is quantized already; quantize the float model instead")
+    if not any(channel_dim_of(module) for module in model.modules()):
+        raise ValueError(
+            f"{type(model).__name__} holds no Conv2d, ConvTranspose2d or Linear, as graphs that were traced "
+            "or exported; quantize the network that it was made from"
+        )
     return fold_parametrizations(model).to(memory_format=torch.contiguous_format)
 
 

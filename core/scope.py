@@ -80,7 +80,7 @@ def choose_layers(
         aliases = dict(model.named_modules(remove_duplicate=False))
         canonical = {id(module): name for name, module in modules.items()}
         layers = [layers] if isinstance(layers, str) else list(layers)
-        layers = [name.removeprefix("_orig_mod.") for name in layers]  # as a compiled network lists them
+        layers = [name.replace("_orig_mod.", "") for name in layers]  # as a compiled network lists them
         unknown = [name for name in layers if name not in aliases]
         if unknown:
             known = [name for name, module in modules.items() if channel_dim_of(module)]
