@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import onnx
 
 NOTHING = 1e-12  # a weight that changes no output
+# These run in float in any case; of their weights, which have one axis, the quantizer per channel complains.
+NORMALIZATIONS = {"InstanceNormalization", "LayerNormalization", "GroupNormalization"}
 # What only moves, joins or clips values. Where some layers stay float, nothing else runs in INT8 beside the
 # chosen layers, so that a float trunk is not rounded on its way past them.
 PASSING_OPS = ["Relu", "Clip", "Concat", "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze"]
@@ -81,6 +83,7 @@ def _static(graph: onnx.ModelProto, chosen: set[str], reader: _Reader, kind: str
 
     products = [node.name for node in graph.graph.node if node.op_type in LAYER_OPS]
     stays = [name for name in products if name.split("#")[0] not in chosen]
+    norms = [node.name for node in graph.graph.node if node.op_type in NORMALIZATIONS]
     with tempfile.TemporaryDirectory() as folder:
         source, target = f"{folder}/float.onnx", f"{folder}/int8.onnx"
         try:
@@ -88,7 +91,7 @@ def _static(graph: onnx.ModelProto, chosen: set[str], reader: _Reader, kind: str
             # inference gives up at an interpolation that is added to a pixel shuffle.
             quant_pre_process(graph, source, skip_symbolic_shape=True)
             quantize_static(
-                source, target, reader, per_channel=True, nodes_to_exclude=stays,
+                source, target, reader, per_channel=True, nodes_to_exclude=stays + norms,
                 op_types_to_quantize=sorted(LAYER_OPS) + PASSING_OPS if stays else None,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,

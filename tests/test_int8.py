@@ -150,6 +150,26 @@ def test_a_network_of_zeros():
         assert psnr(OnnxNetwork(quantize_int8(model, lr, every_conv))(lr), model(lr)) > 40
 
 
+class Layered(Skip):
+    def __init__(self):
+        super().__init__("nearest", "scale")
+        self.group, self.layer = nn.GroupNorm(2, 8), nn.LayerNorm(8)
+
+    def forward(self, x):
+        y = self.group(self.b(self.a(x).relu()))
+        return F.pixel_shuffle(self.c(self.layer(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)), 2)
+
+
+@pytest.mark.parametrize("model", [Layered(), Skip("bilinear", "size"), Transposed(groups=3)])
+def test_nothing_is_printed(model, capfd, caplog):
+    lr = photographs()
+    graph = quantize_int8(model.eval(), lr, every_conv)
+    with torch.no_grad():
+        assert psnr(OnnxNetwork(graph)(lr), model(lr)) > 30
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.levelname != "INFO"] == []
+
+
 def test_errors_of_the_images_and_of_the_caller_come_as_they_are():
     class Cancelled(Exception):
         pass
