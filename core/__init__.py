@@ -5,7 +5,7 @@ from core.calibration import calibration_patches
 from core.checkpoint import load_quantized, save_quantized
 from core.config import QuantConfig
 from core.deploy import OnnxNetwork, audit_onnx, export_onnx, quantize_int8, time_onnx
-from core.evaluation import Evaluation, evaluate, receptive_radius, super_resolve
+from core.evaluation import Evaluation, evaluate, super_resolve
 from core.image_folders import paired_folder
 from core.images import Pair, bicubic, demo_image, demo_names, load_image, luma, make_lr, modcrop
 from core.methods import METHODS
@@ -21,6 +21,7 @@ from core.quantize import Calibration, calibrate, quantize_model
 from core.ranges import RANGES
 from core.representative import representative_images
 from core.sensitivity import sensitivity
+from core.tiles import receptive_radius
 from core.universal_set import UniversalSet
 from core.zoo import create_model
 

@@ -12,8 +12,10 @@ from core.config import FLOAT, QuantConfig
 from core.pams import is_residual
 from core.rounding import stored_weight_bits
 from core.scope import channel_dim_of, input_channels
+from core.weight_levels import has_left, quantization_of
 
 NOMINAL = (360, 640)  # of the LR of a 1280x720 image, x2
+MOVED = "its weights left their levels and are float again"
 
 
 class LayerQuantization(NamedTuple):
@@ -37,9 +39,10 @@ class AuditRow:
     activation_bits: int
     post_relu: bool | None
     constants: int  # numbers that the quantizer of its input keeps: ends of ranges, levels, points
-    reason: str  # empty for a quantized layer
+    reason: str  # why it is float; empty for a quantized layer
     # Bits a weight and an activation with side information, for an input of NOMINAL pixels; 32 is float.
     effective: tuple[float, float] = (float(FLOAT), float(FLOAT))
+    note: str = ""  # what is to be known of a quantized layer
 
 
 class Audit(list):
@@ -59,7 +62,7 @@ class Audit(list):
                 "" if row.reason or not row.weight_shape else "{:.2f}, {:.2f}".format(*row.effective),
                 {True: "post-ReLU", False: "signed", None: ""}[row.post_relu],
                 "" if row.reason else str(row.constants),
-                row.reason,
+                row.reason or row.note,
             )
             for row in self
         ]
@@ -71,13 +74,16 @@ class Audit(list):
 
 
 def audit(model: nn.Module) -> Audit:
-    """Every layer with weights: its bits and method, or why it stays float. Prints as a table."""
+    """Every layer with weights: its bits and method, or why it stays float. Prints as a table.
+
+    The bits are those that the weights have now: where training moved them off their levels, 32.
+    """
     reasons = getattr(model, "float_reasons", {})
     rows = Audit()
     rows.scope = model.scope_in_words if hasattr(model, "quant_config") else ""
     for name, module in model.named_modules():
         weight = module._parameters.get("weight")
-        done = getattr(module, "quantization", None)
+        done, note = quantization_of(module), MOVED if has_left(module) else ""
         if is_residual(module):
             sides = module.residual_quantizer
             kind, method = f"{type(module).__name__}, skip and output", model.quant_config.method
@@ -93,7 +99,9 @@ def audit(model: nn.Module) -> Audit:
             quantizer = getattr(module, "activation_quantizer", None)
             constants = sum(t.numel() for t in quantizer.state_dict().values()) if quantizer else 0
             effective = _effective(module, quantizer, model.quant_config)
-            rows.append(AuditRow(name, type(module).__name__, shape, *done, constants, "", effective))
+            reason = note if done.weight_bits == done.activation_bits == FLOAT else ""
+            kind = type(module).__name__
+            rows.append(AuditRow(name, kind, shape, *done, constants, reason, effective, note))
     return rows
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -14,19 +13,22 @@ import numpy as np
 import torch
 from torch import nn
 
+from core.folding import fold_parametrizations
 from core.images import check_images
 from core.observers import Observer
+from core.running import run
 
 PATCHES = 32  # calibration patches, as DFSQ's authors
 HR_PATCH = 192  # pixels of a side: 96 of the LR at x2 and 48 at x4, as DFSQ's authors
 MAX_BATCH_PIXELS = 8 * 96 * 96  # of LR images in one forward
+HALF = (torch.float16, torch.bfloat16)  # too coarse for statistics
 
 
 def batches(images: torch.Tensor | Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Cut a (N, 3, H, W) tensor, or each of an iterable of them, into batches that bound the memory."""
+    """Cut a (N, 3 or 1, H, W) tensor, or each of an iterable of them, into batches that bound the memory."""
     empty = True
     for chunk in [images] if isinstance(images, torch.Tensor) else images:
-        check_images(chunk, "calibration")
+        check_images(chunk, "calibration", channels=(1, 3))
         size = max(1, MAX_BATCH_PIXELS // (chunk.shape[-2] * chunk.shape[-1]))
         empty = False
         yield from chunk.split(size)
@@ -53,7 +55,8 @@ def recorded(
 ) -> Iterator[None]:
     """While the context is open, `record(name, input)` is called whenever a named layer runs.
 
-    Of a quantized layer, its input before it is quantized.
+    The input is what the network's own pre-forward hooks make of it; of a quantized layer, what its
+    quantizer receives.
     """
     modules = dict(model.named_modules())
 
@@ -63,14 +66,24 @@ def recorded(
 
         return call
 
-    handles = [
-        modules[name].register_forward_pre_hook(hook(name), with_kwargs=True, prepend=True) for name in names
-    ]
+    receivers = {name: getattr(modules[name], "activation_quantizer", modules[name]) for name in names}
+    handles = [m.register_forward_pre_hook(hook(name), with_kwargs=True) for name, m in receivers.items()]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """While the context is open, computations are those of the network's own types, whatever the caller set.
+
+    Autocast would round statistics to 16 bits; weights made in inference mode could never be trained.
+    """
+    device = next((p.device.type for p in model.parameters()), "cpu")
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
+        yield
 
 
 @torch.no_grad()
@@ -85,18 +98,17 @@ def observe(
     More images may follow, so the observers are not finished. `progress(what, share)` is called after every
     batch and may raise to cancel. ValueError for NaN or infinite activations.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     ran: set[str] = set()
 
     def record(name: str, x: torch.Tensor) -> None:
         if not torch.isfinite(x).all():
             raise ValueError(f"the input of {name} holds NaN or infinity; check the weights and the images")
         ran.add(name)
-        observers[name].update(x)
+        observers[name].update(x.float() if x.dtype in HALF else x)
 
     with recorded(model, list(observers), record):
         for batch, share in with_share(images):
-            model(batch.to(device))
+            run(model, batch)
             progress("Calibrating", share)
     return ran
 
@@ -116,8 +128,7 @@ def layer_inputs(
 
     The layers behind it are not run. Works on a copy, so that threads may share the model.
     """
-    model = copy.deepcopy(model).eval()
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    model = fold_parametrizations(model).eval()
     inputs: list[torch.Tensor] = []
 
     def record(_: str, x: torch.Tensor) -> None:
@@ -127,7 +138,7 @@ def layer_inputs(
     with recorded(model, [name], record):
         for batch, share in with_share(images):
             try:
-                model(batch.to(device))
+                run(model, batch)
             except _Reached:
                 progress("Recording activations", share)
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -10,11 +9,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from core.audit import LayerQuantization
-from core.config import BITS, MAX_BLOCK, SIDE_BITS, QuantConfig
+from core.audit import LayerQuantization, is_quantized
+from core.config import BITS, FLOAT, MAX_BLOCK, SIDE_BITS, QuantConfig
 from core.daq import GaussianQuantizer
 from core.files import replace_file
+from core.folding import fold_parametrizations
+from core.held_weights import HELD, hold, is_held
 from core.methods import EVERY_METHOD
 from core.microscaling import FORMATS, MicroscalingQuantizer
 from core.models import network_from_state
@@ -26,6 +28,7 @@ from core.quantize import attach_quantizer
 from core.quantizers import LevelQuantizer, OffsetQuantizer, UniformQuantizer
 from core.scope import channel_dim_of, input_channels
 from core.universal_set import MAX_TERMS, MAX_WORDS, UniversalSet
+from core.weight_levels import note_levels, quantization_of, too_many
 
 FORMAT = "quantized SR network, 1"
 QUANTIZERS = {
@@ -59,31 +62,47 @@ MAX_SET, MAX_STORED = 2**16, 2**31  # points of a universal set; bits of a layer
 
 
 def save_quantized(model: nn.Module, path: str | Path) -> None:
-    """Write a quantized network to `path` (.safetensors). ValueError if it is not quantized."""
-    layers = {}
+    """Write a quantized network to `path` (.safetensors). ValueError if it is not quantized.
+
+    The header says what the weights are: 32 bits where training moved them off their levels. Of a network
+    in DataParallel, the one inside is saved.
+    """
+    layers, whole = {}, model
+    model = _inside(model)
     for name, module in model.named_modules():
         if hasattr(module, "quantization"):
             quantizer = getattr(module, "activation_quantizer", None)
-            layers[name] = module.quantization._asdict() | {
+            layers[name] = quantization_of(module)._asdict() | {
                 "quantizer": type(quantizer).__name__ if quantizer else None,
                 "settings": quantizer.settings() if quantizer else {},
             }
+            layers[name] |= {"held": True} if is_held(module) else {}
     if not layers:
         raise ValueError("the network is not quantized; save its state_dict instead")
     blocks = {n: m.residual_quantizer.skip.bits for n, m in model.named_modules() if is_residual(m)}
-    header = {"format": FORMAT, "layers": layers, "config": dataclasses.asdict(model.quant_config)}
+    header = {"format": FORMAT, "layers": layers, "config": dataclasses.asdict(whole.quant_config)}
     header |= {"residual_blocks": blocks} if blocks else {}
-    header |= {"reasons": model.float_reasons, "scope": model.scope_in_words}
+    outer = "" if model is whole else "module."
+    reasons = {name.removeprefix(outer): text for name, text in whole.float_reasons.items()}
+    header |= {"reasons": reasons, "scope": whole.scope_in_words}
     state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
     replace_file(Path(path), save(state, {"quantization": json.dumps(header)}))
+
+
+def _inside(model: nn.Module) -> nn.Module:
+    """What runs in copies on several devices, whose wrapper puts "module." before every name."""
+    return model.module if isinstance(model, (nn.DataParallel, DistributedDataParallel)) else model
 
 
 def load_quantized(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     """Read what `save_quantized` wrote, in eval mode; the weights are those of the file.
 
-    model: any network of the same architecture, left as it is; not needed for the bundled architectures.
-    Raises FileNotFoundError, or ValueError with what does not fit.
+    model: any float network of the same architecture, left as it is; not needed for the bundled ones. It may
+    be compiled or in DataParallel, of which the result is not. Raises FileNotFoundError, or ValueError with
+    what does not fit.
     """
+    if model is not None and is_quantized(model):
+        raise ValueError("the model is quantized already; give a float network of the same architecture")
     path = Path(path)
     state, texts = read_tensors(path)
     check_tensors(state, path.name)
@@ -113,13 +132,18 @@ def _restored(header: dict, state: State, model: nn.Module | None, source: str) 
     weights = {name: value for name, value in state.items() if not name.startswith(prefix)}
     biases = {f"{name}.bias" for name in header["layers"]}  # bias correction adds some
     try:
-        model = network_from_state(weights, source, biases) if model is None else copy.deepcopy(model)
+        if model is None:
+            model = network_from_state(weights, source, biases)
+        else:
+            model = fold_parametrizations(_inside(model))
     except ValueError as error:
         raise _Unfit(str(error).removeprefix(f"{source} ")) from error
     for name, entry in header["layers"].items():
         _restore_layer(model, name, entry, state)
     for name, bits in blocks.items():
         _restore_block(model, name, bits, state)
+    _untie(model, state)
+    model.to(memory_format=torch.contiguous_format)  # as it was quantized, so that it gives the same picture
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -130,11 +154,28 @@ def _restored(header: dict, state: State, model: nn.Module | None, source: str) 
         | {"universal_set": UniversalSet(**config["universal_set"])}
         | {"refine": None if config["refine"] is None else tuple(config["refine"])}
     )
+    for name in header["layers"]:
+        module = model.get_submodule(name)
+        if too_many(module, model.quant_config):
+            module.quantization = module.quantization._replace(weight_bits=FLOAT)
+    note_levels(model)
     reasons, scope = header["reasons"], header["scope"]
     if not all(isinstance(text, str) for text in (scope, *reasons, *reasons.values())):
         raise TypeError("reasons and scope must be texts")
     model.float_reasons, model.scope_in_words = reasons, scope
     return model.eval()
+
+
+def _untie(model: nn.Module, state: State) -> None:
+    """Give tensors that modules share, and of which `state` has more than one, to each module on its own."""
+    owner: dict[int, str] = {}
+    for prefix, module in model.named_modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            own = f"{prefix}.{name}".lstrip(".")
+            first = owner.setdefault(id(parameter), own)
+            here, there = (state.get(key) for key in (own, first))
+            if first != own and here is not None and there is not None and not torch.equal(here, there):
+                setattr(module, name, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
 
 
 def _restore_layer(model: nn.Module, name: str, entry: dict, state: State) -> None:
@@ -154,6 +195,11 @@ def _restore_layer(model: nn.Module, name: str, entry: dict, state: State) -> No
         tensors = {key.removeprefix(own): value for key, value in state.items() if key.startswith(own)}
         attach_quantizer(module, _quantizer(entry, tensors, module))
     module.quantization = done
+    if done.weight_bits != FLOAT:  # its own, also where the float weight was shared
+        module.weight = nn.Parameter(module.weight.detach().clone(), module.weight.requires_grad)
+    if entry.get("held"):
+        _require(type(module) in HELD, "held", type(module).__name__)
+        hold(module)
 
 
 def _restore_block(model: nn.Module, name: str, bits: int, state: State) -> None:
@@ -179,13 +225,14 @@ def _quantizer(entry: dict, tensors: State, module: nn.Module) -> nn.Module:
         _require(name in SETTINGS and SETTINGS[name](value), name, value)
     if any(value.ndim for name, value in tensors.items() if name != "points"):
         _require(settings["channel_dim"] == channel_dim_of(module), "channel_dim", settings["channel_dim"])
-    per_channel = ((1,) if kind == SubsetQuantizer.__name__ else (), (channels,))
+    normalized = kind in (SubsetQuantizer.__name__, NormalizedUniformQuantizer.__name__)
+    per_channel = ((1,) if normalized else (), (channels,))
     for name, value in tensors.items():
         if name == "points":
             fits = value.shape[:-1] in per_channel and value.shape[-1] <= 2 ** settings["bits"]
             fits = fits and bool((value.diff() >= 0).all())
         else:
-            fits = value.shape in (((),) if name.startswith("level_") else ((), (channels,)))
+            fits = value.shape in (((),) if name.startswith("level_") else ((), *per_channel))
         _require(fits, name, f"these {' × '.join(map(str, value.shape)) or 1} numbers")
     for low, high in (("low", "high"), ("level_low", "level_high")):
         if low in tensors:

@@ -18,6 +18,7 @@ from core.calibration import recorded, with_share
 from core.config import FLOAT, QuantConfig
 from core.parallel import over_rows
 from core.rounding import rounded_rows
+from core.running import run
 from core.weights import from_rows
 
 COLUMNS = 1024  # output pixels drawn per image: plenty for a few hundred unknowns
@@ -125,7 +126,6 @@ def gather(
     progress: Callable[[str, float], None],
 ) -> dict[str, InputMoments]:
     """Moments of the named layers' inputs in the float network and of the same inputs quantized."""
-    device = next(p.device for p in reference.parameters())
     layers = {name: quantized.get_submodule(name) for name in names}
     moments = {name: InputMoments(seed) for name in names}
 
@@ -135,7 +135,7 @@ def gather(
 
     with recorded(reference, names, record):
         for batch, share in with_share(images):
-            reference(batch.to(device))
+            run(reference, batch)
             progress("Measuring the quantized inputs", share)
     return moments
 

@@ -9,9 +9,13 @@ import torch
 from torch import nn
 
 from core.config import FLOAT
+from core.folding import fold_parametrizations
+from core.normalization import is_single
 from core.pams import is_residual
 from core.rounding import stored_weight_bits
+from core.running import run
 from core.scope import channel_dim_of
+from core.weight_levels import module_bits, quantization_of
 
 FLOAT_BYTES = 4
 PROBE = 48  # pixels of the small image on which layers are counted
@@ -34,8 +38,11 @@ class Cost(NamedTuple):
 def cost(model: nn.Module, height: int, width: int) -> Cost:
     """Return the cost of one (1, 3, height, width) LR image; float counts 32 bits.
 
-    Layers called twice count twice. Numbers beside the codes take 16 bits unless a format says otherwise.
+    Layers called twice count twice, weights that layers share once. Re-parameterized weights count as the
+    plain ones that they become (`fold_parametrizations`). Numbers beside the codes take 16 bits unless a
+    format says otherwise.
     """
+    model = fold_parametrizations(model)
     macs, bitops, activation_bits = _forward(model, height, width)
     return Cost(model_bytes(model), macs, bitops, effective_weight_bits(model), activation_bits)
 
@@ -46,17 +53,21 @@ def model_bytes(model: nn.Module) -> int:
     inside = [m.activation_quantizer for m in model.modules() if hasattr(m, "activation_quantizer")]
     for block in filter(is_residual, model.modules()):
         inside += block.residual_quantizer.children()
+    counted: set[int] = set()
     for module in model.modules():
         if module in inside:
             bits += module.constants()
             continue
-        done = getattr(module, "quantization", None)
-        for name, parameter in module.named_parameters(recurse=False):
-            if name == "weight" and done is not None and done.weight_bits != FLOAT:
+        tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        for name, tensor in tensors:
+            if id(tensor) in counted:
+                continue
+            counted.add(id(tensor))
+            if name == "weight" and module_bits(module) != FLOAT:
                 bits += sum(stored_weight_bits(module, model.quant_config))
             else:
-                bits += parameter.numel() * 8 * FLOAT_BYTES
-        bits += sum(8 * b.numel() * b.element_size() for b in module.buffers(recurse=False))
+                each = FLOAT_BYTES if isinstance(tensor, nn.Parameter) else tensor.element_size()
+                bits += tensor.numel() * 8 * each
     return math.ceil(bits / 8)
 
 
@@ -71,28 +82,30 @@ def effective_weight_bits(model: nn.Module) -> float:
 
 @torch.no_grad()
 def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float]:
-    """MACs, BitOPs and effective bits of activations, counted on a small image.
+    """MACs, BitOPs and effective bits of activations of a copy, counted on a small image.
 
-    All layers grow with the number of pixels.
+    All layers grow with the number of pixels, but those whose input has one value a channel.
     """
-    macs = bitops = 0
-    values = stored = 0.0
+    macs = bitops = values = stored = 0.0
     grow_height, grow_width = height / PROBE, width / PROBE
     grow = grow_height * grow_width
 
-    def count(module: nn.Module, args: tuple, output: torch.Tensor) -> None:
+    def count(module: nn.Module, args: tuple, kwargs: dict, output: torch.Tensor) -> None:
         nonlocal macs, bitops, values, stored
+        x = args[0] if args else next(iter(kwargs.values()))
         per_output = module.weight[0].numel()
         # A transposed conv multiplies each input, not each output, by a kernel.
-        own = (args[0] if isinstance(module, nn.ConvTranspose2d) else output).numel() * per_output
-        done = getattr(module, "quantization", None)
+        own = (x if isinstance(module, nn.ConvTranspose2d) else output).numel() * per_output
+        done = quantization_of(module)
+        pooled = len(x) == 1 and x.ndim > 1 and is_single(x, channel_dim_of(module))
+        own *= 1 if pooled else grow
         macs += own
         bitops += own * (done.weight_bits * done.activation_bits if done else FLOAT**2)
         if done:
-            shape = list(args[0].shape)
-            if len(shape) == 4 and channel_dim_of(module) == -3:
+            shape = list(x.shape)
+            if len(shape) == 4 and channel_dim_of(module) == -3 and not pooled:
                 shape[2:] = round(shape[2] * grow_height), round(shape[3] * grow_width)
-            else:  # windows, tokens: more of them
+            elif not pooled:  # windows, tokens: more of them
                 shape[0] = round(shape[0] * grow)
             grown = torch.empty(shape, device="meta")
             quantizer = getattr(module, "activation_quantizer", None)
@@ -100,12 +113,8 @@ def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float
             values += grown.numel()
             stored += grown.numel() * done.activation_bits + side
 
-    handles = [m.register_forward_hook(count) for m in model.modules() if channel_dim_of(m)]
-    parameter = next(model.parameters())
-    try:
-        model(torch.rand(1, 3, PROBE, PROBE, device=parameter.device, dtype=parameter.dtype))
-    finally:
-        for handle in handles:
-            handle.remove()
+    for layer in filter(channel_dim_of, model.modules()):
+        layer.register_forward_hook(count, with_kwargs=True)
+    run(model, torch.rand(1, 3, PROBE, PROBE))
     effective = stored / values if values else float(FLOAT)
-    return round(macs * grow), round(bitops * grow), effective
+    return round(macs), round(bitops), effective

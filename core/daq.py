@@ -11,7 +11,7 @@ from torch import nn
 from core import lookup_kernels as kernels
 from core.levels import daq_step
 from core.lookup import Replace, is_compiled
-from core.normalization import SIDE_BITS, within_channel
+from core.normalization import SIDE_BITS, is_single, within_channel
 from core.parallel import over_rows
 
 
@@ -41,7 +41,7 @@ class GaussianQuantizer(nn.Module):
 
     def _statistics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and deviation, which broadcast against x."""
-        dims = within_channel(x, self.channel_dim) or [self.channel_dim % x.ndim]
+        dims = within_channel(x, self.channel_dim)
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         count = 1 + (x > 0).sum(dims, keepdim=True)
         of_positive = x.sum(dims, keepdim=True) / count
@@ -59,7 +59,7 @@ class GaussianQuantizer(nn.Module):
     def _quantized(self, x: torch.Tensor) -> torch.Tensor:
         if not x.numel():
             return x
-        if is_compiled(x) and within_channel(x, self.channel_dim):
+        if is_compiled(x) and not is_single(x, self.channel_dim):
             return self._compiled(x)
         mean, deviation = self._statistics(x)
         step, last = daq_step(self.bits) * deviation, 2 ** (self.bits - 1) - 0.5
@@ -72,7 +72,7 @@ class GaussianQuantizer(nn.Module):
         dim, post_relu = self.channel_dim % x.ndim, bool(is_post_relu(x))
         first = x.movedim(dim, 1) if dim else x[None]  # (N, C, ...)
         rows = first.reshape(math.prod(first.shape[:2]), -1).contiguous()
-        mean, deviation = torch.empty(len(rows)), torch.empty(len(rows))
+        mean, deviation = rows.new_empty(len(rows)), rows.new_empty(len(rows))
         over_rows(kernels.daq_statistics, len(rows), rows.numpy(), post_relu, mean.numpy(), deviation.numpy())
         by_image = deviation.view(first.shape[:2])
         step = (daq_step(self.bits) * rounded_deviations(by_image, self.deviation_bits, 1)).flatten().numpy()
@@ -93,7 +93,7 @@ class GaussianQuantizer(nn.Module):
     def side_information(self, x: torch.Tensor) -> int:
         """Return the bits that an input like x needs beside its codes: a mean and a deviation a channel."""
         dims = within_channel(x, self.channel_dim)
-        groups = math.prod(n for d, n in enumerate(x.shape) if d not in dims) if dims else x.shape[0]
+        groups = math.prod(n for d, n in enumerate(x.shape) if d not in dims)
         ends = 0 if self.deviation_bits == SIDE_BITS else 2 * SIDE_BITS * x.shape[0]
         return groups * (SIDE_BITS + self.deviation_bits) + ends
 

@@ -25,11 +25,16 @@ class Pair(NamedTuple):
     hr: torch.Tensor
 
 
-def check_images(images: torch.Tensor, what: str = "images") -> torch.Tensor:
-    """Return `images` if it is a float (N, 3, H, W) tensor of about [0, 1], else raise ValueError."""
-    if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[1] != 3:
+def check_images(
+    images: torch.Tensor, what: str = "images", channels: tuple[int, ...] = (3,)
+) -> torch.Tensor:
+    """Return `images` if it is a float (N, 3, H, W) tensor of about [0, 1], else raise ValueError.
+
+    channels: the numbers of channels that are allowed; one channel is luma / 255.
+    """
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[1] not in channels:
         came = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
-        raise ValueError(f"{what} must be a tensor of shape (N, 3, H, W), got {came}")
+        raise ValueError(f"{what} must be a tensor of shape (N, {channels[-1]}, H, W), got {came}")
     if not images.is_floating_point():
         raise ValueError(f"{what} must be floating point in [0, 1], got {images.dtype}")
     if 0 in images.shape:

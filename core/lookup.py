@@ -93,7 +93,8 @@ def uniform_in_blocks(
 
 def is_compiled(x: torch.Tensor) -> bool:
     """Return whether the compiled loops take x."""
-    return x.device.type == "cpu" and x.dtype == torch.float32
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # which see tensor operations alone
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not traced
 
 
 def _varies_within(mean: torch.Tensor, channel_dim: int) -> bool:
@@ -170,7 +171,7 @@ def _by_images(kernel: Callable, x: torch.Tensor, *tables) -> torch.Tensor:
 
 
 def _apply(kernel: Callable, x: torch.Tensor, shape: tuple[int, ...], tables) -> torch.Tensor:
-    out = torch.empty(shape)
+    out = torch.empty(shape, dtype=x.dtype)
     if x.numel():
         over_rows(kernel, shape[0], x.contiguous().view(shape).numpy(), *tables, out.numpy())
     return out.view(x.shape)

@@ -11,22 +11,28 @@ from core.images import check_images, luma, round_8bit
 
 
 def _cropped_luma(sr: torch.Tensor, hr: torch.Tensor, border: int) -> tuple[torch.Tensor, torch.Tensor]:
-    if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3:
+    if sr.ndim != 4 or hr.ndim != 4 or sr[:, 0].shape != hr[:, 0].shape:
         raise ValueError(f"sr and hr must both be (N, 3, H, W), got {tuple(sr.shape)} and {tuple(hr.shape)}")
     for images, what in ((sr, "sr"), (hr, "hr")):
-        check_images(images, what)
+        check_images(images, what, channels=(1, 3))
     if not isinstance(border, int) or border < 0 or min(sr.shape[-2:]) <= 2 * border:
         raise ValueError(f"border {border} does not fit images of {tuple(sr.shape[-2:])} pixels")
     height, width = sr.shape[-2] - border, sr.shape[-1] - border
     crop = (..., slice(border, height), slice(border, width))
-    return luma(round_8bit(sr))[crop], luma(round_8bit(hr))[crop]
+    return _luma(sr)[crop], _luma(hr)[crop]
+
+
+def _luma(images: torch.Tensor) -> torch.Tensor:
+    shown = round_8bit(images)
+    return luma(shown) if images.shape[1] == 3 else 255 * shown.double()
 
 
 def psnr_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int) -> float:
     """PSNR of the luma channel in dB, the mean over the N images; inf for equal images.
 
-    sr, hr: (N, 3, H, W) RGB in [0, 1], clamped and rounded to 8 bits here. `border` pixels are
-    cropped on each side. Raises ValueError if the shapes differ or a value is not finite.
+    sr, hr: (N, 3, H, W) RGB in [0, 1], or luma / 255 (N, 1, H, W), as networks of one channel give; clamped
+    and rounded to 8 bits here. `border` pixels are cropped on each side. Raises ValueError if the sizes
+    differ or a value is not finite.
     """
     sr_y, hr_y = _cropped_luma(sr, hr, border)
     mse = (sr_y - hr_y).square().mean((1, 2, 3))
@@ -61,12 +67,12 @@ def ssim_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int) -> float:
 def colour_shift(sr: torch.Tensor, reference: torch.Tensor) -> float:
     """How far the mean colour of `sr` is from that of `reference`, in 8-bit levels; the mean over N images.
 
-    The largest of the three channels' differences, both (N, 3, H, W) RGB in [0, 1], clamped and rounded to
-    8 bits here. Noise averages out: a tint or a change of brightness is left. Raises as `psnr_y` does.
+    The largest of the channels' differences; both as in `psnr_y`, clamped and rounded to 8 bits here. Noise
+    averages out: a tint or a change of brightness is left. Raises as `psnr_y` does.
     """
     if sr.shape != reference.shape:
         raise ValueError(f"the shapes differ: {tuple(sr.shape)} and {tuple(reference.shape)}")
     for images, what in ((sr, "sr"), (reference, "reference")):
-        check_images(images, what)
+        check_images(images, what, channels=(1, 3))
     difference = round_8bit(sr).double() - round_8bit(reference).double()
     return float(255 * difference.mean((2, 3)).abs().amax(1).mean())

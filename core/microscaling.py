@@ -79,7 +79,7 @@ def microscaled(
     if is_compiled(x) and x.numel():
         dim = dim % x.ndim
         shape = math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1 :])
-        out = torch.empty(shape)
+        out = torch.empty(shape, dtype=x.dtype)
         rows = shape[0] * math.ceil(shape[2] / PIXELS_AT_ONCE)
         values = x.detach().contiguous().view(shape).numpy()
         numbers = [np.float32(n) for n in (element.finest, element.largest, 2.0**-element.top_exponent)]

@@ -6,7 +6,6 @@ without it pass differences on, which is why super-resolution is hard to quantiz
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -14,6 +13,8 @@ import torch
 from torch import nn
 
 from core.calibration import batches, recorded
+from core.folding import fold_parametrizations
+from core.running import run
 from core.scope import channel_dim_of
 
 
@@ -54,8 +55,7 @@ def mismatch(
 
     Layers that the network does not call are left out. `progress(what, share)` may raise to cancel.
     """
-    reference = copy.deepcopy(model).eval()
-    device = next((p.device for p in reference.parameters()), torch.device("cpu"))
+    reference = fold_parametrizations(model).eval()
     channel_dim = {name: channel_dim_of(reference.get_submodule(name)) for name in layers}
     seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
@@ -68,7 +68,7 @@ def mismatch(
     singles = [image for batch in batches(images) for image in batch.split(1)]
     with recorded(reference, layers, record):
         for done, image in enumerate(singles, 1):
-            reference(image.to(device))
+            run(reference, image)
             progress("Comparing distributions", done / len(singles))
     return {
         name: mismatch_of(*(torch.stack(parts) for parts in zip(*seen[name], strict=True)))

@@ -65,6 +65,14 @@ class Moments:
         ):
             np.add.at(table, where, terms)
 
+    def together(self) -> Moments:
+        """Return statistics in which every channel has the values of all."""
+        of_all = Moments(self.n_channels, self.step)
+        of_all.count[:], of_all.sum[:], of_all.sum_sq[:] = (
+            table.sum(0) for table in (self.count, self.sum, self.sum_sq)
+        )
+        return of_all
+
     def values(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean of each cell and its count, both (C, cells); an empty cell counts nothing."""
         return np.divide(self.sum, self.count, out=np.zeros_like(self.sum), where=self.count > 0), self.count

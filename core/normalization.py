@@ -14,8 +14,19 @@ SIDE_BITS = 16  # of a number that goes with the values
 
 
 def within_channel(x: torch.Tensor, channel_dim: int) -> list[int]:
-    """Return the dimensions over which the values of one image and channel extend."""
-    return [d for d in range(1, x.ndim) if d != channel_dim % x.ndim]
+    """Return the dimensions over which the values that are normalized together extend.
+
+    Those of one image and channel. Where that is a single value, as with pooled features (N, C, 1, 1) or
+    (N, C), it has no spread, and the image's channels go together.
+    """
+    first = 1 if channel_dim % x.ndim else 0  # a layer called without a batch dimension has no images
+    together = is_single(x, channel_dim)
+    return [d for d in range(first, x.ndim) if together or d != channel_dim % x.ndim]
+
+
+def is_single(x: torch.Tensor, channel_dim: int) -> bool:
+    """Return whether every channel of an image has one value alone."""
+    return all(n == 1 for d, n in enumerate(x.shape) if d not in (0, channel_dim % x.ndim))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +54,6 @@ class Normalization:
             size = block_size(x, self.block)
             return tuple(spread(part, size, x) for part in block_normalization(x, size, self.side_bits))
         dims = within_channel(x, self.channel_dim)
-        if not dims:  # (N, C): a single value has no spread, so the image's channels share theirs
-            mean, scale = dataclasses.replace(self, channel_dim=0)(x[..., None])
-            return mean[..., 0].expand_as(x), scale[..., 0].expand_as(x)
         high, low = x.amax(dims, keepdim=True), x.amin(dims, keepdim=True)
         if self.post_relu:
             mean = torch.zeros_like(high)
@@ -55,8 +63,9 @@ class Normalization:
         return mean, rounded(scale, self.side_bits, self.channel_dim, torch.ceil) + EPS
 
     def in_blocks(self, x: torch.Tensor) -> bool:
-        """Return whether x is normalized in blocks: only images are, (N, C, H, W) or (C, H, W)."""
-        return self.block > 0 and self.channel_dim % x.ndim == x.ndim - 3
+        """Return whether x is normalized in blocks: images are, (N, C, H, W) or (C, H, W), of some pixels."""
+        image = self.block > 0 and self.channel_dim % x.ndim == x.ndim - 3
+        return image and not is_single(x, self.channel_dim)
 
     def side_information(self, x: torch.Tensor) -> int:
         """Return the bits of the numbers that go with an input like x, which may be a meta tensor."""
@@ -66,8 +75,9 @@ class Normalization:
             blocks = -(-x.shape[-2] // height) * -(-x.shape[-1] // width)
             return 2 * math.prod(x.shape[:-2]) * (blocks * self.side_bits + ends)
         dims = within_channel(x, self.channel_dim)
-        groups = math.prod(n for d, n in enumerate(x.shape) if d not in dims) if dims else x.shape[0]
-        images = groups // x.shape[self.channel_dim] if dims else x.shape[0]
+        groups = math.prod(n for d, n in enumerate(x.shape) if d not in dims)
+        apart = self.channel_dim % x.ndim not in dims
+        images = groups // x.shape[self.channel_dim] if apart else groups
         return (1 if self.post_relu else 2) * (groups * self.side_bits + images * ends)
 
 
@@ -83,7 +93,8 @@ def rounded(values: torch.Tensor, bits: int, dims: int | tuple[int, ...], roundi
 
 def block_size(x: torch.Tensor, block: int) -> tuple[int, int]:
     """Return height and width of equal blocks of about `block` pixels each way."""
-    return tuple(-(-n // max(1, round(n / block))) for n in x.shape[-2:])
+    # In torch.jit.trace, sizes are tensors.
+    return tuple(-(-n // max(1, round(n / block))) for n in map(int, x.shape[-2:]))
 
 
 def block_normalization(

@@ -17,7 +17,7 @@ from core.histogram import Histogram
 from core.levels import SHAPES
 from core.microscaling import MicroscalingQuantizer
 from core.moments import Moments
-from core.normalization import EPS, SIDE_BITS, Normalization
+from core.normalization import EPS, SIDE_BITS, Normalization, is_single
 from core.normalized import NormalizedUniformQuantizer, SubsetQuantizer
 from core.point_selection import ExactSelection, prepare, select_points
 from core.quantizers import LevelQuantizer, UniformQuantizer
@@ -155,13 +155,14 @@ class NormalizedObserver(Observer):
     """Moments of a layer's input, normalized as each input will be.
 
     Whether the layer is post-ReLU shows only when all data are seen: until a negative value comes, the
-    moments of both normalizations are kept, except of blocks, for which there is but one. step: the moments'
-    grid. block, side_bits: as for `Normalization`.
+    moments of both normalizations are kept, except of blocks, for which there is but one. Where no channel
+    ever had more than one value, as with pooled features, the channels are normalized together and share
+    their levels. step: the moments' grid. block, side_bits: as for `Normalization`.
     """
 
     def __init__(self, channel_dim: int, step: float, block: int = 0, side_bits: int = SIDE_BITS):
         self.channel_dim, self.step, self.block, self.side_bits = channel_dim, step, block, side_bits
-        self.post_relu = True
+        self.post_relu = self._single = True
         self._one_sided: Moments | None = None
         self._two_sided: Moments | None = None
         self._exact: dict[tuple, ExactSelection] = {}
@@ -172,6 +173,7 @@ class NormalizedObserver(Observer):
             self._two_sided = Moments(n_channels, self.step)
             if not signed.in_blocks(x):
                 self._one_sided = Moments(n_channels, self.step)
+        self._single = self._single and is_single(x, self.channel_dim)
         add_normalized(x, self._two_sided, signed)
         if self.post_relu and float(x.min()) < 0:
             self.post_relu, self._one_sided = False, None
@@ -184,6 +186,7 @@ class NormalizedObserver(Observer):
     def merge(self, other: NormalizedObserver) -> None:
         self._two_sided.merge(other._two_sided)
         self.post_relu = self.post_relu and other.post_relu
+        self._single = self._single and other._single
         both = self._one_sided is not None and other._one_sided is not None
         self._one_sided = self._one_sided.merge(other._one_sided) if both else None
 
@@ -195,7 +198,8 @@ class NormalizedObserver(Observer):
     @property
     def moments(self) -> Moments:
         """Those of the normalization that fits the data."""
-        return self._two_sided if self._one_sided is None else self._one_sided
+        fitting = self._two_sided if self._one_sided is None else self._one_sided
+        return fitting.together() if self._single else fitting
 
     @property
     def nbytes(self) -> int:
@@ -208,9 +212,10 @@ class NormalizedObserver(Observer):
     def quantizer(self, config: QuantConfig) -> SubsetQuantizer | NormalizedUniformQuantizer:
         recipe, bits = config.recipe, config.activation_bits
         how = self.post_relu, bits, self.channel_dim, self.block, self.side_bits
+        rows = slice(1 if self._single else None)  # one for all channels
         if recipe.levels == "subset":
-            return SubsetQuantizer(self.points(config), self.step, *how, len(config.candidates))
-        values, counts = self.moments.values()
+            return SubsetQuantizer(self.points(config)[rows], self.step, *how, len(config.candidates))
+        values, counts = (table[rows] for table in self.moments.values())
         if recipe.levels == "uniform":
             return NormalizedUniformQuantizer(*RANGES[recipe.ranges](values, counts, bits), *how)
         signed = np.where(counts > 0, values, 0).min(1) < 0

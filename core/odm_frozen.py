@@ -15,6 +15,7 @@ from core.odm_config import OdmConfig
 from core.pams import PamsRange, PamsWeight, ResidualQuantizer, attach_residual_quantizer
 from core.quantize import attach_quantizer
 from core.scope import channel_dim_of, scope_of
+from core.weight_levels import note_levels
 
 
 @torch.no_grad()
@@ -57,6 +58,7 @@ def freeze(
     method, bits = config.quant_config.method, config.bits
     if learned is None:
         module.quantization = LayerQuantization(method, bits, FLOAT, False)
-        return
-    attach_quantizer(module, learned.frozen())
-    module.quantization = LayerQuantization(method, bits, bits, learned.post_relu)
+    else:
+        attach_quantizer(module, learned.frozen())
+        module.quantization = LayerQuantization(method, bits, bits, learned.post_relu)
+    note_levels(module)

@@ -21,6 +21,8 @@ from core.calibration import recorded
 from core.captured_step import Captured
 from core.cooperation import COOPERATION, PENALTIES
 from core.fake_quantization import ClippedWeight, LearnedRange
+from core.folding import fold_parametrizations
+from core.held_weights import refuse_written
 from core.mismatch import mismatch
 from core.odm_config import VERSIONS, OdmConfig
 from core.odm_frozen import freeze
@@ -55,9 +57,9 @@ class QuantizedTraining:
     def __init__(self, model: nn.Module, sampler: PatchSampler, config: OdmConfig, layers: Layers = None):
         config = config.for_network(type(model).__name__)
         self.config, self.sampler, self.step = config, sampler, 0
-        self.reference = copy.deepcopy(model).eval()
-        self.model = copy.deepcopy(model).to(memory_format=torch.channels_last)
-        self.scope_in_words = scope_of(model, layers)
+        self.reference = fold_parametrizations(model).eval()
+        self.model = copy.deepcopy(self.reference).to(memory_format=torch.channels_last)
+        self.scope_in_words = scope_of(self.reference, layers)
         self.device = next(model.parameters()).device
         batches = [self.batch(config.steps + i)[0] for i in range(RANGE_BATCHES)]
         self.layers, self.reasons = choose_layers(self.model, layers, batches[0][:1])
@@ -65,6 +67,7 @@ class QuantizedTraining:
         self.layers = [name for name in self.layers if name in ranges]
         if not self.layers:
             raise ValueError("the network has no layer to quantize that it calls; choose others")
+        refuse_written(self.reference, self.layers, batches[0][:1])
         self.started: dict[str, list[float]] = {}  # PAMS's first ranges
         self.pams = self._prepare_pams(batches) if config.version == "pams" else None
         if self.pams is None:

@@ -12,6 +12,7 @@ from core.calibration import with_share
 from core.metrics import colour_shift
 from core.models import has_clip, without_clip
 from core.quantize import Progress
+from core.running import run
 
 LEVELS = 256  # of INT8
 HALF_LEVEL = 0.5 / 255  # of an 8-bit picture
@@ -57,16 +58,15 @@ def output_range(
     """
     if has_clip(model):
         model = without_clip(model)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     low, high, outside, values = float("inf"), float("-inf"), 0, 0
     shifts: list[float] = []
     for batch, share in with_share(images):
-        sr = model(batch.to(device)).cpu()
+        sr = run(model, batch).cpu()
         low, high = min(low, float(sr.min())), max(high, float(sr.max()))
         outside += int(((sr < -HALF_LEVEL) | (sr > 1 + HALF_LEVEL)).sum())
         values += sr.numel()
         if int8 is not None:
-            shifts += [colour_shift(a[None], b[None]) for a, b in zip(int8(batch), sr, strict=True)]
+            shifts += [colour_shift(a[None], b[None]) for a, b in zip(run(int8, batch), sr, strict=True)]
         progress("Checking the output's range", share)
     shift = sum(shifts) / len(shifts) if shifts else None
     return judge(low, high, outside / values, shift)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -12,13 +11,16 @@ import torch
 from torch import nn
 
 from core.audit import LayerQuantization, is_quantized
-from core.calibration import batches, observe
+from core.calibration import HALF, batches, observe, undisturbed
 from core.compensation import compensate, gather
 from core.config import FLOAT, QuantConfig
+from core.folding import fold_parametrizations
+from core.held_weights import hold_written, settle
 from core.methods import TRAINED
 from core.observers import Observer, observer_of
 from core.rounding import rounded_rows
 from core.scope import Layers, channel_dim_of, choose_layers, input_channels, scope_of
+from core.weight_levels import note_levels
 from core.weights import from_rows, weight_rows
 
 Progress = Callable[[str, float], None]  # what is being done, and the share of it that is
@@ -30,13 +32,14 @@ class Calibration(NamedTuple):
     """What was learned from the images: an observer per layer, and why other layers stay float.
 
     One calibration serves every number of bits, selector and seed, and every choice among its layers. It
-    keeps the images where they are one tensor or the configuration refines the weights.
+    keeps the images where they are one tensor or the configuration refines the weights, else the first.
     """
 
     config: QuantConfig
     observers: dict[str, Observer]
     reasons: dict[str, str]
     images: torch.Tensor | Iterable[torch.Tensor] | None = None
+    first: torch.Tensor | None = None
 
 
 def calibrate(
@@ -50,12 +53,13 @@ def calibrate(
 
     Keeps the statistics of all layers at once; `quantize_model` on images bounds that memory.
     """
-    reference = _float_copy(model).eval()
     first, images = peek(images)
     if config.recipe.refine and iter(images) is images:
         images = list(images)
-    names, reasons = choose_layers(reference, layers, first)
-    return _calibrate(reference, images, config, names, reasons, progress)
+    with undisturbed(model):
+        reference = _float_copy(model).eval()
+        names, reasons = choose_layers(reference, layers, first)
+        return _calibrate(reference, images, config, names, reasons, progress)._replace(first=first)
 
 
 def quantize_model(
@@ -69,17 +73,31 @@ def quantize_model(
 
     calibration: LR images (N, 3, H, W) in [0, 1], an iterable of such, or what `calibrate` returned.
     layers: a predicate `layers(name, module)` over named_modules(), or a list of names (ValueError for an
-    unknown one); by default what the model class declares (`quantized_scope`), else every Conv2d but the
-    first and the last one called. What cannot be quantized stays float, with its reason in `audit`.
+    unknown one); by default what the model class declares (`quantized_scope`), also that of a network inside
+    a wrapper, else every Conv2d but the first and the last learned one called. What cannot be quantized stays
+    float, with its reason in `audit`. Re-parameterized weights (weight norm and the like) are folded first;
+    of what torch.compile returned, the network inside is quantized. Weights that the network writes anew in
+    its forward keep their quantized values; ValueError with the layers' names where that cannot be.
     Zero padding stays a real 0: activations are mapped before they are padded. `progress(what, share)` may
     raise to cancel.
     """
-    quantized = _float_copy(model)
+    with undisturbed(model):
+        copies = _float_copy(model).eval(), _float_copy(model)
+        return _quantize(*copies, calibration, config, layers, progress)
+
+
+def _quantize(reference: nn.Module, quantized: nn.Module, calibration, config, layers, progress) -> nn.Module:
+    """`quantize_model`, in place of one of two copies."""
+    if isinstance(calibration, Calibration):
+        first = _first_of(calibration)
+    else:
+        first, calibration = peek(calibration)
+    settle(quantized, first)
     reasons: dict[str, str] = {}
     wanted_float = config.activation_bits == config.weight_bits == FLOAT
     names: list[str] = []
     images = None
-    for part in _parts(model, calibration, config, layers, progress):
+    for part in _parts(reference, calibration, config, layers, progress):
         reasons |= part.reasons
         images = part.images
         if wanted_float:
@@ -91,20 +109,29 @@ def quantize_model(
             keep = isinstance(calibration, Calibration)
             _attach(quantized, name, part.observers[name] if keep else part.observers.pop(name), config)
     if names and config.recipe.refine:
-        _refine(_float_copy(model).eval(), quantized, names, images, config, progress)
+        _refine(reference, quantized, names, images, config, progress)
+    if config.weight_bits != FLOAT or config.recipe.refine:
+        hold_written(quantized, names, first)
+    note_levels(quantized)
     quantized.float_reasons, quantized.quant_config = reasons, config
-    quantized.scope_in_words = scope_of(model, layers)
+    quantized.scope_in_words = scope_of(quantized, layers)
     if not wanted_float and not is_quantized(quantized):
-        warnings.warn("no layer is quantized; audit(model) says why", stacklevel=2)
+        warnings.warn("no layer is quantized; audit(model) says why", stacklevel=3)
     return quantized
 
 
-def _parts(model, calibration, config, layers, progress) -> Iterator[Calibration]:
+def _first_of(calibration: Calibration) -> torch.Tensor:
+    """An image on which the network runs."""
+    if calibration.first is not None or calibration.images is not None:
+        return peek(calibration.first if calibration.images is None else calibration.images)[0]
+    return torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+
+
+def _parts(reference, calibration, config, layers, progress) -> Iterator[Calibration]:
     """The calibration to quantize from, cut so that each part's statistics fit in memory."""
     if isinstance(calibration, Calibration):
-        yield _restricted(model, calibration, config, layers)
+        yield _restricted(reference, calibration, config, layers)
         return
-    reference = _float_copy(model).eval()
     first, images = peek(calibration)
     names, reasons = choose_layers(reference, layers, first)
     groups = layer_groups(reference, names, config)
@@ -121,7 +148,12 @@ def _parts(model, calibration, config, layers, progress) -> Iterator[Calibration
 def _float_copy(model: nn.Module) -> nn.Module:
     if is_quantized(model):
         raise ValueError("the model is quantized already; quantize the float model instead")
-    return copy.deepcopy(model)
+    if not any(channel_dim_of(module) for module in model.modules()):
+        raise ValueError(
+            f"{type(model).__name__} holds no Conv2d, ConvTranspose2d or Linear, as graphs that were traced "
+            "or exported; quantize the network that it was made from"
+        )
+    return fold_parametrizations(model).to(memory_format=torch.contiguous_format)
 
 
 def peek(images) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
@@ -189,7 +221,7 @@ def _restricted(model, calibration: Calibration, config: QuantConfig, layers: La
     if missing:
         raise ValueError(f"the calibration does not cover {', '.join(missing)}; calibrate with these layers")
     observers = {n: o for n, o in calibration.observers.items() if n in names}
-    return Calibration(config, observers, reasons | silent, calibration.images)
+    return calibration._replace(config=config, observers=observers, reasons=reasons | silent)
 
 
 def _in_words(config: QuantConfig) -> str:
@@ -231,10 +263,11 @@ def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig
         if not torch.isfinite(module.weight).all():
             raise ValueError(f"the weight of {name} holds NaN or infinity")
         rows = weight_rows(module)
+        rows = rows.float() if rows.dtype in HALF else rows
         if not config.recipe.refine:  # they round the weights themselves, once every layer has its quantizer
             rows = rounded_rows(rows, module, config)[1]
         # A new parameter: where a weight is shared, the other layer decides for itself.
-        own = from_rows(rows, module).clone()
+        own = from_rows(rows, module).to(module.weight, copy=True)
         module.weight = nn.Parameter(own, requires_grad=module.weight.requires_grad)
     if config.activation_bits != FLOAT:
         attach_quantizer(module, observer.quantizer(config))

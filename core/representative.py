@@ -20,6 +20,7 @@ from core.calibration import with_share
 from core.images import check_images
 from core.models import has_clip, without_clip
 from core.quantize import Progress
+from core.running import run
 
 NUMBER = 100
 TILE = 32  # side in LR pixels of the regions that are judged on their own
@@ -80,10 +81,9 @@ def output_ends(
     model: nn.Module, images: Sequence[torch.Tensor] | torch.Tensor, progress: Progress, what: str
 ) -> torch.Tensor:
     """The lowest and highest output on each image: (2, number of images). ValueError if one is not finite."""
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     ends = []
     for batch, share in with_share(images):
-        sr = model(batch.to(device))
+        sr = run(model, batch)
         ends.append(torch.stack((sr.amin((1, 2, 3)), sr.amax((1, 2, 3)))).cpu())
         progress(what, share)
     found = torch.cat(ends, 1)

@@ -7,6 +7,7 @@ from torch import nn
 
 from core.config import FLOAT, QuantConfig
 from core.microscaling import FORMATS, microscaled_weight, weight_side_bits
+from core.weight_levels import quantization_of
 from core.weights import WEIGHTS, as_rows, from_rows, nearest, weight_rows
 
 
@@ -26,8 +27,11 @@ def rounded_rows(
 
 
 def stored_weight_bits(module: nn.Module, config: QuantConfig) -> tuple[int, int]:
-    """Return the bits of the codes of a quantized layer's weight, and of what goes with them."""
-    bits = module.quantization.weight_bits
+    """Return the bits of the codes of a quantized layer's weight, and of what goes with them.
+
+    32 a weight where they left their levels.
+    """
+    bits = quantization_of(module).weight_bits
     codes = module.weight.numel() * bits
     if bits == FLOAT:
         return codes, 0

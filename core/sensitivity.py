@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from core.evaluation import super_resolve
+from core.folding import fold_parametrizations
 from core.images import luma, round_8bit
 
 
@@ -41,6 +42,7 @@ def sensitivity(
     Weights that were solved for the quantized input of their layer (dfsq+) keep that solution also where the
     input is float. `progress(what, share)` may raise to cancel; `tile` as in `core.super_resolve`.
     """
+    model = fold_parametrizations(model)
     names = [name for name, module in quantized.named_modules() if hasattr(module, "quantization")]
     theirs = dict(model.named_modules())
     if not names or any(name not in theirs for name in names):
@@ -76,10 +78,13 @@ def _parts(model: nn.Module, quantized: nn.Module, name: str) -> Iterator[nn.Mod
     """The layer quantized: whole, its weights alone, its activations alone."""
     yield copy.deepcopy(quantized.get_submodule(name))
     weights = copy.deepcopy(model.get_submodule(name))
-    weights.weight, weights.bias = (getattr(quantized.get_submodule(name), n) for n in ("weight", "bias"))
+    # Registered tensors: read as attributes, those of a held layer are copies.
+    weights.weight, weights.bias = (quantized.get_submodule(name)._parameters[n] for n in ("weight", "bias"))
     yield weights
     activations = copy.deepcopy(quantized.get_submodule(name))
-    activations.weight, activations.bias = (getattr(model.get_submodule(name), n) for n in ("weight", "bias"))
+    activations.weight, activations.bias = (
+        model.get_submodule(name)._parameters[n] for n in ("weight", "bias")
+    )
     yield activations
 
 

@@ -20,7 +20,7 @@ from core.images import to_tensor
 from core.methods import TRAINED
 from core.microscaling import MicroscalingQuantizer
 from core.mismatch import Mismatch
-from core.normalization import Normalization
+from core.normalization import Normalization, is_single
 from core.normalized import NormalizedQuantizer, NormalizedUniformQuantizer, SubsetQuantizer
 from core.observers import ChosenPoints
 from core.point_selection import prepare
@@ -342,7 +342,8 @@ def _normalization(quantizer: torch.nn.Module, name: str, layer: str, channel: i
     if isinstance(quantizer, MicroscalingQuantizer):  # its scale is that of all channels of a block
         x = activations(name, layer, token=token)
         return 0.0, quantizer.scales(x)[:, channel : channel + 1]
-    x = activations(name, layer, token=token)[:, channel : channel + 1]
+    x = activations(name, layer, token=token)
+    x = x if is_single(x, -3) else x[:, channel : channel + 1]
     return quantizer.normalization(x) if quantizer.dynamic else (0.0, 1.0)
 
 

@@ -73,7 +73,7 @@ def test_audit_of_a_float_network(tiny_edsr):
 @pytest.mark.parametrize(
     ("network", "layers", "scope"),
     [
-        (Twice, None, "every conv but the first and the last that is called"),
+        (Twice, None, "every learned conv but the first and the last that is called"),
         (Twice, ["conv"], "the layers that were asked for"),
         (XLSR, None, "every conv, as a mobile engine runs it (CFQP, arXiv 2308.11365)"),
     ],

@@ -62,7 +62,7 @@ def test_the_share_done():
         ([], "at least one image, got none"),
         (torch.empty(0, 3, 4, 4), "must not be empty"),
         (torch.rand(3, 4, 4), r"shape \(N, 3, H, W\), got \(3, 4, 4\)"),
-        (torch.rand(1, 1, 4, 4), r"shape \(N, 3, H, W\)"),
+        (torch.rand(1, 2, 4, 4), r"shape \(N, 3, H, W\)"),
         ([torch.rand(1, 3, 4, 4), torch.full((1, 3, 4, 4), torch.nan)], "NaN or infinity"),
         (torch.full((1, 3, 4, 4), torch.inf), "NaN or infinity"),
         (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "floating point"),

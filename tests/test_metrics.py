@@ -77,7 +77,12 @@ def test_published_bicubic_psnr(benchmark_data):
     ("sr", "hr", "border", "message"),
     [
         (torch.rand(1, 3, 20, 20), torch.rand(1, 3, 20, 21), 0, r"got \(1, 3, 20, 20\) and \(1, 3, 20, 21\)"),
-        (torch.rand(1, 1, 20, 20), torch.rand(1, 1, 20, 20), 0, r"must both be \(N, 3, H, W\)"),
+        (
+            torch.rand(1, 2, 20, 20),
+            torch.rand(1, 2, 20, 20),
+            0,
+            r"sr must be .* shape \(N, 3, H, W\)",
+        ),
         (torch.rand(3, 20, 20), torch.rand(3, 20, 20), 0, r"must both be \(N, 3, H, W\)"),
         (torch.rand(1, 3, 20, 20), torch.rand(1, 3, 20, 20), 10, "border 10 does not fit"),
         (torch.rand(1, 3, 20, 20), torch.rand(1, 3, 20, 20), -1, "border -1 does not fit"),

@@ -4,6 +4,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from other_networks import Plain, Rewritten, conv
+from torch.nn.utils.parametrizations import weight_norm
 
 from core import (
     EDSR,
@@ -289,6 +291,15 @@ def test_constants_out_of_range(wrong, sentence):
 def test_nothing_to_train_on():
     with pytest.raises(ValueError, match="no training image is at least 16 pixels"):
         QuantizedTraining(network(), PatchSampler([], 2, 8), CONFIG)
+
+
+def test_networks_of_others():
+    with pytest.raises(ValueError, match="the network writes the weights of a anew at every forward"):
+        new_training(model=Rewritten())
+    done = new_training(model=Plain(lambda *sizes: weight_norm(conv(*sizes))), layers=["a"]).quantized()
+    assert [row.name for row in audit(done) if row.weight_bits == 3] == ["a"]
+    done.a.weight.data.normal_()
+    assert all(row.weight_bits == 32 for row in audit(done))
 
 
 def test_no_layer_to_quantize():
