@@ -9,10 +9,8 @@ from collections.abc import Callable
 
 import panel as pn
 
-from explorer import exploring, pictures, pipeline, regions, sources, studies
-from explorer.by_hand import ByHand
-from explorer.jobs import QUICK, SLOW, Cancelled, LatestWins, Token
-from explorer.state import (
+from explorer.choices import catalog
+from explorer.choices.state import (
     DEPLOYMENT,
     EXPLORE,
     LAYERS,
@@ -22,20 +20,25 @@ from explorer.state import (
     WHOLE,
     ExplorerState,
 )
-from explorer.status import Status
-from explorer.studies import TITLES
-from explorer.sweeper import Sweeper
-from explorer.trainer import Trainer
-from explorer.turns import Turns
-from explorer.uploads import Uploads
+from explorer.choices.status import Status
+from explorer.choices.uploads import Uploads
+from explorer.jobs.latest import QUICK, SLOW, LatestWins
+from explorer.jobs.token import Cancelled, Token
+from explorer.pipeline import activations, pictures, regions
+from explorer.pipeline.names import TITLES
+from explorer.server.document_queue import Turns
+from explorer.tabs import explore, studies
+from explorer.tabs.points_by_hand import ByHand
+from explorer.tabs.sweep import Sweeper
+from explorer.tabs.trainer import Trainer
 from explorer.views.deployment import DeploymentView
 from explorer.views.distributions import DistributionsView
 from explorer.views.images import ImagesView
 from explorer.views.layers import LayersView
 from explorer.views.methods import MethodsView
 from explorer.views.mismatch import MismatchView
-from explorer.views.place import PlaceView
 from explorer.views.points import PointsView
+from explorer.views.region_map import PlaceView
 
 QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
 QUICKER = ("distributions", "points", "place", "sweep", "sweep ahead")
@@ -59,7 +62,7 @@ DEPENDS = {
     "int8": (DEPLOYMENT, (*SHOWN, "strategy", "representatives", "float_layers")),
     "layers": (LAYERS, (*SHOWN, *QUANTIZATION, "weight_bits", "float_layers")),
 }
-UPDATES = exploring.UPDATES | studies.UPDATES
+UPDATES = explore.UPDATES | studies.UPDATES
 
 
 class Session:
@@ -207,7 +210,7 @@ class Session:
         image, region = state.image, state.region
         if region == WHOLE:
             return
-        size = sources.lr_size(image, sources.scale_of(state.network))
+        size = catalog.lr_size(image, catalog.scale_of(state.network))
         part = regions.window(region, *size)
 
         def work(token: Token, emit: Callable) -> None:
@@ -224,14 +227,14 @@ def warm_up() -> None:
 
     def work() -> None:
         with contextlib.suppress(Cancelled):  # the server ends
-            pipeline.distribution(state.network, state.layer, token=token)
+            activations.distribution(state.network, state.layer, token=token)
             channel = (state.network, state.layer, state.channel)
             for compared in ((False,), ()):  # as a visitor asks
-                points = (*channel, config(state.activation_bits), (), False, *compared)
-                pipeline.points(*points, token=token)
+                asked = (*channel, config(state.activation_bits), (), False, *compared)
+                points.points(*asked, token=token)
             where = (state.network, state.image, state.region)
             for what in (*((name,) for name in TITLES), *((config(b), ()) for b in state.shown_bits())):
                 pictures.picture(*where, *what, token=token)
-            pipeline.mismatch(state.network, token=token)
+            activations.mismatch(state.network, token=token)
 
     SLOW.submit(warm_up, token, work)

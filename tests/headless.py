@@ -7,9 +7,9 @@ import time
 import panel as pn
 from bokeh.models import Plot
 
-from explorer.layout import controls, status_line, tabs
+from explorer.choices.state import ExplorerState
+from explorer.page.page import controls, status_line, tabs
 from explorer.session import Session
-from explorer.state import ExplorerState
 
 LONGEST = 300  # seconds that anything may take on a busy machine
 

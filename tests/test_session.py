@@ -4,18 +4,18 @@ import time
 
 import pytest
 
-from explorer import pictures, pipeline
-from explorer.jobs import QUICK, SLOW
+from explorer.choices.state import ExplorerState
+from explorer.jobs.latest import QUICK, SLOW
+from explorer.pipeline import activations, pictures, points
 from explorer.session import Session, warm_up
-from explorer.state import ExplorerState
 
 COMPUTED = (
-    pipeline.activations,
-    pipeline.calibration,
-    pipeline.distribution,
-    pipeline.mismatch,
-    pipeline.points,
-    pipeline.selection,
+    activations.activations,
+    activations.calibration,
+    activations.distribution,
+    activations.mismatch,
+    points.points,
+    points.selection,
     pictures.picture,
     pictures.quantized,
 )

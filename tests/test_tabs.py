@@ -9,7 +9,7 @@ import pytest
 from headless import Visitor
 
 from core.zoo import model_card
-from explorer.sources import NETWORKS
+from explorer.choices.catalog import NETWORKS
 
 # A test takes seconds, and those of a worker share what is computed.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tabs")]

@@ -10,10 +10,10 @@ import psutil
 from bokeh.client import pull_session
 from browser import free_port
 
-from explorer import memory
-from explorer.layout import explore, page
+from explorer.choices.state import ExplorerState
+from explorer.jobs import malloc_trim
+from explorer.page.page import explore, page
 from explorer.session import Session
-from explorer.state import ExplorerState
 
 
 def live_states() -> int:
@@ -67,8 +67,8 @@ def at_rest(session: Session) -> None:
 def kept() -> tuple[int, int]:
     """Resident bytes but for what is free, and objects."""
     gc.collect()
-    memory._last = -memory.PAUSE  # now
-    memory.give_back()
+    malloc_trim._last = -malloc_trim.PAUSE  # now
+    malloc_trim.give_back()
     return psutil.Process().memory_info().rss, len(gc.get_objects())
 
 
