@@ -24,7 +24,7 @@ from explorer.choices.status import Status
 from explorer.choices.uploads import Uploads
 from explorer.jobs.latest import QUICK, SLOW, LatestWins
 from explorer.jobs.token import Cancelled, Token
-from explorer.pipeline import activations, pictures, regions
+from explorer.pipeline import activations, pictures, points, regions
 from explorer.pipeline.names import TITLES
 from explorer.server.document_queue import Turns
 from explorer.tabs import explore, studies

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from explorer.choices.catalog import without_truth
-
-if TYPE_CHECKING:
-    pass
 
 TITLES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
 
