@@ -8,18 +8,18 @@ import panel as pn
 
 from core.images import IMAGE_SUFFIXES
 from explorer.choices.catalog import without_truth
+from explorer.choices.state import ExplorerState
 from explorer.choices.uploads import Uploads
 from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_own
 from explorer.page.file_drop import Dropper
 from explorer.page.sections import SMALL, TOGGLE, WIDE, html
-from explorer.session import Session
 
 PRIVACY = "Held in memory while this page is open; nobody else sees it, and nothing is kept."
 
 
-def own(session: Session) -> pn.Column:
+def own(state: ExplorerState, uploads: Uploads) -> pn.Column:
     """Where files are dropped, and as what an image is taken."""
-    uploads, p = session.uploads, session.state.param
+    p = state.param
     dropper = Dropper(
         uploads.take,
         uploads.refuse,

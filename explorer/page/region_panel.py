@@ -5,18 +5,17 @@ from __future__ import annotations
 import panel as pn
 
 from explorer.choices.catalog import scale_of
-from explorer.choices.state import CENTRE, WHOLE
+from explorer.choices.state import CENTRE, WHOLE, ExplorerState
+from explorer.choices.uploads import Uploads
 from explorer.page.sections import TOGGLE, WIDE, html
 from explorer.pipeline import regions
-from explorer.session import Session
 
 ELSEWHERE = "elsewhere"
 REGIONS = {"Centre": CENTRE, "Elsewhere": ELSEWHERE, "Whole image": WHOLE}
 
 
-def region(session: Session) -> pn.Column:
-    """Centre, another place, or the whole image; by buttons, by sliders, or by a tap on the image."""
-    state, uploads = session.state, session.uploads
+def region(state: ExplorerState, uploads: Uploads, small_map: pn.Column) -> pn.Column:
+    """Centre, another place, or the whole image; by buttons, by sliders, or by a tap on the small map."""
     p = state.param
 
     def choice(region: str) -> str:
@@ -63,7 +62,7 @@ def region(session: Session) -> pn.Column:
         buttons,
         pn.Column(
             html("<label>Tap a place, or move the sliders</label>", margin=(3, 8, 0, 8)),
-            session.place.panel,
+            small_map,
             pn.Row(across, down, sizing_mode="stretch_width", margin=0),
             visible=p.region.rx().rx.pipe(lambda region: choice(region) == ELSEWHERE),
             sizing_mode="stretch_width",

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import panel as pn
 
+from explorer.choices.state import LAYERS, ExplorerState
 from explorer.page.sections import html, section
-from explorer.session import Session
+from explorer.pipeline import pictures
+from explorer.session import QUANTIZATION, SHOWN, Output, Work
+from explorer.tabs.tab import Tab
+from explorer.views.layers import LayersView
 
 LEAD = (
     "How far the picture is from the float network's when one layer alone is quantized, and when all but "
@@ -19,27 +26,63 @@ NOTE = (
 )
 
 
-def layers(session: Session) -> pn.Column:
+class Layers(Output):
+    """The error by layer, and the picture with the chosen ones kept float."""
+
+    name, follows = "layers", (*SHOWN, *QUANTIZATION, "weight_bits", "float_layers")
+
+    def __init__(self, state: ExplorerState):
+        super().__init__(state)
+        self.view = LayersView(lambda layer: state.param.update(layer=layer))
+        state.param.watch(lambda event: self.view.mark(event.new), "layer")
+
+    def work(self) -> Work:
+        state, view = self.state, self.view
+        where = (state.network, state.image, state.region)
+        configs, bits = state.configs(), state.activation_bits
+        kept, layer = tuple(state.float_layers), state.layer
+        view.wait()
+
+        def work(token):
+            config = configs(bits)
+            total, found = pictures.sensitivity(*where, config, token=token)
+            yield partial(view.show, total, found, layer)
+            choices = ((config,), (config, kept), ("float",))
+            shown = [pictures.picture(*where, *choice, token=token) for choice in choices]
+            yield partial(view.show_scores, *shown, len(kept))
+
+        return work
+
+
+class LayersTab(Tab):
     """The view, the chosen layer's switch, and the note."""
-    state = session.state
-    p = state.param
 
-    def label(layer: str, kept: list[str]) -> str:
-        return f"Quantize {layer} again" if layer in kept else f"Keep {layer} float"
+    key = LAYERS
 
-    def toggle(event) -> None:
-        kept = list(state.float_layers)
-        kept.remove(state.layer) if state.layer in kept else kept.append(state.layer)
-        state.float_layers = kept
+    def make(self) -> Sequence[Output]:
+        self.layers = Layers(self.state)
+        return (self.layers,)
 
-    button = pn.widgets.Button(
-        label=pn.bind(label, p.layer, p.float_layers), color="primary", variant="outline", margin=(6, 8)
-    )
-    button.on_click(toggle)
-    return section(
-        "Which layers hurt",
-        LEAD,
-        session.layers.panel,
-        pn.FlexBox(button, session.layers.scores, margin=0),
-        html(f"<p class='note'>{NOTE}</p>", sizing_mode="stretch_width"),
-    )
+    def layout(self) -> pn.Column:
+        state, view = self.state, self.layers.view
+        p = state.param
+
+        def label(layer: str, kept: list[str]) -> str:
+            return f"Quantize {layer} again" if layer in kept else f"Keep {layer} float"
+
+        def toggle(event) -> None:
+            kept = list(state.float_layers)
+            kept.remove(state.layer) if state.layer in kept else kept.append(state.layer)
+            state.float_layers = kept
+
+        button = pn.widgets.Button(
+            label=pn.bind(label, p.layer, p.float_layers), color="primary", variant="outline", margin=(6, 8)
+        )
+        button.on_click(toggle)
+        return section(
+            "Which layers hurt",
+            LEAD,
+            view.panel,
+            pn.FlexBox(button, view.scores, margin=0),
+            html(f"<p class='note'>{NOTE}</p>", sizing_mode="stretch_width"),
+        )

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from functools import partial
 
 import panel as pn
 
 from core.results import ingredients, measured, over_draws
 from explorer.choices.catalog import NETWORKS, without_truth
+from explorer.choices.state import METHODS_TAB, ExplorerState
 from explorer.page.sections import CSS, TOGGLE, html, section
+from explorer.pipeline.method_comparison import Look, closely
+from explorer.pipeline.names import TITLES, references, weights_and_activations
 from explorer.pipeline.pictures import FLOAT_SR, TRUTH
-from explorer.session import Session
-from explorer.views.methods import SELECT
+from explorer.session import QUANTIZATION, SHOWN, Output, Work
+from explorer.tabs.tab import Tab
+from explorer.views.methods import SELECT, MethodsView
 from explorer.views.theme import TABLE
 
 LEAD = (
@@ -52,40 +58,85 @@ def worth(network: str, bits: int) -> str:
     )
 
 
-def methods(session: Session) -> pn.Column:
+class Methods(Output):
+    """The same picture by every chosen method, one after the other, and then what compares them."""
+
+    name = "methods"
+    follows = (*SHOWN, *QUANTIZATION, "methods", "weight_bits", "float_layers", "box", "spot", "direction")
+
+    def __init__(self, state: ExplorerState):
+        super().__init__(state)
+        self.view = MethodsView(state.param.update)
+
+    def work(self) -> Work:
+        state, view = self.state, self.view
+        where, kept = (state.network, state.image, state.region), tuple(state.float_layers)
+        look = Look(tuple(state.box), tuple(state.spot), state.direction)
+        bits = state.activation_bits
+        size = weights_and_activations(state.weight_bits or bits, bits)
+        configs = {method: state.configs(method) for method in state.methods}
+        names = {key: TITLES[key] for key in references(state.image, "hr", "float")}
+        names |= {method: f"{method} {size}" for method in configs}
+
+        def work(token):
+            yield partial(view.arrange, names)
+            found = {}
+            for done, key in enumerate(names):
+                token.progress("Super-resolving", done / len(names))
+                try:
+                    what = (configs[key](bits), kept) if key in configs else (key,)
+                    found[key] = closely(where, what, look, token)
+                except ValueError as error:
+                    yield partial(view.say, key, str(error))
+                else:
+                    yield partial(view.show, key, found[key], look)
+            yield partial(view.show_all, found, names, look)
+
+        return work
+
+
+class MethodsTab(Tab):
     """Which methods, where to look, and the view."""
-    state, view = session.state, session.methods
-    p = state.param
-    draw = pn.widgets.Toggle(label="Draw a region", width=130, margin=(18, 8, 0, 8), **TOGGLE)
-    draw.param.watch(lambda event: setattr(view, "selecting", event.new), "value")
-    draw.jscallback(value=SELECT)
-    whole = pn.widgets.Button(
-        label="Drop the region", width=130, margin=(18, 8, 0, 8), disabled=p.box.rx.not_()
-    )
-    whole.on_click(lambda _: state.param.update(box=[]))
-    zoom = pn.widgets.Button(label="Reset zoom", width=110, margin=(18, 8, 0, 8))
-    zoom.on_click(lambda _: view.window.reset())
-    line = pn.widgets.RadioButtonGroup.from_param(p.direction, **TOGGLE)
 
-    def note(image: str) -> str:
-        return f"<p class='note'>{NOTE.format(FLOAT_SR if without_truth(image) else TRUTH)}</p>"
+    key = METHODS_TAB
 
-    return section(
-        "Methods side by side",
-        LEAD,
-        pn.FlexBox(
-            pn.widgets.MultiChoice.from_param(p.methods, label="Methods", width=350, margin=(0, 8)),
-            pn.Column(html("<label>Line along the</label>", margin=(0, 8)), line, margin=(0, 8)),
-            draw,
-            whole,
-            zoom,
-            margin=0,
-        ),
-        view.panel,
-        html(pn.bind(note, p.image), sizing_mode="stretch_width"),
-        pn.pane.HTML(
-            pn.bind(worth, p.network, p.activation_bits),
-            stylesheets=[CSS, TABLE],
-            sizing_mode="stretch_width",
-        ),
-    )
+    def make(self) -> Sequence[Output]:
+        self.methods = Methods(self.state)
+        return (self.methods,)
+
+    def layout(self) -> pn.Column:
+        state, view = self.state, self.methods.view
+        p = state.param
+        draw = pn.widgets.Toggle(label="Draw a region", width=130, margin=(18, 8, 0, 8), **TOGGLE)
+        draw.param.watch(lambda event: setattr(view, "selecting", event.new), "value")
+        draw.jscallback(value=SELECT)
+        whole = pn.widgets.Button(
+            label="Drop the region", width=130, margin=(18, 8, 0, 8), disabled=p.box.rx.not_()
+        )
+        whole.on_click(lambda _: state.param.update(box=[]))
+        zoom = pn.widgets.Button(label="Reset zoom", width=110, margin=(18, 8, 0, 8))
+        zoom.on_click(lambda _: view.window.reset())
+        line = pn.widgets.RadioButtonGroup.from_param(p.direction, **TOGGLE)
+
+        def note(image: str) -> str:
+            return f"<p class='note'>{NOTE.format(FLOAT_SR if without_truth(image) else TRUTH)}</p>"
+
+        return section(
+            "Methods side by side",
+            LEAD,
+            pn.FlexBox(
+                pn.widgets.MultiChoice.from_param(p.methods, label="Methods", width=350, margin=(0, 8)),
+                pn.Column(html("<label>Line along the</label>", margin=(0, 8)), line, margin=(0, 8)),
+                draw,
+                whole,
+                zoom,
+                margin=0,
+            ),
+            view.panel,
+            html(pn.bind(note, p.image), sizing_mode="stretch_width"),
+            pn.pane.HTML(
+                pn.bind(worth, p.network, p.activation_bits),
+                stylesheets=[CSS, TABLE],
+                sizing_mode="stretch_width",
+            ),
+        )

@@ -1,256 +1,189 @@
-"""One visitor's tab on sweeps: the grid that is put together, the sweep that is shown, and its progress."""
+"""The tab on sweeps: what if, in bulk."""
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
+from html import escape
 
 import panel as pn
-import param
 
-from explorer.choices.catalog import layer_channels
-from explorer.choices.state import BITS, EXPLORE, SAME, SWEEP, ExplorerState
-from explorer.choices.sweep_grid import FIELDS, MEAN, VALUES, SweepChoices
-from explorer.jobs import sweep_runs
-from explorer.jobs.token import Token
-from explorer.pipeline import sweep_rows
-from explorer.views.sweep import SweepView
-from explorer.views.sweep_table import SweepTableView
+from core import UniversalSet
+from core.sweep_grid import ALL, EACH
+from explorer.choices.catalog import NETWORK_NAMES
+from explorer.choices.state import SWEEP, ExplorerState
+from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, VALUES
+from explorer.choices.visitor_files import is_own
+from explorer.page.sections import TOGGLE, WEIGHT_NAMES, html, section
+from explorer.session import Output
+from explorer.tabs.sweeper import Sweeper
+from explorer.tabs.tab import Tab
+from explorer.views.theme import columns
 
-POLL = 1000  # ms between two looks at a sweep that is under way
-GRID = ["networks", "methods", "bits", "weight_bits", "sets", "selectors", "layers", "images"]
-
-
-class Sweeper(param.Parameterized):
-    """Binds the choices on sweeps to the views.
-
-    `submit(output, work, show)` starts a job, `stop(output)` ends it, `complain(sentence)` shows what a
-    visitor should know, `later(call)` calls on the page's own turn.
-    """
-
-    ahead = param.String("", doc="How many rows the grid has, and how long they take")
-    progress = param.Tuple((0.0, ""), doc="Share done, and a sentence, of the sweep that is shown")
-    running = param.Boolean(False, doc="Whether the sweep that is shown is under way")
-    unfinished = param.Boolean(False, doc="Whether the sweep that is shown was stopped before its end")
-    names = param.List(["bundled"], doc="Sweeps that can be shown")
-    networks = param.List(["edsr_x2"], doc="Networks of the sweep that is shown")
-    images = param.List([MEAN], doc="Its images")
-    reasons = param.Dict({}, doc="What went wrong in the sweep that is shown, and how often")
-    protocol = param.String("", doc="Of the sweep that is shown")
-
-    def __init__(
-        self, state: ExplorerState, submit: Callable, stop: Callable, complain: Callable, later: Callable
-    ):
-        super().__init__()
-        self.state, self.choices = state, SweepChoices()
-        self._later = later
-        self.view, self.table = SweepView(self.open), SweepTableView()
-        self._submit, self._stop, self._complain = submit, stop, complain
-        self._data: sweep_rows.Shown | None = None
-        self._version: tuple = ()
-        self._poll = None
-        state.param.watch(lambda *_: self.update(), "sweep")
-        watch = self.choices.param.watch
-        watch(lambda *_: self.look_ahead(), GRID)
-        watch(lambda *_: self.update(), ["shown_network", "shown_image", "cost", "across", "down", "value"])
-
-    def update(self) -> None:
-        """The sweep that is asked for now; its plots, and the preview of the grid."""
-        if self.state.tab != SWEEP:
-            self._stop("sweep")
-            self._stop("sweep ahead")
-            self._rest()
-            return
-        self.names = list(dict.fromkeys([*sweep_runs.names(), self.state.sweep]))
-        if not self.ahead:
-            self.look_ahead()
-        self._draw()
-        self._watch()
-        if self.running and self._poll is None:
-            self._poll = pn.state.add_periodic_callback(self._watch, period=POLL)
-
-    def _draw(self) -> None:
-        name, c = self.state.sweep, self.choices
-        chosen = (c.shown_network, c.shown_image)
-        axes, cost = (c.across, c.down, c.value), c.cost
-
-        def work(token: Token, emit: Callable) -> None:
-            self._version = sweep_runs.version(name)
-            if not self._version and self.running:
-                return  # nothing has come yet
-            data = sweep_rows.shown(name, *chosen, token=token)
-            table = sweep_rows.table(name, data.network, data.image, *axes, token=token)
-            emit((data, table, axes, cost))
-
-        self._submit("sweep", work, lambda result: self._show(*result), self._clear)
-
-    def _show(self, data: sweep_rows.Shown, table: sweep_rows.Table, axes: tuple, cost: str) -> None:
-        self._data = data
-        self.param.update(networks=data.networks or [self.choices.shown_network], images=data.images)
-        # Where the sweep has not what was asked for; then this draws once more.
-        self.choices.param.update(
-            shown_network=data.network or self.choices.shown_network, shown_image=data.image
-        )
-        self.view.show(data, cost) if data.dots["psnr"] else self.view.clear()
-        words = [{v: k for k, v in names.items()} for names in (FIELDS, FIELDS, VALUES)]
-        self.table.show(table, *(names[field] for names, field in zip(words, axes, strict=True)))
-        self.reasons, self.protocol = data.reasons, data.protocol
-
-    def _clear(self) -> None:
-        self._data = None
-        self.view.clear()
-        self.reasons, self.protocol = {}, ""
-
-    def look_ahead(self) -> None:
-        """What the grid amounts to."""
-
-        def work(token: Token, emit: Callable) -> None:
-            preview = sweep_rows.preview(json.dumps(self.choices.grids()), token=token)
-            number, time = f"{preview.rows:,} of at most {sweep_runs.MOST_ROWS:,}", in_words(preview.seconds)
-            emit(f"{number} rows, about {time} on this machine")
-
-        self.ahead = "…"
-        self._submit("sweep ahead", work, lambda text: self.param.update(ahead=text), self._no_preview)
-
-    def _no_preview(self) -> None:
-        self.ahead = ""
-
-    def start(self) -> None:
-        """Begin the sweep of the grid, or go on with it, and show it."""
-        try:
-            grids, title = self.choices.grids(), self.choices.title
-            sweep_runs.place(title)
-        except ValueError as error:
-            self._complain(str(error))
-            return
-
-        def begin(token: Token) -> sweep_runs.Run:
-            sweep_rows.preview(json.dumps(grids), token=token)  # refuses what is too large
-            return sweep_runs.start(title, grids)
-
-        self._begin(begin)
-
-    def go_on(self) -> None:
-        """Take the sweep that is shown up again."""
-        name = self.state.sweep
-        self._begin(lambda token: sweep_runs.go_on(name))
-
-    def _begin(self, begin: Callable[[Token], sweep_runs.Run]) -> None:
-        def work(token: Token, emit: Callable) -> None:
-            try:
-                emit(begin(token))
-            except OSError as error:
-                raise ValueError(str(error)) from error
-
-        self._submit("sweep ahead", work, self._started)
-
-    def _started(self, run: sweep_runs.Run) -> None:
-        self._complain("")
-        if self.state.sweep == run.name:
-            self.update()
-        else:
-            self.state.sweep = run.name
-
-    def cancel(self) -> None:
-        """Stop the sweep that is shown; its rows stay."""
-        if (run := self._run()) is not None:
-            run.cancel()
-
-    def _run(self) -> sweep_runs.Run | None:
-        """The run of the sweep that is shown."""
-        run = sweep_runs.current()
-        return run if run is not None and run.name == self.state.sweep else None
-
-    def _watch(self) -> None:
-        """How far the sweep is; the plots follow when rows came."""
-        run, name = self._run(), self.state.sweep
-        self.running = run is not None and run.alive
-        done, total = run.progress() if run else sweep_runs.last_told(name)
-        self.unfinished = not self.running and done < total
-        self.progress = _progress(run, done, total) if run else _left(name, done, total)
-        if self.running:
-            if sweep_runs.version(name) != self._version:
-                self._draw()
-        elif self._poll is not None:
-            self._rest()
-            if run is not None and run.problem():
-                self._complain(run.problem())
-            if sweep_runs.version(name) != self._version:
-                self._draw()
-
-    def _rest(self) -> None:
-        if self._poll is not None:
-            self._poll.stop()
-            self._poll = None
-
-    def leave(self) -> None:
-        """The visitor is gone; the sweep goes on."""
-        self._rest()
-
-    def open(self, index: int) -> None:
-        """Show one of the configurations in the other views."""
-        dots = {name: values[index] for name, values in self._data.dots.items()}
-        bits = dots["activation_bits"]
-        if bits not in BITS:
-            self._complain("Only configurations of 2 to 8 activation bits can be opened; tap another dot.")
-            return
-        weight_bits = SAME if dots["weight_bits"] == bits else dots["weight_bits"]
-        chosen = {"activation_bits": bits, "weight_bits": weight_bits, "method": dots["method"]}
-        if dots["set_size"] == dots["set_size"]:
-            chosen |= {"words": dots["words"], "terms": dots["terms"], "selector": dots["selector"]}
-        network = self._data.network
-        layers = list(layer_channels(network))
-        quantized = layers if dots["layers"] == "all" else dots["layers"].split()
-        chosen["float_layers"] = [name for name in layers if name not in quantized]
-        if self._data.image in self.state.param.image.objects:
-            chosen["image"] = self._data.image
-        own = ", ".join(
-            n for n in (*sweep_rows.CHOSEN, "block") if dots[n] is not None and dots[n] == dots[n]
-        )
-        self._complain(
-            f"The other views have no control for {own}; they show the method's own." if own else ""
-        )
-        # The tab first: Panel asks its CDN for the styles of what changes while it is hidden.
-        self.state.tab = EXPLORE
-        self._later(lambda: self._take(network, chosen))
-
-    def _take(self, network: str, chosen: dict) -> None:
-        self.state.network = network  # decides which layers and methods there are
-        self.state.param.update(**chosen)
-
-    def content(self, suffix: str) -> io.BytesIO:
-        """The rows of the sweep that is shown as a file, csv or parquet."""
-        found = sweep_rows.rows(self.state.sweep, sweep_runs.version(self.state.sweep))
-        data = found.to_csv(index=False).encode() if suffix == "csv" else found.to_parquet(index=False)
-        return io.BytesIO(data)
+LEAD = (
+    "Every combination of what is chosen here, on every image, computed on all cores of this machine. A "
+    "sweep is kept by its name: it goes on when you leave the page, and can be stopped and taken up again."
+)
+RESULTS = "Every dot is a configuration. Tap one to open it in the other views."
+ALIKE = (
+    "In the table all that no axis shows is held still, where the sweep has it: all layers, as many weight "
+    "bits as activation bits, the 4 × 4 set, points as each method chooses them."
+)
+NOTE = (
+    "Size: weights with their scales and codebooks, the rest float. BitOPs: of one "
+    "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core.sweep."
+)
+OWN = (
+    "A sweep is kept on this server for everybody, so files of yours take no part in it; on your own machine "
+    "python -m core.sweep takes them."
+)
+LAYER_NAMES = {"all together": ALL, "each alone": EACH}
+NARROW = ".bk-btn { padding-left: 0 !important; padding-right: 0 !important; min-width: 0 !important; }"
+PLACE = dict(sizing_mode="stretch_width", margin=(2, 8))
 
 
-def _progress(run: sweep_runs.Run, done: int, total: int) -> tuple[float, str]:
-    if not total:
-        return 0.0, f"{run.name}: starting …" if run.alive else run.problem()
-    left = run.seconds_left()
-    if run.alive:
-        rest = f", about {in_words(left)} left" if left is not None else ""
-        what = "stopping …" if run.cancelled else f"{done:,} of {total:,} rows{rest}"
-    elif run.cancelled:
-        what = f"cancelled at {done:,} of {total:,} rows; Go on takes it up again"
-    else:
-        what = f"{done:,} of {total:,} rows"
-    return done / total, f"{run.name}: {what}"
+class SweepTab(Tab):
+    """The grid, its start, and the plots."""
+
+    key = SWEEP
+
+    def make(self) -> Sequence[Output]:
+        session = self.session
+        complain = partial(session.complain, "sweep note")
+        self.sweeper = Sweeper(self.state, session.run, session.stop, complain, session.later)
+        session.leaving.append(self.sweeper.leave)
+        session.once_started(self.sweeper.update)
+        return ()
+
+    def layout(self) -> pn.Column:
+        parts = _grid(self.sweeper, self.state), _results(self.sweeper, self.state)
+        return pn.Column(*parts, sizing_mode="stretch_width", margin=0)
 
 
-def _left(name: str, done: int, total: int) -> tuple[float, str]:
-    """Of a sweep that an earlier server, or nobody any more, saw end."""
-    if done >= total:
-        return 0.0, ""
-    return done / total, f"{name}: stopped at {done:,} of {total:,} rows; Go on takes it up again"
+def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
+    p = sweeper.choices.param
+
+    def many(parameter, label: str, **options):
+        return pn.widgets.MultiChoice.from_param(parameter, label=label, **PLACE, **options)
+
+    sizes = {f"{w} × {t}: {len(UniversalSet(w, t)):,} points": (w, t) for w, t in SETS}
+    bits = pn.Column(
+        html("<label>Activation bits</label>", margin=(3, 8, 0, 8)),
+        pn.widgets.CheckButtonGroup.from_param(
+            p.bits, **TOGGLE | {"stylesheets": [*TOGGLE["stylesheets"], NARROW]}, **PLACE
+        ),
+        margin=0,
+        sizing_mode="stretch_width",
+    )
+    fields = columns(
+        "repeat(4, minmax(0, 1fr))",
+        many(p.networks, "Networks", options=NETWORK_NAMES),
+        many(p.methods, "Methods"),
+        bits,
+        many(p.weight_bits, "Weight bits", options=WEIGHT_NAMES),
+        many(p.sets, "Universal sets, words × terms", options=sizes),
+        many(p.selectors, "Selectors"),
+        many(p.layers, "Layers", options=LAYER_NAMES),
+        many(p.images, "Images"),
+    )
+    start = pn.widgets.Button(
+        label="Start", color="primary", width=76, margin=(18, 8, 0, 8), disabled=sweeper.param.running
+    )
+    start.on_click(lambda _: sweeper.start())
+    cancel = pn.widgets.Button(
+        label="Cancel", width=76, margin=(18, 8, 0, 8), disabled=sweeper.param.running.rx.not_()
+    )
+    cancel.on_click(lambda _: sweeper.cancel())
+    ahead = pn.bind(
+        lambda text: f"<div class='note' style='padding-top:26px'>{escape(text)}</div>", sweeper.param.ahead
+    )
+    bar = pn.FlexBox(
+        pn.widgets.TextInput.from_param(p.title, label="Name", width=140, margin=(0, 8)),
+        start,
+        cancel,
+        html(ahead, margin=(0, 8), min_width=260),
+        margin=0,
+    )
+
+    def own(network: str, image: str) -> str:
+        return f"<p class='note'>{OWN}</p>" if is_own(network) or is_own(image) else ""
+
+    chosen = state.param
+    note = html(pn.bind(own, chosen.network, chosen.image), sizing_mode="stretch_width", margin=(0, 8))
+    return section("Sweep", LEAD, fields, bar, note)
 
 
-def in_words(seconds: float) -> str:
-    """1 minute and more as minutes, hours beyond 90 minutes."""
-    if seconds < 60:
-        return f"{max(1, round(seconds)):.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
+    p = sweeper.choices.param
+    small = dict(width=170, margin=(0, 8))
+
+    def progress(told: tuple[float, str]) -> str:
+        share, text = told
+        if not text:
+            return ""
+        fill = f"<div class='bar' style='width:{100 * share:.0f}%'></div>"
+        return f"<div class='progress'>{fill}<span>{escape(text)}</span></div>"
+
+    def failed(reasons: dict[str, int]) -> str:
+        items = "".join(f"<li>{escape(reason)} (rows: {number:,})</li>" for reason, number in reasons.items())
+        head = f"{sum(reasons.values()):,} rows have no score:"
+        return f"<div class='note'>{head}<ul style='margin:2px 0'>{items}</ul></div>" if reasons else ""
+
+    def named(objects: list[str]) -> dict[str, str]:
+        names = {key: name for name, key in NETWORK_NAMES.items()} | {MEAN: "mean over all"}
+        return {names.get(key, key): key for key in objects}
+
+    shown = pn.FlexBox(
+        pn.widgets.Select.from_param(state.param.sweep, label="Sweep", options=sweeper.param.names, **small),
+        pn.widgets.Select.from_param(
+            p.shown_network, label="Network", options=pn.bind(named, sweeper.param.networks), **small
+        ),
+        pn.widgets.Select.from_param(
+            p.shown_image, label="Image", options=pn.bind(named, sweeper.param.images), **small
+        ),
+        pn.widgets.Select.from_param(p.cost, label="Cost", options=COSTS, **small),
+        _download(sweeper, "CSV", "csv"),
+        _download(sweeper, "Parquet", "parquet"),
+        margin=0,
+    )
+    axes = pn.FlexBox(
+        pn.widgets.Select.from_param(p.across, label="Across", options=FIELDS, **small),
+        pn.widgets.Select.from_param(p.down, label="Down", options=FIELDS, **small),
+        pn.widgets.Select.from_param(p.value, label="Colour", options=VALUES, **small),
+        margin=0,
+    )
+    protocol = pn.bind(lambda text: f"<p class='note'>{escape(text)} {NOTE}</p>", sweeper.param.protocol)
+    return section(
+        "Results",
+        RESULTS,
+        shown,
+        pn.Row(
+            html(pn.bind(progress, sweeper.param.progress), sizing_mode="stretch_width", margin=(6, 8)),
+            _go_on(sweeper),
+        ),
+        sweeper.view.panel,
+        axes,
+        sweeper.table.panel,
+        html(f"<p class='note'>{ALIKE}</p>", sizing_mode="stretch_width"),
+        html(pn.bind(failed, sweeper.param.reasons), sizing_mode="stretch_width"),
+        html(protocol, sizing_mode="stretch_width"),
+    )
+
+
+def _go_on(sweeper: Sweeper) -> pn.widgets.Button:
+    """Only where the sweep that is shown was stopped."""
+    button = pn.widgets.Button(label="Go on", width=76, margin=(0, 8), visible=sweeper.param.unfinished)
+    button.on_click(lambda _: sweeper.go_on())
+    return button
+
+
+def _download(sweeper: Sweeper, label: str, suffix: str) -> pn.widgets.FileDownload:
+    """The rows that are there when it is asked for."""
+    return pn.widgets.FileDownload(
+        callback=lambda: sweeper.content(suffix),
+        filename=pn.bind(lambda name: f"{name}.{suffix}", sweeper.state.param.sweep),
+        label=label,
+        color="primary",
+        width=90,
+        margin=(18, 8, 0, 8),
+    )

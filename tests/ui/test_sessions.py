@@ -12,8 +12,8 @@ from browser import free_port
 
 from explorer.choices.state import ExplorerState
 from explorer.jobs import malloc_trim
-from explorer.page.page import explore, page
 from explorer.session import Session
+from explorer.visit import Visit, page
 
 
 def live_states() -> int:
@@ -74,8 +74,8 @@ def kept() -> tuple[int, int]:
 
 def test_two_hundred_moves_leave_nothing_behind():
     state = ExplorerState(network="xlsr_x3", compared_bits=[4])
-    session = Session(state)
-    view = explore(session)
+    visit = Visit(state)
+    session = visit.session
     session.start()
     at_rest(session)
     places = list(itertools.product((3, 4), (0, 1, 2)))
@@ -93,4 +93,4 @@ def test_two_hundred_moves_leave_nothing_behind():
     print(f"{more / 2**20:.1f} MiB and {found - things} objects more after 200 moves")
     assert found - things < 1000
     assert more < 30 * 2**20
-    assert view is not None
+    assert visit.tabs is not None
