@@ -26,8 +26,8 @@ def wait_for(condition, seconds=90):
 def new_run():
     made = []
 
-    def make(config, network="xlsr_x3"):
-        made.append(Run(network, config))
+    def make(config):
+        made.append(Run("xlsr_x3", "xlsr", 3, config))
         return made[-1]
 
     yield make

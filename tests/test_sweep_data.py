@@ -16,7 +16,7 @@ from explorer.choices.sweep_grid import MEAN, SweepChoices
 from explorer.jobs import sweep_runs
 from explorer.jobs.token import Token
 from explorer.pipeline import sweep_rows
-from explorer.tabs.sweep import Sweeper, in_words
+from explorer.tabs.sweeper import Sweeper, in_words
 
 
 def row(i, method, bits, image, psnr, **own):
@@ -148,9 +148,10 @@ def test_a_full_disk_when_a_sweep_begins(kept, monkeypatch):
     said = []
     state = ExplorerState(tab=SWEEP, sweep=kept)
 
-    def at_once(output, work, show, fail=None):
+    def at_once(name, work, *_):
         try:
-            work(Token(), show)
+            for show in work(Token()):
+                show()
         except ValueError as error:
             said.append(str(error))
 

@@ -12,31 +12,24 @@ import threading
 from pathlib import Path
 
 from core.odm_config import OdmConfig
-from explorer.choices.catalog import NETWORKS
-from explorer.choices.visitor_files import is_own
 from explorer.jobs.child import ended
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 2  # trainings at once on this server
 FULL = "{} trainings run on this server already; start yours when one of them is done."
-OWN_NETWORK = (
-    "Training on this page starts from a bundled network; from a checkpoint of yours: "
-    "python -m core.odm --checkpoint"
-)
 _lock = threading.Lock()
 _running: set[Run] = set()
 
 
 class Run:
-    """One training of one network; its files live as long as it does.
+    """One training of a bundled network, by its key, name and scale; its files live as long as it does.
 
-    ValueError for a visitor's own network; `start` raises it when the server has enough to do.
+    `start` raises ValueError when the server has enough to do.
     """
 
-    def __init__(self, network: str, config: OdmConfig):
-        if is_own(network):
-            raise ValueError(OWN_NETWORK)
+    def __init__(self, network: str, name: str, scale: int, config: OdmConfig):
         self.network, self.config = network, config
+        self._model = name, scale
         self._folder = tempfile.TemporaryDirectory(prefix="explorer-training-")
         self._process: subprocess.Popen | None = None
         self.paused = False
@@ -76,7 +69,7 @@ class Run:
             _running.add(self)
             if self._process is not None:
                 self._process.stdin.close()
-            name, scale = NETWORKS[self.network]
+            name, scale = self._model
             command = [
                 sys.executable,
                 "-m",

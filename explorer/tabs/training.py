@@ -11,10 +11,10 @@ import param
 
 from core import OdmConfig, QuantConfig
 from core.odm_config import REGULARIZERS, VERSIONS
-from explorer.choices.catalog import trained
+from explorer.choices.catalog import NETWORKS, trained
 from explorer.choices.state import OWN, TRAINING, ExplorerState
 from explorer.choices.visitor_files import is_own
-from explorer.jobs.training_run import OWN_NETWORK, Run
+from explorer.jobs.training_run import Run
 from explorer.page.sections import html, section
 from explorer.pipeline import pictures
 from explorer.session import Output
@@ -22,6 +22,10 @@ from explorer.tabs.tab import Tab
 from explorer.views.training import TILES, TrainingView
 
 POLL = 1000  # ms
+OWN_NETWORK = (
+    "Training on this page starts from a bundled network; from a checkpoint of yours: "
+    "python -m core.odm --checkpoint"
+)
 NO_RUN = "No run yet: choose its constants and start it."
 LEAD = (
     "Quantized from float weights, then trained on: ranges and weights learn together. The regularizer makes "
@@ -104,7 +108,10 @@ class Trainer(param.Parameterized):
         try:
             asked = (self.state.network, self.state.training())
             if not self._goes_on(asked):
-                run = Run(*asked)  # refuses before the last one is gone
+                network, config = asked
+                if is_own(network):  # refused before the last one is gone
+                    raise ValueError(OWN_NETWORK)
+                run = Run(network, *NETWORKS[network], config)
                 self.cancel()
                 self.own = run
             self.own.start()
