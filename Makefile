@@ -61,7 +61,7 @@ app: .venv/app.stamp
 	@echo
 	@exec $(VENV_PYTHON) -m panel serve explorer/app.py --address $(ADDRESS) --port $(PORT) $(SERVE) \
 	  $(ORIGIN:%=--allow-websocket-origin %) \
-	  $(if $(USERS),--basic-auth '$(USERS)' --basic-login-template explorer/login.html)
+	  $(if $(USERS),--basic-auth '$(USERS)' --basic-login-template explorer/page/login.html)
 
 notebooks: .venv/notebooks.stamp
 	@$(VENV_PYTHON) -m jupyter lab notebooks

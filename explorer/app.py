@@ -13,10 +13,10 @@ from bokeh.settings import settings
 from panel.reactive import Syncable
 from panel.theme import Native
 
-from explorer.defaults import remember_defaults
-from explorer.layout import page
-from explorer.session import warm_up
-from explorer.websocket import changes_in_order, page_before_changes, send_at_once
+from explorer.pipeline.warm_up import warm_up
+from explorer.server.bokeh_defaults import remember_defaults
+from explorer.server.websocket import changes_in_order, page_before_changes, send_at_once
+from explorer.visit import page
 
 # The template's design, for what changes later too: another one would send every text new stylesheets.
 pn.extension(design="fast", respect_explicit_sizing=True)

@@ -1,237 +1,150 @@
-"""One visitor: the choices, the outputs that follow them, and their jobs."""
+"""One visitor: the choices, what follows them, and the work under way."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import panel as pn
 
-from explorer import exploring, pictures, pipeline, regions, sources, studies
-from explorer.by_hand import ByHand
-from explorer.jobs import QUICK, SLOW, Cancelled, LatestWins, Token
-from explorer.state import (
-    DEPLOYMENT,
-    EXPLORE,
-    LAYERS,
-    METHODS_TAB,
-    SWEEP,
-    TRAINING,
-    WHOLE,
-    ExplorerState,
-)
-from explorer.status import Status
-from explorer.studies import TITLES
-from explorer.sweeper import Sweeper
-from explorer.trainer import Trainer
-from explorer.turns import Turns
-from explorer.uploads import Uploads
-from explorer.views.deployment import DeploymentView
-from explorer.views.distributions import DistributionsView
-from explorer.views.images import ImagesView
-from explorer.views.layers import LayersView
-from explorer.views.methods import MethodsView
-from explorer.views.mismatch import MismatchView
-from explorer.views.place import PlaceView
-from explorer.views.points import PointsView
+from explorer.choices.state import ExplorerState
+from explorer.choices.status import Status
+from explorer.choices.uploads import Uploads
+from explorer.jobs.fair_pool import FairPool
+from explorer.jobs.latest import SLOW, LatestWins
+from explorer.jobs.token import Token
+from explorer.server.document_queue import Turns
 
-QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
-QUICKER = ("distributions", "points", "place", "sweep", "sweep ahead")
-SLOWER = ("images", "mismatch", "methods", "int8", "training", "layers")
-POOLS = dict.fromkeys(QUICKER, QUICK) | dict.fromkeys(SLOWER, SLOW)
-BY_HAND = ("hand", "hand_layer")
+Show = Callable[[], None]  # a change of the page
+Work = Callable[[Token], Iterator[Show]]  # runs in a thread, and yields what the page then shows
 SHOWN = ("network", "image", "region")
-# Output -> the tab it is on, and the choices it depends on.
-DEPENDS = {
-    "distributions": (EXPLORE, ("network", "layer", "channel")),
-    "points": (EXPLORE, ("network", "layer", "channel", *QUANTIZATION, *BY_HAND)),
-    "images": (
-        EXPLORE,
-        (*SHOWN, *QUANTIZATION, "weight_bits", "compared_bits", "float_layers", "left", "right", *BY_HAND),
-    ),
-    "mismatch": (EXPLORE, ("network", "layer")),
-    "methods": (
-        METHODS_TAB,
-        (*SHOWN, *QUANTIZATION, "methods", "weight_bits", "float_layers", "box", "spot", "direction"),
-    ),
-    "int8": (DEPLOYMENT, (*SHOWN, "strategy", "representatives", "float_layers")),
-    "layers": (LAYERS, (*SHOWN, *QUANTIZATION, "weight_bits", "float_layers")),
-}
-UPDATES = exploring.UPDATES | studies.UPDATES
+QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+class Output:
+    """What a page shows of some choices.
+
+    name: for the status line; follows: the choices that it depends on; pool: whose threads compute it.
+    """
+
+    name = ""
+    follows: Sequence[str] = ()
+    pool: FairPool = SLOW
+
+    def __init__(self, state: ExplorerState):
+        self.state = state
+
+    def work(self) -> Work:
+        """Take the choices as they are now; what comes back computes in a thread."""
+        raise NotImplementedError
+
+    def clear(self) -> None:
+        """Show that what was asked for cannot be; why stands in the status line."""
+
+    def done(self) -> None:
+        """Be told that all is shown."""
 
 
 class Session:
-    """Binds state to views: a choice starts the jobs of the outputs that depend on it."""
+    """Binds choices to outputs: a choice starts the work of every output of the open tab that follows it."""
 
     def __init__(self, state: ExplorerState):
         self.state, self.status = state, Status()
-        self._on_document = Turns()
-        self.points_done = threading.Event()  # those asked for last are shown
-        self._runners = {output: LatestWins(self._on_document, pool) for output, pool in POOLS.items()}
-        self.uploads = Uploads(state, self.status, self._on_document)
+        self.later = Turns()
+        self.uploads = Uploads(state, self.status, self.later)
+        self.leaving: list[Callable[[], object]] = []  # called when the visitor is gone
+        self._runners: dict[str, LatestWins] = {}
+        self._followed: list[tuple[Output, str]] = []
         self._asked: dict[str, str] = {}  # output -> the choices it was last asked for
+        self._started = threading.Event()
+        self._at_start: list[Callable[[], None]] = []
         self.status.busy = {"page": ("", 0.0)}
-        for output, (_, choices) in DEPENDS.items():
-            update = functools.partial(self._update, output)
-            self.state.param.watch(lambda *_, update=update: update(), ["tab", *choices])
-        self.state.param.watch(lambda *_: self._update_parts(), "tab")
-        self.state.param.watch(lambda *_: self.update_place(), ["network", "image", "region"])
         if pn.state.curdoc is not None:
             pn.state.on_session_destroyed(self._leave)
 
-    @functools.cached_property
-    def place(self) -> PlaceView:
-        return PlaceView(lambda region: self.state.param.update(region=region))
-
-    # What a tab shows is made when the tab is first opened: figures take long to make.
-
-    @functools.cached_property
-    def distributions(self) -> DistributionsView:
-        return DistributionsView(lambda channel: self.state.param.update(channel=channel))
-
-    @functools.cached_property
-    def mismatch(self) -> MismatchView:
-        return MismatchView(self._choose_layer)
-
-    @functools.cached_property
-    def points(self) -> PointsView:
-        return PointsView(self.by_hand.place)
-
-    @functools.cached_property
-    def by_hand(self) -> ByHand:
-        return ByHand(self.state, lambda sentence: self.status.set_error("by hand", sentence))
-
-    @functools.cached_property
-    def images(self) -> ImagesView:
-        return ImagesView()
-
-    @functools.cached_property
-    def deployment(self) -> DeploymentView:
-        return DeploymentView()
-
-    @functools.cached_property
-    def layers(self) -> LayersView:
-        view = LayersView(self._choose_layer)
-        self.state.param.watch(lambda event: view.mark(event.new), "layer")
-        return view
-
-    @functools.cached_property
-    def methods(self) -> MethodsView:
-        return MethodsView(self.state.param.update)
-
-    @functools.cached_property
-    def trainer(self) -> Trainer:
-        return Trainer(self.state, self.submit, self.stop)
-
-    @functools.cached_property
-    def sweeper(self) -> Sweeper:
-        def complain(sentence: str) -> None:
-            self.status.set_error("sweep note", sentence)
-
-        return Sweeper(self.state, self.submit, self.stop, complain, self._on_document)
-
-    def _choose_layer(self, layer: str) -> None:
-        self.state.layer = layer
+    def follow(self, output: Output, tab: str = "") -> None:
+        """Keep an output up to date while its tab is open; without a tab, always."""
+        self._followed.append((output, tab))
+        self.state.param.watch(lambda *_: self._update(output, tab), ["tab", *output.follows])
+        if self._started.is_set():
+            self._update(output, tab)
 
     def start(self) -> None:
         """Compute what the open tab shows, once the page is loaded: what changes before gets lost."""
-        for output in DEPENDS:
-            self._update(output)
-        self._update_parts()
-        self.update_place()
-        self._on_document(lambda: self.status.set_done("page"))
+        self._started.set()
+        for output, tab in self._followed:
+            self._update(output, tab)
+        for call in self._at_start:
+            call()
+        self.later(lambda: self.status.set_done("page"))
 
-    def _update(self, output: str) -> None:
+    def once_started(self, call: Callable[[], None]) -> None:
+        """Call it now, or when the page is loaded."""
+        call() if self._started.is_set() else self._at_start.append(call)
+
+    def _update(self, output: Output, tab: str) -> None:
         """Ask anew for an output of the open tab if its choices are others than before."""
-        tab, choices = DEPENDS[output]
-        if self.state.tab != tab:
-            if output in self.status.busy or output in self.status.errors:
-                self._asked.pop(output, None)
-            self.stop(output)
+        name = output.name
+        if tab not in ("", self.state.tab):
+            if name in self.status.busy or name in self.status.errors:
+                self._asked.pop(name, None)
+            self.stop(name)
             return
-        asked = repr([getattr(self.state, name) for name in choices])
-        if self._asked.get(output) != asked:
-            self._asked[output] = asked
-            UPDATES[output](self)
+        asked = repr([getattr(self.state, choice) for choice in output.follows])
+        if self._asked.get(name) != asked and self._started.is_set():
+            self._asked[name] = asked
+            self.run(name, output.work(), output.pool, output.clear, output.done)
 
-    def _update_parts(self) -> None:
-        for tab, name in ((TRAINING, "trainer"), (SWEEP, "sweeper")):
-            if self.state.tab == tab or name in vars(self):
-                getattr(self, name).update()
-
-    def _leave(self, context) -> None:
-        self._on_document.end()
-        for name in ("trainer", "sweeper"):
-            if name in vars(self):
-                getattr(self, name).leave()
-        for runner in self._runners.values():
-            runner.cancel()
-        self.uploads.shelf.close()
-
-    def submit(
-        self,
-        output: str,
-        work: Callable,
-        show: Callable,
-        clear: Callable = lambda: None,
-        finish: Callable = lambda: None,
+    def run(
+        self, name: str, work: Work, pool: FairPool = SLOW, clear: Show = nothing, done: Show = nothing
     ) -> None:
+        """Run `work` in a thread of `pool` instead of what ran by that name before."""
         # By the same way as what follows, so that "Working" never comes after "Ready".
-        self._on_document(lambda: (self.status.set_error(output, ""), self.status.set_busy(output, "", 0.0)))
-        self._runners[output].submit(
-            work,
-            show,
-            lambda sentence: (self.status.set_error(output, sentence), clear()),
-            lambda what, share: self.status.set_busy(output, what, share),
-            lambda: (self.status.set_done(output), finish()),
+        self.later(lambda: (self.status.set_error(name, ""), self.status.set_busy(name, "", 0.0)))
+
+        def each(token: Token, emit: Callable[[Show], None]) -> None:
+            for show in work(token):
+                emit(show)
+
+        self._runner(name, pool).submit(
+            each,
+            lambda show: show(),
+            lambda sentence: (self.status.set_error(name, sentence), clear()),
+            lambda what, share: self.status.set_busy(name, what, share),
+            lambda: (self.status.set_done(name), done()),
         )
 
-    def stop(self, output: str) -> None:
+    def _runner(self, name: str, pool: FairPool) -> LatestWins:
+        if name not in self._runners:
+            self._runners[name] = LatestWins(self.later, pool)
+        return self._runners[name]
+
+    def stop(self, name: str) -> None:
         """Nobody looks at it."""
-        self._runners[output].cancel()
+        if name in self._runners:
+            self._runners[name].cancel()
         # By the way of what was told before, so that it comes last.
-        self._on_document(lambda: (self.status.set_done(output), self.status.set_error(output, "")))
+        self.later(lambda: (self.status.set_done(name), self.status.set_error(name, "")))
 
     def stop_all(self) -> None:
         """What is under way is not wanted; any change of a choice asks anew."""
-        for output in self._runners.keys() & self.status.busy.keys():
-            self._asked.pop(output, None)
-            self.stop(output)
-        self._on_document(lambda: self.status.param.update(stopped=True))
+        for name in self._runners.keys() & self.status.busy.keys():
+            self._asked.pop(name, None)
+            self.stop(name)
+        self.later(lambda: self.status.param.update(stopped=True))
 
-    def update_place(self) -> None:
-        """Where on the image the region is."""
-        state, view = self.state, self.place
-        image, region = state.image, state.region
-        if region == WHOLE:
-            return
-        size = sources.lr_size(image, sources.scale_of(state.network))
-        part = regions.window(region, *size)
+    def complain(self, name: str, sentence: str) -> None:
+        """Show a sentence by that name; an empty one takes it back."""
+        self.status.set_error(name, sentence)
 
-        def work(token: Token, emit: Callable) -> None:
-            emit(regions.thumbnail(image, token=token))
-
-        self.submit("place", work, lambda small: view.show(small, part, size))
-
-
-@functools.cache
-def warm_up() -> None:
-    """Start to compute what a new visitor sees first, once a process, before anybody asks."""
-    state, token = ExplorerState(), Token()
-    config = state.configs()
-
-    def work() -> None:
-        with contextlib.suppress(Cancelled):  # the server ends
-            pipeline.distribution(state.network, state.layer, token=token)
-            channel = (state.network, state.layer, state.channel)
-            for compared in ((False,), ()):  # as a visitor asks
-                points = (*channel, config(state.activation_bits), (), False, *compared)
-                pipeline.points(*points, token=token)
-            where = (state.network, state.image, state.region)
-            for what in (*((name,) for name in TITLES), *((config(b), ()) for b in state.shown_bits())):
-                pictures.picture(*where, *what, token=token)
-            pipeline.mismatch(state.network, token=token)
-
-    SLOW.submit(warm_up, token, work)
+    def _leave(self, context) -> None:
+        self.later.end()
+        for leave in self.leaving:
+            leave()
+        for runner in self._runners.values():
+            runner.cancel()
+        self.uploads.shelf.close()

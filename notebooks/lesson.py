@@ -16,9 +16,9 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from IPython.display import display
 
-from explorer.pictures import Picture
+from explorer.pipeline.pictures import Picture
 from explorer.views.images import ImagesView
-from explorer.views.style import METHOD_COLORS, SELECTOR_COLORS, plot
+from explorer.views.theme import METHOD_COLORS, SELECTOR_COLORS, plot
 
 # Set while the pictures are made that the saved notebooks hold: a page for each instead of a live widget.
 SAVING = "NOTEBOOK_PICTURES" in os.environ

@@ -246,7 +246,7 @@ def trainings():
         run = run.parent()  # another worker may have started the server
     for process in run.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if "explorer.train" in process.cmdline():
+            if "explorer.jobs.training_worker" in process.cmdline():
                 found.append(process)
     return found
 

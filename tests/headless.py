@@ -7,9 +7,8 @@ import time
 import panel as pn
 from bokeh.models import Plot
 
-from explorer.layout import controls, status_line, tabs
-from explorer.session import Session
-from explorer.state import ExplorerState
+from explorer.choices.state import ExplorerState
+from explorer.visit import Visit
 
 LONGEST = 300  # seconds that anything may take on a busy machine
 
@@ -20,8 +19,9 @@ class Visitor:
     def __init__(self, **choices):
         self.state = ExplorerState()
         self.state.param.update(**choices)
-        self.session = Session(self.state)
-        self.page = pn.Column(*controls(self.session), status_line(self.session), tabs(self.session))
+        self.visit = Visit(self.state)
+        self.session = self.visit.session
+        self.page = pn.Column(*self.visit.sidebar, self.visit.status_line, self.visit.tabs)
         self.session.start()
         self.settle()
 

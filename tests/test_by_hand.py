@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from explorer import pictures, pipeline
-from explorer.by_hand import ByHand
-from explorer.state import ExplorerState
+from explorer.choices.state import ExplorerState
+from explorer.pipeline import pictures, points
+from explorer.tabs.points_by_hand import ByHand
 
 LAYER = "body.1.body.0"
 
@@ -83,14 +83,14 @@ def test_a_state_from_elsewhere_gives_no_points_that_cannot_be():
 def test_error_and_picture_follow():
     state = ExplorerState(network="xlsr_x3", activation_bits=2)
     config, layer = state.configs()(2), state.layer
-    best = pipeline.points("xlsr_x3", layer, 0, config)
+    best = points.points("xlsr_x3", layer, 0, config)
     step = config.universal_set.step
-    same = pipeline.points("xlsr_x3", layer, 0, config, tuple(round(p / step) for p in best.levels))
-    assert same.selectors[pipeline.BY_HAND][0] == pytest.approx(best.selectors["exact"][0])
+    same = points.points("xlsr_x3", layer, 0, config, tuple(round(p / step) for p in best.levels))
+    assert same.selectors[points.BY_HAND][0] == pytest.approx(best.selectors["exact"][0])
     own = (round(-0.75 / step), 0, round(0.75 / step))
-    worse = pipeline.points("xlsr_x3", layer, 0, config, own)
+    worse = points.points("xlsr_x3", layer, 0, config, own)
     assert sorted(set(worse.levels)) == [-0.75, 0, 0.75]
-    assert worse.selectors[pipeline.BY_HAND][0] > best.selectors["exact"][0]
+    assert worse.selectors[points.BY_HAND][0] > best.selectors["exact"][0]
     assert worse.error > best.error
     where = ("xlsr_x3", state.image, "centre", config, ())
     chosen = pictures.picture(*where)

@@ -5,7 +5,7 @@ from bokeh.core.property.descriptors import PropertyDescriptor
 from bokeh.model import Model
 from bokeh.models import Button, ColumnDataSource
 
-from explorer.defaults import PLAIN, remember_defaults
+from explorer.server.bokeh_defaults import PLAIN, remember_defaults
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from explorer import fair_pool
-from explorer.fair_pool import FairPool
-from explorer.jobs import Token
+from explorer.jobs import fair_pool
+from explorer.jobs.fair_pool import FairPool
+from explorer.jobs.token import Token
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -135,7 +135,7 @@ def test_a_job_that_fails_holds_up_nobody(caplog):
 def test_the_program_ends_though_long_work_is_under_way():
     script = """
 import threading, time
-from explorer.jobs import QUICK, SLOW, Token
+from explorer.jobs.cache import QUICK, SLOW, Token
 token, begun = Token(), threading.Event()
 def work():
     begun.set()

@@ -15,7 +15,7 @@ from core.odm_training import QuantizedTraining
 from core.report import COLUMNS, read_rows, write_rows
 from core.sweep_store import Store, read_sweep
 from core.training import PatchSampler, TrainConfig, train
-from explorer.sources import about
+from explorer.choices.catalog import about
 
 WAY_ON = r"could not be written \(.*\); make room there or choose another place, then start again"
 

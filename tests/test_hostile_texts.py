@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.comparison import COLUMNS
 from core.report_html import page
-from explorer.child import ended
+from explorer.jobs.child import ended
 from explorer.views.canvas import Tile, Window
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -3,7 +3,9 @@ import time
 
 import pytest
 
-from explorer.jobs import Cancelled, LatestWins, Token, shared
+from explorer.jobs.cache import shared
+from explorer.jobs.latest import LatestWins
+from explorer.jobs.token import Cancelled, Token
 
 
 def wait_for(condition, timeout=10.0):

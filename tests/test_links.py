@@ -10,16 +10,13 @@ from panel.io.location import Location
 from panel.util import parse_query
 
 from core import QuantConfig
-from explorer import (
-    layout,  # noqa: F401 (makes Panel tolerant of links)
-    take_away,
-)
-from explorer.int8 import Plan
-from explorer.links import restore
-from explorer.protocol import protocol
-from explorer.side_by_side import Look
-from explorer.sources import NETWORKS
-from explorer.state import BITS, EVERY_METHOD, FIELDS, ExplorerState
+from explorer.choices.catalog import NETWORKS
+from explorer.choices.links import restore
+from explorer.choices.state import BITS, EVERY_METHOD, FIELDS, ExplorerState
+from explorer.export import script
+from explorer.pipeline.deployment import Plan
+from explorer.pipeline.method_comparison import Look
+from explorer.pipeline.protocol import protocol
 
 
 def link(**values):
@@ -180,7 +177,7 @@ def test_whatever_comes_the_state_is_valid(values, size):
     for make in (
         lambda: state.configs()(state.activation_bits),
         state.training,
-        lambda: take_away.code(state),
+        lambda: script.code(state),
     ):
         try:
             made = make()

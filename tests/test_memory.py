@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from explorer import memory
+from explorer.jobs import malloc_trim
 
 
 def rss() -> float:
@@ -18,7 +18,7 @@ def rss() -> float:
     reason="needs the GNU C library",
 )
 def test_what_threads_freed_goes_back(monkeypatch):
-    monkeypatch.setattr(memory, "_last", -memory.PAUSE)
+    monkeypatch.setattr(malloc_trim, "_last", -malloc_trim.PAUSE)
     kept = []
 
     def work():
@@ -32,14 +32,14 @@ def test_what_threads_freed_goes_back(monkeypatch):
     for thread in threads:
         thread.join()
     before = rss()
-    memory.give_back()
+    malloc_trim.give_back()
     assert before - rss() > 50
 
 
 def test_not_at_every_moment(monkeypatch):
     calls = []
-    monkeypatch.setattr(memory, "_last", -memory.PAUSE)
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: calls.append(1))
+    monkeypatch.setattr(malloc_trim, "_last", -malloc_trim.PAUSE)
+    monkeypatch.setattr(malloc_trim.ctypes, "CDLL", lambda _: calls.append(1))
     for _ in range(3):
-        memory.give_back()
+        malloc_trim.give_back()
     assert len(calls) == sys.platform.startswith("linux")

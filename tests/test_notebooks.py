@@ -10,7 +10,7 @@ import pytest
 from lessons import FOLDER, NOTEBOOKS, last_json, links, run, solutions, statements, text_of, values
 from PIL import Image
 
-from explorer.state import ExplorerState
+from explorer.choices.state import ExplorerState
 
 pytestmark = pytest.mark.slow
 MOST_BYTES = 6e6  # of all notebooks

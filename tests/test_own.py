@@ -12,10 +12,12 @@ from safetensors.torch import save_file
 
 import core
 from core.models import SwinIR, new_model
-from explorer import own, pictures, pipeline, regions, sources
-from explorer.jobs import Token, shared
-from explorer.own import Shelf, other_role
-from explorer.state import WHOLE, ExplorerState
+from explorer.choices import catalog, visitor_files
+from explorer.choices.state import WHOLE, ExplorerState
+from explorer.choices.visitor_files import Shelf, other_role
+from explorer.jobs.cache import shared
+from explorer.jobs.token import Token
+from explorer.pipeline import activations, pictures, regions
 
 SIDE = 132
 
@@ -48,7 +50,7 @@ def test_an_image_is_taken_as_hr_and_as_lr(shelf):
     key, _ = shelf.put("folder/photo.png", png())
     assert list(shelf.labels("hr", "lr")) == ["own: photo.png, as HR", "own: photo.png, as LR"]
     hr = core.load_image(png())
-    as_hr, as_lr = (pipeline.pair(k, 2, WHOLE) for k in (key, other_role(key)))
+    as_hr, as_lr = (activations.pair(k, 2, WHOLE) for k in (key, other_role(key)))
     assert torch.equal(as_hr.hr, hr)
     assert torch.equal(as_hr.lr, core.make_lr(hr, 2))
     assert torch.equal(as_lr.lr, hr)
@@ -73,10 +75,10 @@ LONG = ["\U0001f600" * 100, "超解像" * 40, "a" * 300, "\ud800b"]
 @pytest.mark.parametrize("name", [*NAMES, *(f"{start}.png" for start in LONG)])
 def test_an_image_of_any_name(shelf, name):
     key, _ = shelf.put(name, png())
-    assert sources.pixels(key).shape == (SIDE, SIDE, 3)
-    assert len(own.file_name(key).encode()) <= 200
+    assert catalog.pixels(key).shape == (SIDE, SIDE, 3)
+    assert len(visitor_files.file_name(key).encode()) <= 200
     assert list(shelf.labels("hr").values()) == [key]
-    assert sources.stem(key)
+    assert catalog.stem(key)
 
 
 @pytest.mark.parametrize(
@@ -85,11 +87,11 @@ def test_an_image_of_any_name(shelf, name):
 )
 def test_a_network_of_any_name(shelf, xlsr, name):
     key, _ = shelf.put(name, xlsr)
-    assert sources.scale_of(key) == 3
+    assert catalog.scale_of(key) == 3
     shelf.drop([key])
     old = io.BytesIO()
     torch.save(core.create_model("xlsr", 3).state_dict(), old)
-    assert sources.scale_of(shelf.put(name, old.getvalue())[0]) == 3
+    assert catalog.scale_of(shelf.put(name, old.getvalue())[0]) == 3
 
 
 @pytest.mark.parametrize("place", ["centre", "0,0", "1000,1000", "310,720"])
@@ -98,7 +100,7 @@ def test_a_region_is_a_crop_of_the_whole(shelf, place, scale):
     key, _ = shelf.put("photo.png", png(scale * 150 + 1))
     hr = core.modcrop(core.load_image(png(scale * 150 + 1)), scale)
     lr = core.make_lr(hr, scale)
-    found = pipeline.pair(key, scale, place)
+    found = activations.pair(key, scale, place)
     top, left, height, width = regions.window(place, *lr.shape[-2:])
     assert (height, width) == (128, 128)
     assert torch.equal(found.lr, lr[..., top : top + 128, left : left + 128])
@@ -111,9 +113,9 @@ def test_a_network_of_ones_own_is_what_its_file_holds(shelf, xlsr):
     state = ExplorerState()
     state.offer_own(shelf.labels("network"), shelf.labels("hr", "lr"))
     state.network = key
-    assert state.param.layer.objects == list(sources.layer_channels("xlsr_x3"))
-    assert sources.scale_of(key) == 3
-    assert sources.about(key).startswith("XLSR ×3, 22 k parameters, your file.")
+    assert state.param.layer.objects == list(catalog.layer_channels("xlsr_x3"))
+    assert catalog.scale_of(key) == 3
+    assert catalog.about(key).startswith("XLSR ×3, 22 k parameters, your file.")
     assert state.run == "own"
     where = (state.image, "centre", state.configs()(4))
     mine, bundled = (pictures.picture(name, *where) for name in (key, "xlsr_x3"))
@@ -143,7 +145,7 @@ def test_a_large_image_is_not_shown_whole(shelf):
     key, _ = shelf.put("large.png", png(1200))
     assert regions.too_large(key, 2) == ""
     with pytest.raises(ValueError, match=r"has an SR of 5\.8 megapixels, and the page shows up to 4"):
-        pipeline.pair(other_role(key), 2, WHOLE)
+        activations.pair(other_role(key), 2, WHOLE)
 
 
 def test_by_tiles_the_float_picture_is_that_of_the_whole(shelf, monkeypatch):
@@ -211,7 +213,7 @@ WRONG = {
 @pytest.mark.parametrize("what", WRONG)
 def test_a_wrong_file_is_a_sentence(what, shelf, xlsr, tmp_path, monkeypatch, capsys):
     if what == "too large a network":
-        monkeypatch.setattr(own, "PARAMETERS", 100_000)
+        monkeypatch.setattr(visitor_files, "PARAMETERS", 100_000)
     name, make, sentence = WRONG[what]
     with pytest.raises(ValueError, match=sentence) as error:
         shelf.put(name, make(tmp_path, xlsr))
@@ -221,7 +223,7 @@ def test_a_wrong_file_is_a_sentence(what, shelf, xlsr, tmp_path, monkeypatch, ca
 
 
 def test_files_take_no_more_than_a_visitor_may_have(shelf, monkeypatch):
-    monkeypatch.setattr(own, "TOGETHER_MB", 0.06)
+    monkeypatch.setattr(visitor_files, "TOGETHER_MB", 0.06)
     shelf.put("photo.png", png())
     shelf.put("photo.png", png(seed=1))
     with pytest.raises(ValueError, match="remove one first"):
@@ -232,16 +234,16 @@ def test_what_gives_way_is_there_until_it_is_dropped(shelf):
     first, _ = shelf.put("photo.png", png())
     second, before = shelf.put("photo.png", png(seed=1))
     assert before == [first, other_role(first)]
-    assert sources.pixels(first).shape == (SIDE, SIDE, 3)
+    assert catalog.pixels(first).shape == (SIDE, SIDE, 3)
     shelf.drop(before)
     with pytest.raises(ValueError, match=r"photo\.png is not here any more"):
-        sources.pixels(first)
-    assert sources.pixels(second).shape == (SIDE, SIDE, 3)
+        catalog.pixels(first)
+    assert catalog.pixels(second).shape == (SIDE, SIDE, 3)
 
 
 def held(name: str) -> list:
     """Everything in the caches of the process that was computed of `name`."""
-    found = [getattr(f, "cache", None) for m in (pipeline, pictures, regions) for f in vars(m).values()]
+    found = [getattr(f, "cache", None) for m in (activations, pictures, regions) for f in vars(m).values()]
     caches = [cache for cache in found if isinstance(cache, cachetools.Cache)]
     return [key for cache in caches for key in cache if name in repr(key)]
 
@@ -274,13 +276,13 @@ def test_two_visitors(xlsr):
     mine.put("late.png", png())
     assert mine.labels("hr") == {}
     theirs.close()
-    assert not any(key.startswith("own:") for key in own._known)
+    assert not any(key.startswith("own:") for key in visitor_files._known)
 
 
 def test_what_is_under_way_is_not_kept_when_its_file_goes():
     @shared(8)
     def slow(key, token):
-        own.forget("own:x")
+        visitor_files.forget("own:x")
         return key
 
     assert slow(("a", "own:x")) == ("a", "own:x")

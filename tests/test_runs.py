@@ -6,8 +6,8 @@ import pytest
 
 from core import load_quantized
 from core.odm_config import OdmConfig
-from explorer import runs
-from explorer.runs import ROOT, Run
+from explorer.jobs import training_run
+from explorer.jobs.training_run import ROOT, Run
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +26,8 @@ def wait_for(condition, seconds=90):
 def new_run():
     made = []
 
-    def make(config, network="xlsr_x3"):
-        made.append(Run(network, config))
+    def make(config):
+        made.append(Run("xlsr_x3", "xlsr", 3, config))
         return made[-1]
 
     yield make
@@ -73,7 +73,7 @@ def test_a_run_that_is_paused_or_killed_goes_on_where_it_was(new_run):
 
 
 def test_no_more_trainings_than_the_server_can_bear(new_run, monkeypatch):
-    monkeypatch.setattr(runs, "MOST", 1)
+    monkeypatch.setattr(training_run, "MOST", 1)
     first, second = new_run(LONG), new_run(LONG)
     first.start()
     with pytest.raises(ValueError, match="1 trainings run on this server already; start yours when"):
@@ -94,7 +94,17 @@ def test_what_ended_it_is_said(new_run):
 
 
 def test_a_training_ends_with_whoever_started_it(tmp_path):
-    command = [sys.executable, "-m", "explorer.train", "--steps", "5000", "--batch", "1", "--patch", "8"]
+    command = [
+        sys.executable,
+        "-m",
+        "explorer.jobs.training_worker",
+        "--steps",
+        "5000",
+        "--batch",
+        "1",
+        "--patch",
+        "8",
+    ]
     out = tmp_path / "run"
     process = subprocess.Popen(
         [*command, "--out", str(out)], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -4,18 +4,19 @@ import time
 
 import pytest
 
-from explorer import pictures, pipeline
-from explorer.jobs import QUICK, SLOW
-from explorer.session import Session, warm_up
-from explorer.state import ExplorerState
+from explorer.choices.state import ExplorerState
+from explorer.jobs.latest import QUICK, SLOW
+from explorer.pipeline import activations, pictures, points
+from explorer.pipeline.warm_up import warm_up
+from explorer.visit import Visit
 
 COMPUTED = (
-    pipeline.activations,
-    pipeline.calibration,
-    pipeline.distribution,
-    pipeline.mismatch,
-    pipeline.points,
-    pipeline.selection,
+    activations.activations,
+    activations.calibration,
+    activations.distribution,
+    activations.mismatch,
+    points.points,
+    points.selection,
     pictures.picture,
     pictures.quantized,
 )
@@ -38,11 +39,11 @@ def test_once_warm_the_first_visitor_finds_everything_computed():
     until(at_rest)
     before = {f.__name__: dict(f.cache) for f in COMPUTED}
     assert all(before.values())
-    visitor = Session(ExplorerState())
-    visitor.start()
+    visitor = Visit(ExplorerState())
+    visitor.session.start()
     until(at_rest)
-    assert not visitor.status.errors
-    assert visitor.points._data is not None
+    assert not visitor.session.status.errors
+    assert visitor.made["explore"].points.view._data is not None
     for f in COMPUTED:
         assert f.cache.keys() == before[f.__name__].keys(), f.__name__
         assert all(f.cache[key] is value for key, value in before[f.__name__].items()), f.__name__

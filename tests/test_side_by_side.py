@@ -3,9 +3,9 @@ import pytest
 import torch
 
 import core
-from explorer import pictures
-from explorer.side_by_side import PROFILE, Look, closely
-from explorer.state import ExplorerState
+from explorer.choices.state import ExplorerState
+from explorer.pipeline import pictures
+from explorer.pipeline.method_comparison import PROFILE, Look, closely
 
 STATE = ExplorerState(network="xlsr_x3")
 WHERE = ("xlsr_x3", STATE.image, "centre")

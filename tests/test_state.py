@@ -1,8 +1,8 @@
 import pytest
 
 from core import UniversalSet
-from explorer.sources import NETWORKS, layer_channels
-from explorer.state import DEFAULT_METHOD, SAME, ExplorerState
+from explorer.choices.catalog import NETWORKS, layer_channels
+from explorer.choices.state import DEFAULT_METHOD, SAME, ExplorerState
 
 pytestmark = pytest.mark.skipif(not NETWORKS, reason="no network is bundled")
 

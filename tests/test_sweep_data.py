@@ -11,11 +11,12 @@ from core import demo_names
 from core.sweep_estimate import START, estimate
 from core.sweep_grid import Networks, expand
 from core.sweep_store import SCHEMA, Store, replace_part
-from explorer import sweep_runs, sweeps
-from explorer.jobs import Token
-from explorer.state import SWEEP, ExplorerState
-from explorer.sweep_choices import MEAN, SweepChoices
-from explorer.sweeper import Sweeper, in_words
+from explorer.choices.state import SWEEP, ExplorerState
+from explorer.choices.sweep_grid import MEAN, SweepChoices
+from explorer.jobs import sweep_runs
+from explorer.jobs.token import Token
+from explorer.pipeline import sweep_rows
+from explorer.tabs.sweeper import Sweeper, in_words
 
 
 def row(i, method, bits, image, psnr, **own):
@@ -48,7 +49,7 @@ def kept(tmp_path, monkeypatch):
 
 
 def test_dots_are_means_over_the_images_where_all_are_there(kept):
-    data = sweeps.shown(kept, "", "", token=Token())
+    data = sweep_rows.shown(kept, "", "", token=Token())
     assert (data.networks, data.network, data.image) == (["edsr_x2"], "edsr_x2", MEAN)
     assert data.images == [MEAN, "a", "b"]
     assert dict(zip(data.dots["label"], data.dots["psnr"], strict=True)) == {
@@ -60,7 +61,7 @@ def test_dots_are_means_over_the_images_where_all_are_there(kept):
     assert data.by_set == [("dfsq-exact", 4, [107, 377], [30.0, 33.0])]
     assert data.front["kib"] == ([20.0, 40.0], [25.0, 33.0])
     assert data.reasons == {"too few": 1}
-    one = sweeps.shown(kept, "edsr_x2", "a", token=Token())
+    one = sweep_rows.shown(kept, "edsr_x2", "a", token=Token())
     assert one.by_bits["dfsq-exact"] == ([4, 8], [31.0, 39.0])
 
 
@@ -68,7 +69,7 @@ def test_other_ingredients_are_dots_but_no_line(kept):
     with Store(sweep_runs.FOLDER / kept) as store:
         other = {"set_size": 377, "normalization": "block", "levels": "subset"}
         store.add([row(i, "dfsq-exact", 4, image, 38.0, **other) for i, image in ((8, "a"), (9, "b"))])
-    data = sweeps.shown(kept, "", "", token=Token())
+    data = sweep_rows.shown(kept, "", "", token=Token())
     label = "dfsq-exact W4A4, exact, set of 377, block, subset"
     assert dict(zip(data.dots["label"], data.dots["psnr"], strict=True))[label] == 38.0
     assert data.by_bits["dfsq-exact"] == ([4], [33.0])
@@ -77,11 +78,11 @@ def test_other_ingredients_are_dots_but_no_line(kept):
 def test_the_front_is_what_nothing_beats():
     cost = pd.Series([1.0, 1.0, 2.0, 3.0, 4.0])
     psnr = pd.Series([10.0, 12.0, 11.0, 15.0, 15.0])
-    assert sweeps.front(cost, psnr) == ([1.0, 3.0], [12.0, 15.0])
+    assert sweep_rows.front(cost, psnr) == ([1.0, 3.0], [12.0, 15.0])
 
 
 def test_a_table_of_two_fields(kept):
-    found = sweeps.table(kept, "edsr_x2", MEAN, "set_size", "method", "psnr", token=Token())
+    found = sweep_rows.table(kept, "edsr_x2", MEAN, "set_size", "method", "psnr", token=Token())
     assert found.across == ["107", "377", "–"], "a size that is an axis is not held still"
     assert found.down == ["dfsq-exact", "minmax"]
     cells = zip(found.cells["x"], found.cells["y"], found.cells["value"], found.cells["number"], strict=True)
@@ -103,7 +104,7 @@ def test_like_is_compared_with_like(kept, monkeypatch):
     ]
     with Store(sweep_runs.FOLDER / "more") as store:
         store.add(more)
-    data = sweeps.shown("more", "", "", token=Token())
+    data = sweep_rows.shown("more", "", "", token=Token())
     assert sorted(data.dots["psnr"]) == [31.0, 33.0], "a single layer is not beside the whole network"
     assert data.by_bits == {"minmax": ([4], [31.0])}
     for axes, expected in (
@@ -111,13 +112,13 @@ def test_like_is_compared_with_like(kept, monkeypatch):
         (("activation_bits", "weight_bits"), {31.0, 33.0}),
         (("layers", "method"), {31.0, 39.0}),
     ):
-        found = sweeps.table("more", "edsr_x2", MEAN, *axes, "psnr", token=Token())
+        found = sweep_rows.table("more", "edsr_x2", MEAN, *axes, "psnr", token=Token())
         assert set(found.cells["value"]) == expected
 
 
 def test_a_sweep_that_is_not_there_says_so(kept):
     with pytest.raises(ValueError, match="There is no sweep named nobody"):
-        sweeps.shown("nobody", "", "", token=Token())
+        sweep_rows.shown("nobody", "", "", token=Token())
     for name in ("../up", "", ".hidden", "a" * 41, "a/b"):
         with pytest.raises(ValueError, match="a sweep's name has"):
             sweep_runs.place(name)
@@ -147,9 +148,10 @@ def test_a_full_disk_when_a_sweep_begins(kept, monkeypatch):
     said = []
     state = ExplorerState(tab=SWEEP, sweep=kept)
 
-    def at_once(output, work, show, fail=None):
+    def at_once(name, work, *_):
         try:
-            work(Token(), show)
+            for show in work(Token()):
+                show()
         except ValueError as error:
             said.append(str(error))
 
@@ -161,7 +163,7 @@ def test_a_full_disk_when_a_sweep_begins(kept, monkeypatch):
 
 
 def test_the_bundled_sweep_has_scores_of_every_plot():
-    data = sweeps.shown("bundled", "edsr_x2", MEAN, token=Token())
+    data = sweep_rows.shown("bundled", "edsr_x2", MEAN, token=Token())
     assert {"dfsq", "dfsq-exact", "dfsq+", "minmax", "mse"} <= set(data.by_bits)
     assert any(len(sizes) > 2 for _, _, sizes, _ in data.by_set)
     assert len(data.front["kib"][0]) > 3
@@ -174,7 +176,7 @@ def test_grids_of_the_page():
     assert [(g["network"], g["scale"]) for g in grids] == [(["edsr"], [2])] * 2 + [(["xlsr"], [3])] * 2
     assert grids[0]["bits"] == grids[1]["activation_bits"] == [2, 4, 8]
     assert grids[1]["weight_bits"] == [8, 32]
-    assert sweeps.preview(json.dumps(grids), token=Token()).rows == len(expand(grids, Networks())) * 2
+    assert sweep_rows.preview(json.dumps(grids), token=Token()).rows == len(expand(grids, Networks())) * 2
     with pytest.raises(ValueError, match="Choose at least one method"):
         SweepChoices(methods=[]).grids()
 
@@ -182,7 +184,7 @@ def test_grids_of_the_page():
 def test_too_many_rows_are_refused_before_they_are_begun(monkeypatch):
     monkeypatch.setattr(sweep_runs, "MOST_ROWS", 4)
     with pytest.raises(ValueError, match="These are 18 rows, and a sweep from this page has at most 4"):
-        sweeps.preview(json.dumps([*SweepChoices().grids()]) + " ", token=Token())
+        sweep_rows.preview(json.dumps([*SweepChoices().grids()]) + " ", token=Token())
 
 
 def test_an_estimate_grows_with_what_is_asked():

@@ -9,7 +9,7 @@ import pytest
 from headless import Visitor
 
 from core.zoo import model_card
-from explorer.sources import NETWORKS
+from explorer.choices.catalog import NETWORKS
 
 # A test takes seconds, and those of a worker share what is computed.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tabs")]
@@ -151,7 +151,7 @@ def drawn(visitor, *names: str) -> list:
 
 def test_plots_follow_their_choices():
     visitor = Visitor(tab="sweep")
-    choices = visitor.session.sweeper.choices
+    choices = visitor.visit.made["sweep"].sweeper.choices
     before = drawn(visitor, *PLOTS)
     choices.cost = "gbitops"
     visitor.settle()
@@ -168,7 +168,7 @@ def test_plots_follow_their_choices():
 
 def test_the_preview_follows_the_grid():
     visitor = Visitor(tab="sweep")
-    sweeper = visitor.session.sweeper
+    sweeper = visitor.visit.made["sweep"].sweeper
 
     def ahead() -> str:
         visitor.settle()
@@ -189,8 +189,8 @@ def test_the_preview_follows_the_grid():
 )
 def test_names_that_cannot_be(title, said):
     visitor = Visitor(tab="sweep")
-    visitor.session.sweeper.choices.title = title
-    visitor.session.sweeper.start()
+    visitor.visit.made["sweep"].sweeper.choices.title = title
+    visitor.visit.made["sweep"].sweeper.start()
     visitor.settle()
     assert visitor.count(f"(?i){said}") == 1
 

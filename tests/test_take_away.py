@@ -10,9 +10,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import core
-from explorer import pictures, take_away
-from explorer.own import Shelf
-from explorer.state import ExplorerState
+from explorer.choices.state import ExplorerState
+from explorer.choices.visitor_files import Shelf
+from explorer.export import files, report, script
+from explorer.pipeline import pictures
 
 XLSR = dict(network="xlsr_x3", activation_bits=3)
 
@@ -53,7 +54,7 @@ def test_the_code_reads_files_of_ones_own(role, size, tmp_path, monkeypatch):
     state.offer_own(shelf.labels("network"), shelf.labels("hr", "lr"))
     (state.network,), (state.image,) = shelf.labels("network").values(), shelf.labels(role).values()
     state.region = "whole" if role == "lr" else "300,610"
-    code = take_away.code(state)
+    code = script.code(state)
     assert ("tile=320" in code) == (role == "lr")
     with contextlib.redirect_stdout(told):
         exec(code, {})
@@ -62,9 +63,9 @@ def test_the_code_reads_files_of_ones_own(role, size, tmp_path, monkeypatch):
     assert psnr == pytest.approx(shown.psnr, abs=0.011)
     assert ssim == pytest.approx(shown.ssim, abs=0.0011)
     assert told.getvalue().endswith("against float SR\n") == (role == "lr")
-    with zipfile.ZipFile(io.BytesIO(take_away.archive(state))) as files:
-        assert ("hr.png" in files.namelist()) == (role == "hr")
-        scores = files.read("scores.csv").decode()
+    with zipfile.ZipFile(io.BytesIO(files.archive(state))) as inside:
+        assert ("hr.png" in inside.namelist()) == (role == "hr")
+        scores = inside.read("scores.csv").decode()
     assert ("float SR" in scores) == (role == "lr")
     shelf.close()
 
@@ -74,7 +75,7 @@ def test_the_code_makes_the_same_picture(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     state, told = states()[name], io.StringIO()
     with contextlib.redirect_stdout(told):
-        exec(take_away.code(state), {})
+        exec(script.code(state), {})
     bits, hand = state.activation_bits, None
     if state.by_hand():
         hand = pictures.Hand(state.layer, None if state.hand_layer else state.channel, state.by_hand())
@@ -83,8 +84,8 @@ def test_the_code_makes_the_same_picture(name, tmp_path, monkeypatch):
     psnr, ssim = map(float, re.findall(r"\d+\.\d+", told.getvalue()))
     assert psnr == pytest.approx(shown.psnr, abs=0.011)
     assert ssim == pytest.approx(shown.ssim, abs=0.0011)
-    own = core.load_quantized(tmp_path / take_away.checkpoint_name(state)).state_dict()
-    (tmp_path / "taken.safetensors").write_bytes(take_away.checkpoint(state))
+    own = core.load_quantized(tmp_path / script.checkpoint_name(state)).state_dict()
+    (tmp_path / "taken.safetensors").write_bytes(files.checkpoint(state))
     for key, value in core.load_quantized(tmp_path / "taken.safetensors").state_dict().items():
         assert np.allclose(value, own[key], atol=1e-6), key
 
@@ -100,7 +101,7 @@ def test_names_of_files_are_text_in_the_report(tmp_path):
     shelf.put("</title><i id=y>.png", (tmp_path / "photo.png").read_bytes())
     state.offer_own(shelf.labels("network"), shelf.labels("hr"))
     (state.network,), (state.image,) = shelf.labels("network").values(), shelf.labels("hr").values()
-    text = take_away.report(state).decode()
+    text = report.report(state).decode()
     assert "<h1>Quantization of &lt;i id=x&gt;net.safetensors</h1>" in text
     assert "<title>Quantization of &lt;i id=x&gt;net.safetensors</title>" in text
     assert "<i id=" not in text
@@ -109,22 +110,24 @@ def test_names_of_files_are_text_in_the_report(tmp_path):
 
 def test_levels_of_every_channel():
     state = ExplorerState(**XLSR)
-    rows = list(csv.DictReader(take_away.levels(state).decode().splitlines()))
+    rows = list(csv.DictReader(files.levels(state).decode().splitlines()))
     assert len(rows) == 8 * (state.param.channel.bounds[1] + 1)
     points = core.UniversalSet().points
     assert all(np.abs(points - float(row["level / normalized activation"])).min() < 1e-9 for row in rows)
     state.float_layers = [state.layer]
     with pytest.raises(ValueError, match="kept float and has no levels"):
-        take_away.levels(state)
+        files.levels(state)
 
 
 def test_pictures_and_their_scores():
     state = ExplorerState(**XLSR, compared_bits=[2, 8])
-    with zipfile.ZipFile(io.BytesIO(take_away.archive(state))) as files:
+    with zipfile.ZipFile(io.BytesIO(files.archive(state))) as inside:
         names = {"hr", "bicubic", "float_sr", "w2a2", "w3a3", "w8a8"}
-        assert {*files.namelist()} == {f"{name}.png" for name in names} | {"scores.csv", "state.py"}
-        picture = np.array(Image.open(io.BytesIO(files.read("float_sr.png"))))
-        rows = {row["picture"]: row for row in csv.DictReader(files.read("scores.csv").decode().splitlines())}
+        assert {*inside.namelist()} == {f"{name}.png" for name in names} | {"scores.csv", "state.py"}
+        picture = np.array(Image.open(io.BytesIO(inside.read("float_sr.png"))))
+        rows = {
+            row["picture"]: row for row in csv.DictReader(inside.read("scores.csv").decode().splitlines())
+        }
     float_sr = pictures.picture(state.network, state.image, state.region, "float")
     assert np.array_equal(picture, float_sr.rgb)
     assert float(rows["float_sr"]["psnr_y / dB"]) == float_sr.psnr
@@ -132,13 +135,13 @@ def test_pictures_and_their_scores():
 
 
 def test_what_cannot_be_made_is_left_out():
-    assert "W8A8" not in take_away.shown(ExplorerState(**XLSR, words=1, terms=4))
+    assert "W8A8" not in files.shown(ExplorerState(**XLSR, words=1, terms=4))
 
 
 def test_the_report_stands_alone():
     state = ExplorerState(**XLSR)
     state.hand = [-512, 0, 512]
-    text = take_away.report(state).decode()
+    text = report.report(state).decode()
     assert text.count("<figure><img alt=") == 8
     assert not re.search(r"<(script|link|img)\b[^>]*\b(src|href)=.(?!data:)", text)
     assert "By hand" in text

@@ -6,10 +6,10 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pytest
 
-from explorer import int8, pictures, pipeline
-from explorer.links import restore
-from explorer.state import ExplorerState
-from explorer.tour import LESSONS, tour
+from explorer.choices.links import restore
+from explorer.choices.state import ExplorerState
+from explorer.page.tour import LESSONS, tour
+from explorer.pipeline import activations, deployment, pictures
 
 
 def restored(query: str) -> ExplorerState:
@@ -49,7 +49,7 @@ def scores(state):
 
 def test_the_spread_of_channels():
     state = restored(LESSONS[0].query)
-    reach = pipeline.distribution(state.network, state.layer).spread[:, 1]
+    reach = activations.distribution(state.network, state.layer).spread[:, 1]
     assert reach.max() > 4 * reach.min()
 
 
@@ -76,6 +76,8 @@ def test_training_at_two_bits():
 
 def test_the_clip_at_the_end():
     state = restored(LESSONS[4].query)
-    plan, where = int8.Plan.of(state), (state.image, state.region)
-    clip, free = (int8.outcome(plan, name, *where).picture.psnr for name in (int8.CLIP, int8.FREE))
+    plan, where = deployment.Plan.of(state), (state.image, state.region)
+    clip, free = (
+        deployment.outcome(plan, name, *where).picture.psnr for name in (deployment.CLIP, deployment.FREE)
+    )
     assert abs(clip - free) < 0.1

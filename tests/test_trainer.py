@@ -1,7 +1,7 @@
 """What the tab on training shows while the choices change one after the other."""
 
-from explorer.state import OWN, TRAINING, ExplorerState
-from explorer.trainer import Trainer
+from explorer.choices.state import OWN, TRAINING, ExplorerState
+from explorer.tabs.training import Trainer
 
 
 def test_a_run_that_the_next_network_does_not_have_is_not_looked_for():

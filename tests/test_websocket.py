@@ -14,7 +14,7 @@ from panel.io.document import unlocked
 from panel.io.state import set_curdoc, state
 from panel.reactive import Syncable
 
-from explorer.websocket import changes_in_order, page_before_changes, send_at_once
+from explorer.server.websocket import changes_in_order, page_before_changes, send_at_once
 
 
 def test_no_frame_waits_for_an_acknowledgement(monkeypatch):

@@ -17,8 +17,8 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from explorer.pictures import TRUTH, Picture
-from explorer.views.style import against, decibel
+from explorer.pipeline.pictures import TRUTH, Picture
+from explorer.views.format import against, decibel
 
 # Panel's columns hold a button for scrolling, which would take a cell of the grid.
 GRID = """

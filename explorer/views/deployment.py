@@ -8,10 +8,11 @@ import numpy as np
 import panel as pn
 from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d, Span
 
-from explorer.int8 import CLIP, FLOAT, FREE, PLAIN, Outcome, Outputs
-from explorer.pictures import TRUTH
+from explorer.pipeline.deployment import CLIP, FLOAT, FREE, PLAIN, Outcome, Outputs
+from explorer.pipeline.pictures import TRUTH
 from explorer.views.canvas import GRID, Tile, Window
-from explorer.views.style import ACCENT, NEUTRAL, TABLE, against, columns, decibel, pane, plot
+from explorer.views.format import against, decibel
+from explorer.views.theme import ACCENT, NEUTRAL, TABLE, columns, pane, plot
 
 COLORS = {FLOAT: "#8A9199", CLIP: "#C0392B", FREE: "#2471A3", PLAIN: "#2471A3"}
 LEVELS = 256

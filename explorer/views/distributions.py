@@ -8,8 +8,8 @@ import numpy as np
 from bokeh.events import Tap
 from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LogColorMapper, Span
 
-from explorer.pipeline import Distribution
-from explorer.views.style import ACCENT, NEUTRAL, PALETTE, columns, pane, plot
+from explorer.pipeline.activations import Distribution
+from explorer.views.theme import ACCENT, NEUTRAL, PALETTE, columns, pane, plot
 
 HEIGHT = 280
 

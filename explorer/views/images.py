@@ -8,9 +8,9 @@ import numpy as np
 import panel as pn
 from bokeh.models import LinearColorMapper
 
-from explorer.pictures import Picture
+from explorer.pipeline.pictures import Picture
 from explorer.views.canvas import GRID, Canvas, Tile, Window, rgba
-from explorer.views.style import DIFFERENCE_TOP
+from explorer.views.theme import DIFFERENCE_TOP
 
 # The divider of two pictures, visible on light and dark ones.
 LINE = {"width": "2px", "background": "#E3342F", "pointer-events": "none", "z-index": "2"}

@@ -10,8 +10,9 @@ from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, HoverTool, Span
 
 from core.sensitivity import Sensitivity
-from explorer.pictures import Picture
-from explorer.views.style import ACCENT, NEUTRAL, against, columns, decibel, pane, plot
+from explorer.pipeline.pictures import Picture
+from explorer.views.format import against, decibel
+from explorer.views.theme import ACCENT, NEUTRAL, columns, pane, plot
 
 HEIGHT = 300
 UNIT = "error of the picture / 8-bit levels"

@@ -16,18 +16,17 @@ from bokeh.models import (
     Span,
 )
 
-from explorer.pictures import TRUTH
-from explorer.side_by_side import Closely, Look
+from explorer.pipeline.method_comparison import Closely, Look
+from explorer.pipeline.pictures import TRUTH
 from explorer.views.canvas import GRID, Canvas, Tile, Window
-from explorer.views.style import (
+from explorer.views.format import against, decibel
+from explorer.views.theme import (
     ACCENT,
     DIFFERENCE_SCALE,
     DIFFERENCE_TOP,
     METHOD_COLORS,
     NEUTRAL,
     TABLE,
-    against,
-    decibel,
     pane,
     plot,
 )

@@ -10,7 +10,7 @@ from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, HoverTool, Span
 
 from core.mismatch import Mismatch
-from explorer.views.style import ACCENT, columns, pane, plot
+from explorer.views.theme import ACCENT, columns, pane, plot
 
 HEIGHT = 200
 ACROSS = {"channels": ("#5B6C8F", "circle"), "images": ("#B8860B", "triangle")}  # colour, marker

@@ -8,17 +8,9 @@ import numpy as np
 import panel as pn
 from bokeh.models import ColumnDataSource, FactorRange, HoverTool, PointDrawTool, Range1d
 
-from explorer.pipeline import BY_HAND, Points
-from explorer.views.style import (
-    ACCENT,
-    METHOD_COLORS,
-    NEUTRAL,
-    SELECTOR_COLORS,
-    columns,
-    plot,
-    scientific,
-    superscript,
-)
+from explorer.pipeline.points import BY_HAND, Points
+from explorer.views.format import scientific, superscript
+from explorer.views.theme import ACCENT, METHOD_COLORS, NEUTRAL, SELECTOR_COLORS, columns, plot
 
 # Of a button that is on or off: whether drags and taps move and add points.
 EDIT = """

@@ -17,9 +17,9 @@ from bokeh.models import (
     TapTool,
 )
 
-from explorer.sweep_choices import COSTS
-from explorer.sweeps import Shown
-from explorer.views.style import ACCENT, METHOD_COLORS, NEUTRAL, columns, pane, plot
+from explorer.choices.sweep_grid import COSTS
+from explorer.pipeline.sweep_rows import Shown
+from explorer.views.theme import ACCENT, METHOD_COLORS, NEUTRAL, columns, pane, plot
 
 HEIGHT = 300
 MOST_LOST = 8.0  # dB below the best that is drawn: what is worse is no picture, and would press the rest flat

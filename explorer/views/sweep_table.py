@@ -6,8 +6,8 @@ import math
 
 from bokeh.models import ColorBar, ColumnDataSource, FactorRange, HoverTool, LinearColorMapper
 
-from explorer.sweeps import Table
-from explorer.views.style import PALETTE, pane, plot
+from explorer.pipeline.sweep_rows import Table
+from explorer.views.theme import PALETTE, pane, plot
 
 HEIGHT = 340
 

@@ -8,9 +8,9 @@ import numpy as np
 import panel as pn
 from bokeh.models import ColumnDataSource, Legend, Range1d, Span
 
-from explorer.pictures import Picture
+from explorer.pipeline.pictures import Picture
 from explorer.views.canvas import GRID, Tile, Window
-from explorer.views.style import ACCENT, NEUTRAL, columns, pane, plot
+from explorer.views.theme import ACCENT, NEUTRAL, columns, pane, plot
 
 HEIGHT = 200
 LINE = "#0072B2"

@@ -6,7 +6,7 @@ import time
 import pytest
 
 import core
-from explorer import pipeline
+from explorer.pipeline import activations, points
 
 pytestmark = [pytest.mark.browser, pytest.mark.benchmark]
 
@@ -38,19 +38,19 @@ def bare_points() -> float:
     """Seconds to choose and score the points of one channel, calibrated, nothing cached."""
     config = core.QuantConfig("dfsq-exact", 4, 4)
     key = ("edsr_x2", "body.0.body.0", 0, config)
-    pipeline.points(*key)
-    pipeline.points.cache.clear()
-    pipeline.selection.cache.clear()
-    pipeline.exact_points.cache.clear()
+    points.points(*key)
+    points.points.cache.clear()
+    points.selection.cache.clear()
+    points.exact_points.cache.clear()
     start = time.perf_counter()
-    pipeline.points(*key)
+    points.points(*key)
     return time.perf_counter() - start
 
 
 def bare_pictures(weight_bits: int) -> float:
     """Seconds to quantize the network at five bit-widths, calibrated, and run each."""
-    calibration = pipeline.calibration("edsr_x2", pipeline.seen_by(core.QuantConfig()), 0)
-    model, lr = core.create_model("edsr", 2), pipeline.pair(core.demo_names()[0], 2, "centre").lr
+    calibration = activations.calibration("edsr_x2", activations.seen_by(core.QuantConfig()), 0)
+    model, lr = core.create_model("edsr", 2), activations.pair(core.demo_names()[0], 2, "centre").lr
     start = time.perf_counter()
     for bits in BITS:
         quantized = core.quantize_model(model, calibration, core.QuantConfig("dfsq-exact", bits, weight_bits))

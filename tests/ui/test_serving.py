@@ -10,7 +10,7 @@ from browser import Explorer, serve, trainings, until
 from panel.command.serve import build_single_handler_applications
 from panel.io.session import generate_session
 
-import explorer.layout
+import explorer.visit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,7 +71,7 @@ def broken():
     ],
 )
 def test_a_page_that_cannot_be_made_is_a_sentence(monkeypatch, caplog, page, said, logged):
-    monkeypatch.setattr(explorer.layout, "page", page)
+    monkeypatch.setattr(explorer.visit, "page", page)
     script = str(ROOT / "explorer" / "app.py")
     (app,) = build_single_handler_applications([script], {script: []}).values()
     document = generate_session(app).document

@@ -10,10 +10,10 @@ import psutil
 from bokeh.client import pull_session
 from browser import free_port
 
-from explorer import memory
-from explorer.layout import explore, page
+from explorer.choices.state import ExplorerState
+from explorer.jobs import malloc_trim
 from explorer.session import Session
-from explorer.state import ExplorerState
+from explorer.visit import Visit, page
 
 
 def live_states() -> int:
@@ -67,15 +67,15 @@ def at_rest(session: Session) -> None:
 def kept() -> tuple[int, int]:
     """Resident bytes but for what is free, and objects."""
     gc.collect()
-    memory._last = -memory.PAUSE  # now
-    memory.give_back()
+    malloc_trim._last = -malloc_trim.PAUSE  # now
+    malloc_trim.give_back()
     return psutil.Process().memory_info().rss, len(gc.get_objects())
 
 
 def test_two_hundred_moves_leave_nothing_behind():
     state = ExplorerState(network="xlsr_x3", compared_bits=[4])
-    session = Session(state)
-    view = explore(session)
+    visit = Visit(state)
+    session = visit.session
     session.start()
     at_rest(session)
     places = list(itertools.product((3, 4), (0, 1, 2)))
@@ -93,4 +93,4 @@ def test_two_hundred_moves_leave_nothing_behind():
     print(f"{more / 2**20:.1f} MiB and {found - things} objects more after 200 moves")
     assert found - things < 1000
     assert more < 30 * 2**20
-    assert view is not None
+    assert visit.tabs is not None

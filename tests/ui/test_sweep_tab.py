@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import TimeoutError
 
 from core.sweep_store import SCHEMA
-from explorer.sweep_runs import FOLDER, LOG
+from explorer.jobs.sweep_runs import FOLDER, LOG
 
 pytestmark = pytest.mark.browser
 

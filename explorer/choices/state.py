@@ -1,0 +1,248 @@
+"""What a person has chosen: a small, serialisable object that the URL can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import param
+
+from core import METHODS, SELECTORS, QuantConfig, UniversalSet
+from core.cfqp import STRATEGIES
+from core.config import FLOAT
+from core.methods import EVERY_METHOD, Method
+from core.odm_config import REGULARIZERS, VERSIONS, OdmConfig
+from explorer.choices.catalog import IMAGE_NAMES, NETWORK_NAMES, layer_channels, trained, without_truth
+
+BITS = [2, 3, 4, 5, 6, 7, 8]
+CENTRE, WHOLE = "centre", "whole"
+PLACE = r"(\d{1,3}|1000),(\d{1,3}|1000)"  # middle of a region, in thousandths of the width and height
+FROM_SUBSET = [name for name, method in METHODS.items() if method.levels == "subset"]
+OF_METHOD = "default"  # selector: the method's own
+DEFAULT_METHOD = "dfsq-exact"
+TABS = ["explore", "methods", "layers", "training", "sweep", "deployment"]
+EXPLORE, METHODS_TAB, LAYERS, TRAINING, SWEEP, DEPLOYMENT = TABS
+OWN = "own"  # run: the visitor's
+SAME = 0  # weight_bits: as many as the activations
+SLIDER = "slider"  # the picture at the bits of the slider
+HAND = "hand"  # the picture with points by hand
+PICTURES = {
+    "HR": "hr",
+    "Bicubic": "bicubic",
+    "Float": "float",
+    "Sliders' bits": SLIDER,
+    "By hand": HAND,
+} | {f"{bits} bits": str(bits) for bits in BITS}
+SNAPS = {"set": "universal set", "grid": "its grid"}
+
+
+def trained_methods(network: str) -> list[str]:
+    """The methods of training that the network is bundled with, besides float."""
+    return list(dict.fromkeys(weights.rpartition("-")[0] for weights in trained(network)))
+
+
+class ExplorerState(param.Parameterized):
+    """The choices that decide every view."""
+
+    network = param.Selector(default="edsr_x2", objects=NETWORK_NAMES, doc="Super-resolution network")
+    image = param.Selector(objects=IMAGE_NAMES, doc="Photograph; its LR is made by bicubic reduction")
+    region = param.String(
+        CENTRE,
+        regex=rf"({CENTRE}|{WHOLE}|{PLACE})\Z",
+        doc="Part of the image that is super-resolved: of 128x128 LR pixels around its middle, or the whole",
+    )
+    activation_bits = param.Integer(4, bounds=(BITS[0], BITS[-1]), doc="Bits of the activations")
+    weight_bits = param.Selector(default=SAME, objects=[SAME, *BITS, FLOAT], doc="Bits of the weights")
+    method = param.Selector(default=DEFAULT_METHOD, objects=list(METHODS), doc="Quantization method")
+    words = param.Integer(4, bounds=(1, 5), doc="Words of the universal set")
+    terms = param.Integer(4, bounds=(2, 5), doc="Values each word can take")
+    selector = param.Selector(
+        objects=[OF_METHOD, *(name for name in SELECTORS if name != "exhaustive")],
+        doc="How the points are chosen",
+    )
+    layer = param.Selector(objects=[None], doc="Layer whose activations are shown")
+    channel = param.Integer(0, bounds=(0, 0), doc="Input channel of the layer")
+    float_layers = param.ListSelector(default=[], objects=[], doc="Layers that are not quantized")
+    compared_bits = param.ListSelector(default=[2, 4, 8], objects=BITS, doc="Bit-widths shown as images")
+    hand = param.List(
+        [],
+        item_type=int,
+        bounds=(0, 2 ** BITS[-1]),
+        doc="Points chosen by hand, in steps of the universal set's grid; none: the selector's",
+    )
+    hand_layer = param.Boolean(False, doc="Whether points by hand serve all channels of the layer")
+    snap = param.Selector(objects=list(SNAPS), doc="Where points by hand may lie")
+    left = param.Selector(default="float", objects=PICTURES, doc="Left of the comparison")
+    tab = param.Selector(objects=TABS, doc="Which tab is open")
+    methods = param.ListSelector(
+        default=[DEFAULT_METHOD, "dfsq+", "minmax", "percentile"],
+        objects=list(METHODS),
+        doc="Methods side by side",
+    )
+    box = param.List(
+        [], item_type=int, bounds=(0, 4), doc="Region: left, top, right, bottom in SR pixels; none: the image"
+    )
+    spot = param.List(
+        [], item_type=int, bounds=(0, 2), doc="Middle of the line: x, y in SR pixels; none: the image's"
+    )
+    direction = param.Selector(objects=["row", "column"], doc="Direction of the line")
+    strategy = param.Selector(
+        default="coverage+crop", objects=list(STRATEGIES), doc="How representative images are chosen"
+    )
+    representatives = param.Integer(64, bounds=(8, 200), doc="How many images INT8 is calibrated on")
+    right = param.Selector(default=SLIDER, objects=PICTURES, doc="Right of the comparison")
+
+    run = param.Selector(default=OWN, objects=[OWN], doc="Recorded training, or one's own")
+    moment = param.Integer(100, bounds=(0, 100), doc="Share of the steps that is shown, in percent")
+    train_version = param.Selector(objects=list(VERSIONS), doc="Method of the visitor's own training")
+    train_bits = param.Integer(2, bounds=(2, 8), doc="Bits of weights and activations")
+    train_regularizer = param.Selector(default="cooperative", objects=list(REGULARIZERS))
+    train_correction = param.Boolean(True, doc="Whether the clipping of the weights is corrected")
+    train_offsets = param.Boolean(False, doc="Whether layers get distribution offsets")
+    train_steps = param.Integer(200, bounds=(50, 5000), doc="Steps of the visitor's own training")
+
+    sweep = param.String(
+        "bundled", regex=r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z", doc="Name of the sweep that is shown"
+    )
+
+    def __init__(self, **choices):
+        super().__init__(**choices)
+        self._follow_network()
+        if "run" not in choices:
+            self.run = next(iter(self.param.run.objects))
+
+    def offer_own(self, networks: dict[str, str], images: dict[str, str]) -> None:
+        """What can be chosen besides what is bundled, label -> key; a choice that is gone is the first."""
+        self._offer("network", NETWORK_NAMES | networks)
+        self._offer("image", IMAGE_NAMES | images)
+
+    @param.depends("image", watch=True)
+    def _follow_image(self) -> None:
+        there = {name: key for name, key in PICTURES.items() if key != "hr" or not without_truth(self.image)}
+        for side in ("left", "right"):
+            self._offer(side, there)
+
+    @param.depends("network", watch=True)
+    def _follow_network(self) -> None:
+        self._offer_layers()  # before a method that is gone makes others look at the layer
+        self._offer_trained()
+
+    def _offer_trained(self) -> None:
+        methods = [*METHODS, *trained_methods(self.network)]
+        self._offer("method", dict(zip(methods, methods, strict=True)), DEFAULT_METHOD)
+        self.methods = [name for name in self.methods if name in methods]
+        self.param.methods.objects = methods
+        runs = trained(self.network)
+        recorded = {f"{name.replace('-', ' ').upper()}, recorded": name for name in runs}
+        self._offer("run", recorded | {"your own": OWN})
+
+    def _offer(self, name: str, objects: dict[str, str], instead: str | None = None) -> None:
+        """What can be chosen, by its label; a choice that is gone becomes `instead`, or the first."""
+        self.param[name].objects = objects
+        if getattr(self, name) not in objects.values():
+            setattr(self, name, instead or next(iter(objects.values())))
+
+    @param.depends("network", "layer", "method", "words", "terms", "selector", "activation_bits", watch=True)
+    def _forget_hand(self) -> None:
+        """They were chosen for another distribution, number or grid."""
+        self.hand = []
+
+    @param.depends("channel", watch=True)
+    def _forget_channel(self) -> None:
+        if not self.hand_layer:
+            self.hand = []
+
+    @param.depends("train_version", watch=True)
+    def _take_defaults(self) -> None:
+        version = VERSIONS[self.train_version]
+        self.train_regularizer = version.regularizer
+        self.train_correction, self.train_offsets = version.correction, version.offsets
+
+    def _offer_layers(self) -> None:
+        names = list(layer_channels(self.network))
+        self.param.layer.objects = names
+        self.float_layers = [name for name in self.float_layers if name in names]
+        self.param.float_layers.objects = names
+        if self.layer not in names:
+            self.layer = names[0]
+        self._offer_channels()
+
+    @param.depends("layer", watch=True)
+    def _offer_channels(self) -> None:
+        last = layer_channels(self.network)[self.layer] - 1
+        self.channel = min(self.channel, last)
+        self.param.channel.bounds = (0, last)
+
+    def copy(self) -> ExplorerState:
+        """The same choices, which a job may read while a person goes on."""
+        same = ExplorerState()
+        for name in ("network", "image"):
+            same._offer(name, dict(self.param[name].names))
+        for name in FIELDS:
+            setattr(same, name, getattr(self, name))
+        return same
+
+    def shown_bits(self) -> list[int]:
+        """The bit-widths whose pictures are needed, ascending."""
+        picked = [int(side) for side in (self.left, self.right) if side.isdigit()]
+        return sorted({*self.compared_bits, *picked, self.activation_bits})
+
+    def picture_key(self, side: str) -> str | int:
+        """The picture on that side of the comparison: "hr", "bicubic", "float" or a number of bits."""
+        picture = getattr(self, side)
+        if picture == SLIDER or (picture == HAND and not self.by_hand()):
+            return self.activation_bits
+        return int(picture) if picture.isdigit() else picture
+
+    def training(self) -> OdmConfig:
+        """The visitor's own training, as chosen now."""
+        return OdmConfig(
+            self.train_bits,
+            self.train_version,
+            self.train_regularizer,
+            self.train_correction,
+            self.train_offsets,
+            self.train_steps,
+            patch=24,
+        )
+
+    def by_hand(self) -> tuple[int, ...]:
+        """The points by hand that can be: on the grid, and no more than the bits tell apart."""
+        if self.method not in FROM_SUBSET:
+            return ()
+        most = round(1 / self.universal_set().step)
+        return tuple(sorted({m for m in self.hand if abs(m) <= most})[: 2**self.activation_bits])
+
+    def universal_set(self) -> UniversalSet:
+        return UniversalSet(self.words, self.terms)
+
+    def candidates(self) -> UniversalSet:
+        """What the chosen method's points come from."""
+        doubled = EVERY_METHOD[self.method].doubled
+        return UniversalSet(self.words, self.terms, doubled)
+
+    def recipe(self) -> Method:
+        """The ingredients of the chosen method, with the selector that was chosen."""
+        own = EVERY_METHOD[self.method]
+        return own if self.selector == OF_METHOD else own._replace(selector=self.selector)
+
+    def configs(self, method: str | None = None) -> Callable[[int], QuantConfig]:
+        """Activation bits -> configuration, as chosen now; ValueError where the universal set is too small.
+
+        A function, so that a job started now is not changed by a slider that moves later.
+        """
+        method, weight_bits = method or self.method, self.weight_bits
+        # For other methods set and selector do not matter: the same question, the same answer.
+        selector = None if self.selector == OF_METHOD else self.selector
+        chosen = (self.universal_set(), selector) if method in FROM_SUBSET else ()
+
+        def config(bits: int) -> QuantConfig:
+            return QuantConfig(method, bits, bits if weight_bits == SAME else weight_bits, *chosen)
+
+        return config
+
+
+# The network decides which layers there are, the layer which channels, the version the other constants; and
+# points by hand are forgotten with what they were chosen for.
+_FIRST, _LAST = ["network", "layer", "train_version", "hand_layer"], ["hand"]
+_REST = [name for name in ExplorerState.param if name not in ("name", *_FIRST, *_LAST)]
+FIELDS = [*_FIRST, *_REST, *_LAST]  # every choice, in the order in which they can be set one by one

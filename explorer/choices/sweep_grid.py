@@ -1,0 +1,76 @@
+"""The grid that a visitor puts together, and what of a sweep the plots show."""
+
+from __future__ import annotations
+
+import param
+
+from core import METHODS, SELECTORS, demo_names
+from core.config import FLOAT
+from core.sweep_grid import ALL, EACH
+from explorer.choices.catalog import NETWORKS
+from explorer.choices.state import BITS, OF_METHOD, SAME
+
+SETS = [(words, terms) for words in range(1, 6) for terms in range(2, 6)]
+MEAN = "mean"  # over the images
+FIELDS = {
+    "Method": "method",
+    "Activation bits": "activation_bits",
+    "Weight bits": "weight_bits",
+    "Size of the universal set": "set_size",
+    "Selector": "selector",
+    "Layers": "layers",
+    "Network": "network",
+    "Image": "image",
+}
+COSTS = {
+    "Size / KiB": "kib",
+    "GBitOPs at 1280×720": "gbitops",
+    "Effective bits of an activation": "effective_activation_bits",
+    "Effective bits of a weight": "effective_weight_bits",
+}
+VALUES = {"PSNR lost / dB": "drop", "PSNR / dB": "psnr", "SSIM": "ssim"}
+
+
+class SweepChoices(param.Parameterized):
+    """Serialisable, as all state."""
+
+    networks = param.ListSelector(default=["edsr_x2"], objects=list(NETWORKS))
+    methods = param.ListSelector(default=["dfsq-exact", "minmax", "mse"], objects=list(METHODS))
+    bits = param.ListSelector(default=[2, 4, 8], objects=BITS, doc="Bits of the activations")
+    weight_bits = param.ListSelector(default=[SAME], objects=[SAME, *BITS, FLOAT], doc="Bits of the weights")
+    sets = param.ListSelector(default=[(4, 4)], objects=SETS, doc="Words and terms of the universal set")
+    selectors = param.ListSelector(
+        default=[OF_METHOD], objects=[OF_METHOD, *(name for name in SELECTORS if name != "exhaustive")]
+    )
+    layers = param.ListSelector(default=[ALL], objects=[ALL, EACH])
+    images = param.ListSelector(default=demo_names()[:2], objects=demo_names())
+    title = param.String("my-sweep", doc="Under which the sweep is kept")
+
+    shown_network = param.String("edsr_x2", doc="Network of the plots")
+    shown_image = param.String(MEAN, doc="Image of the plots, or the mean over all")
+    cost = param.Selector(objects=list(COSTS.values()), doc="What quality is paid with")
+    across = param.Selector(default="activation_bits", objects=list(FIELDS.values()))
+    down = param.Selector(objects=list(FIELDS.values()))
+    value = param.Selector(objects=list(VALUES.values()))
+
+    def grids(self) -> list[dict[str, list]]:
+        """As `core.sweep` takes them; ValueError, in a sentence, where something is missing."""
+        asked = {"network": self.networks, "method": self.methods, "bits": self.bits}
+        asked |= {"weight bits": self.weight_bits, "size of the set": self.sets, "selector": self.selectors}
+        asked |= {"layers": self.layers, "image": self.images}
+        empty = [name for name, chosen in asked.items() if not chosen]
+        if empty:
+            raise ValueError(f"Choose at least one {empty[0]}.")
+        found = []
+        for network in self.networks:
+            name, scale = NETWORKS[network]
+            common = {"network": [name], "scale": [scale], "method": list(self.methods)}
+            selectors = [None if name == OF_METHOD else name for name in self.selectors]
+            common |= {"universal_set": list(map(list, self.sets)), "selector": selectors}
+            common |= {"layers": list(self.layers), "images": list(self.images)}
+            if SAME in self.weight_bits:
+                found.append(common | {"bits": list(self.bits)})
+            others = [bits for bits in self.weight_bits if bits != SAME]
+            if others:
+                found.append(common | {"activation_bits": list(self.bits), "weight_bits": others})
+        return found

@@ -1,0 +1,98 @@
+"""A visitor's files on their way from the page to the state."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import param
+
+from explorer.choices.catalog import without_truth
+from explorer.choices.state import CENTRE, ExplorerState
+from explorer.choices.status import Status
+from explorer.choices.visitor_files import FILE_MB, LIMITS, Shelf, file_name, is_own, kind_of, other_role
+from explorer.jobs.latest import QUICK
+from explorer.jobs.token import Token
+
+log = logging.getLogger(__name__)
+BUSY = "own"
+
+
+class Uploads(param.Parameterized):
+    """Reads files in threads, one after the other; `later(call)` calls on the page's own turn."""
+
+    names = param.List([], doc="The files that are here")
+
+    def __init__(self, state: ExplorerState, status: Status, later: Callable):
+        super().__init__()
+        self.state, self.shelf = state, Shelf()
+        self._status, self._later = status, later
+        self._waiting = 0
+        self.as_lr = False  # how the next image is taken
+
+    def take(self, name: str, content: bytes) -> None:
+        """Read a file and show it; what cannot be read is said and changes nothing."""
+        self._waiting += 1
+        self.complain("")
+        self._status.set_busy(BUSY, f"Reading {name}", 0.0)
+
+        def work() -> None:
+            key, before, sentence = "", [], ""
+            try:
+                key, before = self.shelf.put(name, content)
+            except ValueError as error:
+                sentence = str(error)
+            except Exception:
+                log.exception("a file could not be read")
+                sentence = f"{name} could not be read. {LIMITS}"
+            self._later(lambda: self._done(key, before, sentence))
+
+        QUICK.submit(self._later, Token(), work)
+
+    def refuse(self, name: str, size: int) -> None:
+        """Of a file that is too large to be sent."""
+        self.complain(f"{name} has {size / 1e6:.0f} MB, and {FILE_MB} are taken; choose a smaller one")
+
+    def complain(self, sentence: str) -> None:
+        self._status.set_error(BUSY, sentence)
+
+    def _done(self, key: str, before: list[str], sentence: str) -> None:
+        self._waiting -= 1
+        if not self._waiting:
+            self._status.set_done(BUSY)
+        if sentence:
+            self.complain(sentence)
+            return
+        self._offer()
+        if kind_of(key) == "network":
+            self.state.network = key
+        else:
+            self.state.param.update(image=other_role(key) if self.as_lr else key, region=CENTRE)
+        self.shelf.drop(before)
+
+    def _offer(self) -> None:
+        self.state.offer_own(self.shelf.labels("network"), self.shelf.labels("hr", "lr"))
+        self.names = self.shelf.names()
+
+    def remove(self, name: str) -> None:
+        """Forget a file; where it is shown, what is bundled takes its place."""
+        self.complain("")
+        keys = self.shelf.take_off(name)
+        self._offer()
+        self.shelf.drop(keys)
+
+    def use_as(self, as_lr: bool) -> None:
+        """Take images from now on, and the one that is shown, as LR or as HR."""
+        self.as_lr = as_lr
+        image = self.state.image
+        if is_own(image) and without_truth(image) != as_lr:
+            self.state.image = other_role(image)
+
+    def missing(self, keys: list[str]) -> None:
+        """Say that a link asks for files that are not here."""
+        names = list(dict.fromkeys(file_name(key) for key in keys))
+        was, file = ("was", "the file") if len(names) == 1 else ("were", "them")
+        self.complain(
+            f"This link asks for {' and '.join(names)}, which {was} on its owner's page alone and not kept; "
+            f"load {file} under Your own, or go on with what is bundled"
+        )

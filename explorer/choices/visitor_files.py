@@ -1,0 +1,246 @@
+"""A visitor's own files: read once, checked, and held in memory for as long as the visitor's page is open.
+
+Their keys begin with `PREFIX` and hold a secret of the visit, so that nobody else's page can name them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import re
+import secrets
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+import core
+from core.images import IMAGE_SUFFIXES, to_uint8
+from core.scope import channel_dim_of, choose_layers, input_channels
+from explorer.jobs.cache import forget
+
+PREFIX = "own:"
+CHECKPOINT_SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar"}  # .pth.tar
+IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"GIF8")
+SCALES = (2, 3, 4)
+NAME_LETTERS, NAME_BYTES = 80, 200  # a label, and a file, hold no longer name
+FILE_MB = 32
+MEGAPIXELS = 24
+SMALLEST = 64  # pixels of a side: at x4 16 of the LR
+PARAMETERS = 4_000_000  # more would keep a visitor waiting for minutes
+TOGETHER_MB = 128  # in memory, decoded
+LIMITS = (
+    f"Images: PNG, JPEG, BMP, TIFF, WebP, up to {MEGAPIXELS} megapixels. Networks: .safetensors, .pth, "
+    f".ckpt, up to {PARAMETERS // 10**6} million parameters. Files up to {FILE_MB} MB."
+)
+_reading = threading.Lock()  # one file at a time: decoding takes several times its memory
+_known: dict[str, OwnImage | OwnNetwork] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnImage:
+    name: str  # of the file
+    pixels: np.ndarray  # (H, W, 3) uint8
+    is_lr: bool  # without ground truth; otherwise the HR
+
+    @property
+    def bytes(self) -> int:
+        return self.pixels.nbytes
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnNetwork:
+    name: str  # of the file
+    model: nn.Module  # float, in eval mode
+    scale: int
+    layers: dict[str, int]  # those that are quantized, and their input channels
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def bytes(self) -> int:
+        return 4 * self.parameters
+
+
+def is_own(key: str) -> bool:
+    return key.startswith(PREFIX)
+
+
+def file_name(key: str) -> str:
+    """The name of the file behind an own key, also behind another visitor's; any other key itself."""
+    return key.split(":", 3)[-1]
+
+
+def own(key: str) -> OwnImage | OwnNetwork:
+    """ValueError if the file is not there any more."""
+    if key not in _known:
+        raise ValueError(f"{file_name(key)} is not here any more; load it again")
+    return _known[key]
+
+
+class Shelf:
+    """One visitor's files: name -> keys, of an image as HR and as LR, or of a network."""
+
+    def __init__(self):
+        self._secret, self._lock, self._closed = secrets.token_bytes(16), threading.Lock(), False
+        self._files: dict[str, list[str]] = {}
+        self._held: set[str] = set()  # also of files that gave way, until they are dropped
+
+    def put(self, name: str, content: bytes) -> tuple[str, list[str]]:
+        """Read a file; its key, of an image as HR, and the keys of one of that name, which gives way.
+
+        These are still there, as the page may show them: `drop` them then. ValueError says in a sentence
+        what is wrong with the file.
+        """
+        name = clean(name)
+        with _reading:
+            things = _read(name, content)
+        token = hashlib.blake2b(content, key=self._secret, digest_size=6).hexdigest()
+        made = {f"{PREFIX}{kind}:{token}:{name}": thing for kind, thing in things.items()}
+        with self._lock:
+            others = sum(_known[keys[0]].bytes for other, keys in self._files.items() if other != name)
+            if others + next(iter(made.values())).bytes > TOGETHER_MB * 10**6:
+                raise ValueError(f"your files take more than {TOGETHER_MB} MB together; remove one first")
+            before = [key for key in self._files.get(name, []) if key not in made]
+            if not self._closed:
+                _known.update(made)
+                self._files[name] = list(made)
+                self._held.update(made)
+        return next(iter(made)), before
+
+    def take_off(self, name: str) -> list[str]:
+        """The keys of a file that is not to be offered any more; `drop` them when nothing shows them."""
+        with self._lock:
+            return self._files.pop(clean(name), [])
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Forget what the keys name, and all that was computed of it."""
+        with self._lock:
+            self._held.difference_update(keys)
+            for key in keys:
+                _known.pop(key, None)
+                forget(key)
+
+    def close(self) -> None:
+        """Forget all, and take no more."""
+        with self._lock:
+            self._closed = True
+            self._files.clear()
+        self.drop(list(self._held))
+
+    def names(self) -> list[str]:
+        return list(self._files)
+
+    def labels(self, *kinds: str) -> dict[str, str]:
+        """What can be chosen, label -> key; kinds: "network", "hr", "lr"."""
+        keys = [key for keys in self._files.values() for key in keys]
+        return {_label(key): key for key in keys if kind_of(key) in kinds}
+
+
+def kind_of(key: str) -> str:
+    """network, hr or lr."""
+    return key.split(":", 2)[1]
+
+
+def other_role(key: str) -> str:
+    """The same image as LR instead of HR, or the other way round."""
+    _, kind, rest = key.split(":", 2)
+    return f"{PREFIX}{'lr' if kind == 'hr' else 'hr'}:{rest}"
+
+
+def clean(name: str) -> str:
+    """The last part of a path, of printable characters, no longer than a label or a file may be."""
+    last = re.split(r"[/\\]", name)[-1]
+    kept = "".join(c for c in last if c.isprintable())[-NAME_LETTERS:]
+    kept = kept.encode()[-NAME_BYTES:].decode(errors="ignore")
+    return kept if kept.strip(".") else "file"
+
+
+def _label(key: str) -> str:
+    role = {"hr": ", as HR", "lr": ", as LR", "network": ""}[kind_of(key)]
+    return f"own: {file_name(key)}{role}"
+
+
+def _read(name: str, content: bytes) -> dict[str, OwnImage | OwnNetwork]:
+    if len(content) > FILE_MB * 10**6:
+        raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB, and {FILE_MB} are taken")
+    suffix = Path(f"_{name}").suffix.lower()  # .png has one too
+    known = suffix in CHECKPOINT_SUFFIXES
+    if not known and (suffix in IMAGE_SUFFIXES or content.startswith(IMAGE_STARTS)):
+        pixels = read_pixels(name, content)
+        return {kind: OwnImage(name, pixels, kind == "lr") for kind in ("hr", "lr")}
+    if not (known or _holds_tensors(content)):
+        raise ValueError(f"{name} is neither an image nor a checkpoint. {LIMITS}")
+    with tempfile.TemporaryDirectory(prefix="explorer-own-") as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        return {"network": read_network(path)}
+
+
+def read_pixels(name: str, content: bytes) -> np.ndarray:
+    """(H, W, 3) uint8, read-only."""
+    image = core.load_image(content, name)
+    height, width = image.shape[-2:]
+    if height * width > MEGAPIXELS * 10**6:
+        raise ValueError(
+            f"{name} has {height * width / 1e6:.0f} megapixels, and {MEGAPIXELS} are taken; crop it"
+        )
+    if min(height, width) < SMALLEST:
+        raise ValueError(f"{name} has {width}×{height} pixels, and {SMALLEST}×{SMALLEST} are needed")
+    pixels = np.ascontiguousarray(to_uint8(image)[0])
+    pixels.setflags(write=False)
+    return pixels
+
+
+def read_network(path: Path) -> OwnNetwork:
+    """What the page can show: a float network for super-resolution whose layers in scope are convolutions."""
+    name = path.name
+    if _is_quantized(path):
+        raise ValueError(
+            f"{name} is quantized already, and the page starts from float weights; load the float "
+            "checkpoint, or this one in Python by core.load_quantized"
+        )
+    model = core.load_checkpoint(path)
+    kind = type(model).__name__
+    size = sum(p.numel() for p in model.parameters())
+    if size > PARAMETERS:
+        raise ValueError(
+            f"{name} has {size / 1e6:.1f} million parameters, and {PARAMETERS // 10**6} are taken; "
+            "in Python core.quantize_model takes it"
+        )
+    example = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        sr = model(example)
+    scale = sr.shape[-1] // 32
+    if sr.shape != (1, 3, 32 * scale, 32 * scale) or scale not in SCALES:
+        raise ValueError(f"{name} holds a network that does not enlarge by 2, 3 or 4; load one that does")
+    if not torch.isfinite(sr).all():
+        raise ValueError(f"{name} holds weights with which the picture is not finite; load others")
+    layers, _ = choose_layers(model, None, example)
+    modules = {layer: model.get_submodule(layer) for layer in layers}
+    if not modules or any(channel_dim_of(module) != -3 for module in modules.values()):
+        raise ValueError(
+            f"{name} holds {kind}, whose layers to quantize are not all convolutions, and only these can be "
+            "shown here; in Python core.quantize_model takes it"
+        )
+    return OwnNetwork(name, model, scale, {layer: input_channels(m) for layer, m in modules.items()})
+
+
+def _holds_tensors(content: bytes) -> bool:
+    """Whether it begins as safetensors, a zip file or a pickle does."""
+    return content[8:9] == b"{" or content.startswith((b"PK\3\4", b"\x80"))
+
+
+def _is_quantized(path: Path) -> bool:
+    """By the header that `core.save_quantized` writes."""
+    with contextlib.suppress(SafetensorError, OSError), safe_open(str(path), "pt") as file:
+        return "quantization" in (file.metadata() or {})
+    return False

@@ -1,0 +1,146 @@
+"""Shared work runs once, and its results are kept, over all sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import cachetools
+
+from explorer.jobs.token import Cancelled, Token
+
+log = logging.getLogger(__name__)
+log.setLevel(logging.INFO)  # `tell_held` is for who runs the server
+HEAVY = threading.Semaphore(2)
+LARGE = 1e6  # a bound that is in bytes, not in entries
+_large: list[cachetools.LRUCache] = []
+_told = 0.0  # MiB, at the last time that the log heard of it
+
+
+class _Flight(Token):
+    """A computation under way, wanted while one of the tokens on board is; it tells all of them."""
+
+    def __init__(self):
+        super().__init__(self._tell_all)
+        self.tokens: list[Token] = []
+        self.landed = threading.Event()
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.kept = True  # whether its value goes into the cache
+
+    @property
+    def cancelled(self) -> bool:
+        return all(token.cancelled for token in self.tokens)
+
+    def _tell_all(self, what: str, share: float | None) -> None:
+        for token in self.tokens:
+            if not token.cancelled:
+                token.tell(what, share)
+
+
+_forgetters: list[Callable[[str], None]] = []
+
+
+def forget(name: str) -> None:
+    """Drop everything whose key holds `name`, from all caches, and do not keep what is under way."""
+    for call in _forgetters:
+        call(name)
+
+
+def tell_held() -> None:
+    """Log what the caches hold when it has changed by much: what the memory of the server is for."""
+    global _told
+    held = sum(cache.currsize for cache in _large) / 2**20
+    if abs(held - _told) >= 50:
+        _told = held
+        log.info("the caches hold %.0f MiB", held)
+
+
+def _holds(key: Hashable, name: str) -> bool:
+    return key == name or (isinstance(key, tuple) and any(_holds(part, name) for part in key))
+
+
+@contextlib.contextmanager
+def _turn(token: Token):
+    while not HEAVY.acquire(timeout=0.05):
+        token.check()
+    try:
+        yield
+    finally:
+        HEAVY.release()
+
+
+def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1, heavy: bool = False):
+    """Cache `f(*key, token)` by its plain, hashable key, over all sessions, bounded by `max_size`.
+
+    Equal questions asked at once are answered by one computation, which stops only when nobody waits for
+    it any more. Results are shared: treat them as read-only. Errors are raised to every waiter, not cached.
+    A `heavy` one waits for its turn; it must not ask for another heavy one.
+    """
+
+    def decorate(f):
+        cache: cachetools.LRUCache = cachetools.LRUCache(max_size, getsizeof=size)
+        if max_size >= LARGE:
+            _large.append(cache)
+        flights: dict[Hashable, _Flight] = {}
+        lock = threading.Lock()
+
+        @functools.wraps(f)
+        def call(*key, token: Token | None = None):
+            token = token or Token()
+            while True:
+                token.check()
+                with lock:
+                    if key in cache:
+                        return cache[key]
+                    flight = flights.get(key)
+                    pilot = flight is None
+                    if pilot:
+                        flight = flights[key] = _Flight()
+                    flight.tokens.append(token)
+                if pilot:
+                    return fly(key, flight)
+                while not flight.landed.wait(0.05):
+                    token.check()
+                if flight.error is None:
+                    return flight.value
+                if not isinstance(flight.error, Cancelled):
+                    raise flight.error
+                # The pilot left before we boarded: ask again.
+
+        def fly(key, flight: _Flight):
+            try:
+                with _turn(flight) if heavy else contextlib.nullcontext():
+                    flight.value = f(*key, token=flight)
+                with lock:
+                    if flight.kept and size(flight.value) <= max_size:
+                        cache[key] = flight.value
+                return flight.value
+            except BaseException as error:
+                flight.error = error
+                raise
+            finally:
+                with lock:
+                    del flights[key]
+                flight.landed.set()
+
+        def known(*key) -> bool:
+            with lock:
+                return key in cache
+
+        def drop(name: str) -> None:
+            with lock:
+                for key in [key for key in cache if _holds(key, name)]:
+                    del cache[key]
+                for key, flight in flights.items():
+                    flight.kept = flight.kept and not _holds(key, name)
+
+        _forgetters.append(drop)
+        call.cache, call.known = cache, known
+        return call
+
+    return decorate

@@ -1,0 +1,144 @@
+"""The sweeps of this server: kept by name, one of them at a time under way in a process apart."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import yaml
+
+from core.files import replace_file
+from core.sweep_store import parts
+from explorer.jobs.child import ended
+from explorer.jobs.sweep_worker import GRID
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "runs" / "sweeps"
+BUNDLED = "bundled"
+BUNDLED_ROWS = ROOT / "assets" / "sweep.parquet"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+LOG = "_log.out"
+MOST_ROWS = 5000  # of a sweep that is started from the page
+_lock = threading.Lock()
+_current: Run | None = None
+
+
+def place(name: str) -> Path:
+    """Where the rows of a sweep are; ValueError for a name that cannot be one."""
+    if name == BUNDLED:
+        return BUNDLED_ROWS
+    if not NAME.fullmatch(name):
+        raise ValueError("a sweep's name has 1 to 40 letters, digits, - or _; give it another one")
+    return FOLDER / name
+
+
+def names() -> list[str]:
+    """Every sweep that can be shown, the newest first; the bundled one last."""
+    kept = [path for path in FOLDER.glob("*") if NAME.fullmatch(path.name) and path.is_dir()]
+    kept.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return [*(path.name for path in kept if path.name != BUNDLED), BUNDLED]
+
+
+def version(name: str) -> tuple:
+    """Changes whenever rows came."""
+    path = place(name)
+    files = [path] if path.is_file() else parts(path) if path.is_dir() else []
+    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+
+
+def told(folder: Path) -> list[tuple[int, int]]:
+    """What the process of a sweep said: how many rows were there, and how many there are in all."""
+    log = folder / LOG
+    if not log.is_file():
+        return []
+    lines = [line.split() for line in log.read_text(errors="replace").splitlines()]
+    return [(int(line[0]), int(line[1])) for line in lines if len(line) == 2 and all(map(str.isdigit, line))]
+
+
+def last_told(name: str) -> tuple[int, int]:
+    """How far a sweep was when its process last said so; (0, 0) if it never did, or is not there."""
+    found = told(FOLDER / name) if NAME.fullmatch(name) else []
+    return found[-1] if found else (0, 0)
+
+
+class Run:
+    """One sweep under way, and how far it is."""
+
+    def __init__(self, name: str, process: subprocess.Popen, log: Path):
+        self.name, self._process, self._log = name, process, log
+        self.cancelled = False
+        self._first: tuple[float, int] | None = None  # when, and how many rows were there
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def cancel(self) -> None:
+        """Stop it; what is done is kept."""
+        self.cancelled = True
+        self._process.stdin.close()
+
+    def progress(self) -> tuple[int, int]:
+        """Rows that are there and rows in all; (0, 0) while it starts."""
+        if self._first is None and (found := told(self._log.parent)):
+            self._first = (time.monotonic(), found[0][0])
+        return last_told(self.name)
+
+    def seconds_left(self) -> float | None:
+        """At the rate so far; None before there is one."""
+        done, total = self.progress()
+        if self._first is None or done <= self._first[1]:
+            return None
+        return (total - done) * (time.monotonic() - self._first[0]) / (done - self._first[1])
+
+    def problem(self) -> str:
+        """What ended it before its time, in a sentence."""
+        if self.alive or self.cancelled or self._process.returncode == 0:
+            return ""
+        return ended("sweep", self._process.returncode, self._log.with_suffix(".err"), kept=True)
+
+
+def current() -> Run | None:
+    """The sweep that is under way, or the last one."""
+    return _current
+
+
+def start(name: str, grids: list[dict]) -> Run:
+    """Begin a sweep, or go on with it; ValueError while another one is under way, OSError on a full disk."""
+    if name == BUNDLED:
+        raise ValueError("the bundled sweep stays as it is; give yours another name")
+    return _begin(name, yaml.safe_dump(grids, sort_keys=False))
+
+
+def go_on(name: str) -> Run:
+    """Take a sweep that was stopped up again, as it was asked for; errors as of `start`."""
+    grid = place(name) / GRID
+    if not grid.is_file():
+        raise ValueError(f"what was asked of the sweep {name} is not kept; start it from its grid again")
+    return _begin(name, grid.read_text())
+
+
+def _begin(name: str, grid: str) -> Run:
+    global _current
+    folder = place(name)
+    with _lock:
+        if _current is not None and _current.alive:
+            raise ValueError(
+                f"the sweep {_current.name} is under way on this server; wait for it or cancel it"
+            )
+        replace_file(folder / GRID, grid.encode())
+        log = folder / LOG
+        with log.open("w") as out, log.with_suffix(".err").open("w") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "explorer.jobs.sweep_worker", str(folder)],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=errors,
+            )
+        _current = Run(name, process, log)
+    return _current

@@ -1,0 +1,40 @@
+"""`python -m explorer.jobs.sweep_worker FOLDER`: the sweep of FOLDER/_grid.yaml, in a process of its own.
+
+It prints how far it is, keeps its rows in FOLDER, and is over when nobody holds its input open: a sweep never
+outlives the server, whatever becomes of it, and goes on when it is started again.
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+from core.sweep import load_grid, sweep
+from explorer.jobs.child import step_back
+
+GRID = "_grid.yaml"
+
+
+def main() -> int:
+    folder = Path(sys.argv[1])
+    told = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if (done, total) != told:
+            told = done, total
+            print(done, total, flush=True)
+
+    try:
+        grid, images = load_grid(folder / GRID)
+        sweep(grid, images, out=folder, progress=progress)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    step_back(signal.SIGINT)
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""What a thread knows of its job, and the page of the thread.
+
+`token.check()` raises `Cancelled` once a newer request came. Work calls it between layers, batches and
+images.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class Cancelled(Exception):
+    """Nobody waits for this work any more."""
+
+
+class Token:
+    """Tells a job whether it is still wanted, and the page how far it is."""
+
+    def __init__(self, tell: Callable[[str, float | None], None] = lambda what, share: None):
+        self._cancelled = False
+        self.tell = tell
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled or not threading.main_thread().is_alive()  # the server ends
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def check(self) -> None:
+        if self.cancelled:
+            raise Cancelled
+
+    def progress(self, what: str, share: float) -> None:
+        """Report the share done, 0 to 1, of what is being done; raises Cancelled as `check` does."""
+        self.check()
+        self.tell(what, share)

@@ -1,0 +1,67 @@
+"""The widgets by which a visitor brings files, and chooses the part of an image that is shown."""
+
+from __future__ import annotations
+
+from html import escape
+
+import panel as pn
+
+from core.images import IMAGE_SUFFIXES
+from explorer.choices.catalog import without_truth
+from explorer.choices.state import ExplorerState
+from explorer.choices.uploads import Uploads
+from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_own
+from explorer.page.file_drop import Dropper
+from explorer.page.sections import SMALL, TOGGLE, WIDE, html
+
+PRIVACY = "Held in memory while this page is open; nobody else sees it, and nothing is kept."
+
+
+def own(state: ExplorerState, uploads: Uploads) -> pn.Column:
+    """Where files are dropped, and as what an image is taken."""
+    p = state.param
+    dropper = Dropper(
+        uploads.take,
+        uploads.refuse,
+        accept=",".join(["image/*", *sorted(IMAGE_SUFFIXES | CHECKPOINT_SUFFIXES)]),
+        most=FILE_MB * 10**6,
+        **WIDE,
+    )
+    role = pn.widgets.RadioButtonGroup(
+        options={"HR": False, "LR, no ground truth": True}, value=uploads.as_lr, **TOGGLE, **WIDE
+    )
+    role.param.watch(lambda event: uploads.use_as(event.new), "value")
+    p.watch(lambda event: is_own(event.new) and role.param.update(value=without_truth(event.new)), "image")
+    files = pn.Column(margin=0, sizing_mode="stretch_width")
+
+    def list_files(names: list[str]) -> None:
+        files.objects = [_file(uploads, name) for name in names]
+
+    uploads.param.watch(lambda event: list_files(event.new), "names")
+    return pn.Column(
+        html("<label>Your own image or network</label>", margin=(6, 8, 0, 8)),
+        dropper,
+        files,
+        pn.Row(
+            html("<label>Images are</label>", margin=(9, 0, 0, 8), width=78),
+            role,
+            visible=uploads.param.names.rx.bool(),
+            margin=0,
+            sizing_mode="stretch_width",
+        ),
+        html(
+            "<details class='note'><summary>Which files, how large, who sees them</summary>"
+            f"{LIMITS} {PRIVACY}</details>",
+            **WIDE,
+        ),
+        margin=0,
+        sizing_mode="stretch_width",
+    )
+
+
+def _file(uploads: Uploads, name: str) -> pn.Row:
+    """One file and the button that takes it away."""
+    remove = pn.widgets.Button(label="Remove", width=70, margin=(0, 8, 0, 0), stylesheets=[SMALL])
+    remove.on_click(lambda _: uploads.remove(name))
+    text = html(f"<div class='file'>{escape(name)}</div>", sizing_mode="stretch_width", margin=(2, 8))
+    return pn.Row(text, remove, margin=(2, 0), sizing_mode="stretch_width")

@@ -1,0 +1,67 @@
+"""What is being computed, how far it is, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+import panel as pn
+
+from explorer.choices.status import Status
+from explorer.page.sections import html
+from explorer.server.keyboard import FOCUS
+
+STATUS = ":host { padding: 6px 0; margin: 0 0 6px; backdrop-filter: blur(10px); }"
+# It stays in its place, and lights up only for work that takes its time.
+STOP = """
+.bk-btn { height: 22px; min-height: 22px; padding: 0 !important; font-size: 12px;
+  transition: opacity 0.1s 1s; }
+.bk-btn[disabled] { transition: opacity 0.1s; }
+"""
+
+
+def status_line(status: Status, stop_all: Callable[[], None]) -> pn.Column:
+    """Progress and errors."""
+
+    def progress(busy: dict, stopped: bool) -> str:
+        if not busy:
+            text = "Stopped before it was done; any change goes on" if stopped else "Ready"
+            return f"<div class='progress'><div class='bar' style='width:0'></div><span>{text}</span></div>"
+        # A job that has begun, if any; else one that waits for its turn.
+        what, share = max(busy.values(), key=lambda job: (bool(job[0]) and job[1] is not None, bool(job[0])))
+        percent = round(100 * (share or 0))
+        if share is None or not what:
+            label = f"<span class='late'>{escape(what) or 'Working'} …</span>"
+        else:
+            label = f"<span>{escape(what)} … {percent} %</span>"
+        return f"<div class='progress'><div class='bar' style='width:{percent}%'></div>{label}</div>"
+
+    def errors(found: dict) -> str:
+        return "".join(
+            f"<div class='error'>{escape(sentence)}</div>" for sentence in dict.fromkeys(found.values())
+        )
+
+    stop = pn.widgets.Button(
+        label="Stop",
+        disabled=status.param.busy.rx.not_(),
+        width=56,
+        margin=(0, 0, 0, 8),
+        stylesheets=[STOP, FOCUS],
+    )
+    stop.on_click(lambda _: stop_all())
+    return pn.Column(
+        pn.Row(
+            html(
+                pn.bind(progress, status.param.busy, status.param.stopped),
+                sizing_mode="stretch_width",
+                margin=0,
+                height=22,
+            ),
+            stop,
+            sizing_mode="stretch_width",
+            margin=0,
+        ),
+        html(pn.bind(errors, status.param.errors), sizing_mode="stretch_width", margin=0),
+        sizing_mode="stretch_width",
+        stylesheets=[STATUS],
+    )

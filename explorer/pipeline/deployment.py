@@ -1,0 +1,176 @@
+"""The INT8 file of a network and what it is worth: choices -> data, cached over all sessions.
+
+As in `explorer.pipeline.activations`: plain, hashable choices and a `token`; results are shared, so read
+them only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib.metadata import version
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import core
+from core.calibration import patch_size
+from core.deploy import OnnxNetwork, audit_onnx, export_onnx, quantize_int8, time_onnx
+from core.models import has_clip, without_clip
+from core.output_range import OutputRange, output_range
+from core.representative import representative_images
+from explorer.choices.catalog import layer_channels, name_of, scale_of
+from explorer.choices.state import ExplorerState
+from explorer.jobs.cache import shared
+from explorer.jobs.token import Token
+from explorer.pipeline.activations import network, pair
+from explorer.pipeline.pictures import Picture, by_tiles, scored
+
+POOL = 200  # patches to choose the representative images from
+BINS = 120
+FLOAT, CLIP, FREE, PLAIN = "Float", "INT8 with clip", "INT8 clip-free", "INT8"
+TIMED = (180, 320)  # LR pixels of the forward that is timed
+THREADS = 1
+RUNS = 15
+
+
+class Plan(NamedTuple):
+    """What decides an INT8 file: the network, its representative images, and the layers kept float."""
+
+    network: str
+    strategy: str
+    number: int
+    float_layers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, state: ExplorerState) -> Plan:
+        """The file that is asked for now."""
+        return cls(state.network, state.strategy, state.representatives, tuple(state.float_layers))
+
+
+def variants(name: str) -> list[str]:
+    """What the network is compared as; only one with a clip can be freed of it."""
+    return [FLOAT, CLIP, FREE] if has_clip(network(name)) else [FLOAT, PLAIN]
+
+
+@shared(4)
+def pool(scale: int, token: Token) -> list[torch.Tensor]:
+    """LR patches of the packaged photographs, (1, 3, size, size) each."""
+    images = [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
+    return list(core.calibration_patches(images, POOL, patch_size(scale), seed=1).split(1))
+
+
+@shared(16)
+def representatives(plan: Plan, token: Token) -> list[torch.Tensor]:
+    model = network(plan.network, token=token)
+    images = pool(scale_of(plan.network), token=token)
+    return representative_images(model, images, plan.strategy, plan.number, progress=token.progress)
+
+
+@shared(24)
+def graph(plan: Plan, variant: str, token: Token) -> bytes:
+    """The ONNX file."""
+    model = network(plan.network, token=token)
+    token.progress(f"Exporting, {variant}", 0.0)
+    if variant == FLOAT:
+        return export_onnx(model).SerializeToString()
+    if variant == FREE:
+        model = without_clip(model)
+    layers = [layer for layer in layer_channels(plan.network) if layer not in plan.float_layers]
+    if variant == CLIP:  # needs no tamed images: its range is [0, 1] whatever they are
+        plan = plan._replace(strategy="random")
+    images = representatives(plan, token=token)
+    return quantize_int8(model, images, layers, token.progress).SerializeToString()
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One variant on one image."""
+
+    picture: Picture
+    colour_shift: float  # of the float network's picture, in 8-bit levels
+    kib: float  # size of the file
+    integer_layers: int
+    layers: int
+
+
+@shared(1e8, lambda made: made.picture.rgb.nbytes)
+def outcome(plan: Plan, variant: str, image: str, region: str, token: Token) -> Outcome:
+    """The file of the variant run by ONNX Runtime."""
+    import onnx
+
+    file = graph(plan, variant, token=token)
+    token.check()
+    _, lr, _ = pair(image, scale_of(plan.network), region, token=token)
+    sr = by_tiles(OnnxNetwork(onnx.load_model_from_string(file), THREADS), lr, token)
+    reference = by_tiles(network(plan.network, token=token), lr, token)
+    rows = audit_onnx(onnx.load_model_from_string(file))
+    integer = sum(not row.reason for row in rows)
+    shift = core.colour_shift(sr, reference)
+    return Outcome(
+        scored(sr, plan.network, image, region, token), shift, len(file) / 1024, integer, len(rows)
+    )
+
+
+@shared(16)
+def times(plan: Plan, token: Token) -> dict[str, float]:
+    """Variant -> milliseconds."""
+    import onnx
+
+    graphs = {v: onnx.load_model_from_string(graph(plan, v, token=token)) for v in variants(plan.network)}
+    lr = torch.rand(1, 3, *TIMED, generator=torch.Generator().manual_seed(0))
+    return time_onnx(graphs, lr, THREADS, RUNS, token.progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What the float network without its clip gives out on the representative images."""
+
+    edges: np.ndarray
+    counts: np.ndarray
+    range: OutputRange
+
+
+@shared(16)
+def outputs(plan: Plan, token: Token) -> Outputs:
+    import onnx
+
+    model = network(plan.network, token=token)
+    images = representatives(plan, token=token)
+    free = without_clip(model) if has_clip(model) else model
+    int8 = OnnxNetwork(onnx.load_model_from_string(graph(plan, variants(plan.network)[-1], token=token)))
+    found = output_range(model, images, int8, token.progress)
+    edges = np.linspace(min(found.low, 0.0), max(found.high, 1.0), BINS + 1)
+    counts = np.zeros(BINS, np.int64)
+    with torch.no_grad():
+        for batch in images:
+            token.check()
+            counts += np.histogram(free(batch).numpy(), edges)[0]
+    return Outputs(edges, counts, found)
+
+
+def card(plan: Plan, token: Token | None = None) -> str:
+    """What the file is, as JSON."""
+    import onnx
+
+    variant = variants(plan.network)[-1]
+    proto = onnx.load_model_from_string(graph(plan, variant, token=token))
+    scale = scale_of(plan.network)
+    found = outputs(plan, token=token).range
+    return json.dumps(
+        {
+            "network": name_of(plan.network),
+            "scale": scale,
+            "variant": variant,
+            "input": "lr: (N, 3, H, W) float32, RGB in [0, 1]",
+            "output": f"sr: (N, 3, {scale}H, {scale}W) float32, RGB",
+            "representative images": f"{plan.number} of {POOL} patches of the packaged photographs, "
+            f"strategy {plan.strategy}",
+            "output range": [found.low, found.high],
+            "advice": found.advice,
+            "layers": {row.name: "float" if row.reason else "INT8" for row in audit_onnx(proto)},
+            "made with": {package: version(package) for package in ("torch", "onnx", "onnxruntime")},
+        },
+        indent=2,
+    )

@@ -1,0 +1,86 @@
+"""Methods on one image: scores of a region, error maps, profiles. As `explorer.pipeline.activations`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import core
+from core.images import luma
+from core.metrics import colour_shift
+from explorer.choices.catalog import scale_of
+from explorer.jobs.cache import shared
+from explorer.jobs.token import Token
+from explorer.pipeline.activations import ReadOnly
+from explorer.pipeline.pictures import Picture, difference, picture, reference
+
+PROFILE = 64  # pixels of the line
+SSIM_WINDOW = 11
+
+
+class Look(NamedTuple):
+    """Where a person looks: pixels of the SR image from its top left; what does not fit gives way."""
+
+    box: tuple[int, ...] = ()  # left, top, right, bottom; () for the whole image
+    spot: tuple[int, ...] = ()  # x, y of the line's middle; () for the image's
+    direction: str = "row"
+
+    def region(self, height: int, width: int) -> tuple[int, int, int, int] | None:
+        """The box inside the image; None for the whole, also where it has no pixel there."""
+        if len(self.box) != 4:
+            return None
+        left, right = (min(max(x, 0), width) for x in sorted(self.box[::2]))
+        top, bottom = (min(max(y, 0), height) for y in sorted(self.box[1::2]))
+        return (left, top, right, bottom) if right > left and bottom > top else None
+
+    def line(self, height: int, width: int) -> tuple[int, int, int]:
+        """Row or column of the line, and where on it its pixels begin and end."""
+        x, y = self.spot if len(self.spot) == 2 else (width // 2, height // 2)
+        across, along = (y, x) if self.direction == "row" else (x, y)
+        rows, length = (height, width) if self.direction == "row" else (width, height)
+        start = min(max(along - PROFILE // 2, 0), max(length - PROFILE, 0))
+        return min(max(across, 0), rows - 1), start, min(start + PROFILE, length)
+
+
+@dataclasses.dataclass(frozen=True)
+class Closely(ReadOnly):
+    """A picture of one method, and what there is to see in it. None: not for what is the truth itself."""
+
+    picture: Picture
+    error: np.ndarray | None  # (H, W), mean |RGB| difference from `pictures.reference` in 8-bit levels
+    psnr: float | None  # of the region
+    ssim: float | None  # of the region; None also where it is smaller than SSIM's window
+    shift: float | None  # of the region's mean colour, in 8-bit levels
+    profile: np.ndarray  # luma along the line, in 8-bit levels
+
+
+@shared(2e8, lambda error: error.nbytes)
+def error_map(where: tuple, what: tuple, token: Token) -> np.ndarray:
+    found = difference(picture(*where, *what, token=token), picture(*where, reference(where[1]), token=token))
+    found.setflags(write=False)
+    return found
+
+
+def closely(where: tuple[str, str, str], what: tuple, look: Look, token: Token) -> Closely:
+    """`where` and `what` are those of `explorer.pipeline.pictures.picture`."""
+    shown, truth = (picture(*where, *key, token=token) for key in (what, (reference(where[1]),)))
+    height, width = truth.rgb.shape[:2]
+    a, b = (torch.from_numpy(p.rgb.copy()).permute(2, 0, 1)[None] / 255 for p in (shown, truth))
+    line, start, end = look.line(height, width)
+    values = luma(a)[0, 0]
+    profile = (values[line] if look.direction == "row" else values[:, line])[start:end].numpy()
+    if what == (reference(where[1]),):
+        return Closely(shown, None, None, None, None, profile)
+    region, border = look.region(height, width), scale_of(where[0])
+    psnr, ssim = shown.psnr, shown.ssim
+    if region is not None:
+        left, top, right, bottom = region
+        a, b = (x[..., top:bottom, left:right] for x in (a, b))
+        psnr = core.psnr_y(a, b, border=0)
+        ssim = core.ssim_y(a, b, border=0) if min(a.shape[-2:]) >= SSIM_WINDOW else None
+    elif border:
+        a, b = (x[..., border:-border, border:-border] for x in (a, b))
+    return Closely(shown, error_map(where, what, token=token), psnr, ssim, colour_shift(a, b), profile)

@@ -1,0 +1,204 @@
+"""Choices -> quantized networks and their pictures, cached over all sessions."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import core
+from core.cost import cost
+from core.images import to_tensor, to_uint8
+from core.methods import TRAINED
+from core.odm_frozen import quantized_before
+from core.sensitivity import Sensitivity
+from core.zoo import model_card
+from explorer.choices.catalog import NETWORKS, layer_channels, scale_of, trained, without_truth
+from explorer.choices.state import ExplorerState
+from explorer.choices.visitor_files import file_name
+from explorer.jobs.cache import shared
+from explorer.jobs.token import Token
+from explorer.pipeline.activations import (
+    ReadOnly,
+    calibration_images,
+    network,
+    observer,
+    pair,
+    trained_network,
+)
+from explorer.pipeline.points import chosen_points, of_activations, replaced, selection
+from explorer.pipeline.regions import TILE
+
+TRUTH, FLOAT_SR = "ground truth", "float SR"  # what pictures are scored against
+
+
+class Hand(NamedTuple):
+    """Points that a person chose for a layer, or for one of its channels."""
+
+    layer: str
+    channel: int | None
+    points: tuple[int, ...]  # in steps of the universal set's grid
+
+    @classmethod
+    def of(cls, state: ExplorerState) -> Hand | None:
+        """None while the selector's serve."""
+        points = state.by_hand()
+        return cls(state.layer, None if state.hand_layer else state.channel, points) if points else None
+
+
+@shared(6e8, lambda model: sum(t.nbytes for t in (*model.parameters(), *model.buffers())))
+def quantized(
+    name: str,
+    config: core.QuantConfig,
+    float_layers: tuple[str, ...],
+    hand: Hand | None = None,
+    *,
+    token: Token,
+) -> torch.nn.Module:
+    """`float_layers` are left as they are; ValueError where training has quantized them."""
+    if config.method in TRAINED:
+        if float_layers:
+            raise ValueError(f"{config.method} was trained with all its layers quantized; keep none float")
+        return trained_network(name, config, token=token)
+    observers = {}
+    layers = [layer for layer in layer_channels(name) if layer not in float_layers]
+    if not layers:
+        return network(name, token=token)
+    for done, layer in enumerate(layers):
+        if config.from_subset:
+            token.progress("Choosing points", done / len(layers))
+            chosen = selection(name, layer, of_activations(config), token=token)
+            if hand and hand.layer == layer:
+                chosen = replaced(chosen, hand.channel, np.array(hand.points) * config.universal_set.step)
+            observers[layer] = chosen_points(chosen)
+        else:
+            observers[layer] = observer(name, layer, config, token=token)
+    images = calibration_images(scale_of(name), token=token)
+    made = core.Calibration(config, observers, {}, images)
+    return core.quantize_model(network(name, token=token), made, config, layers, token.progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture(ReadOnly):
+    """A picture and how near it is to what it is scored against; PSNR and SSIM are None for that itself."""
+
+    rgb: np.ndarray  # (H, W, 3) uint8
+    psnr: float | None
+    ssim: float | None
+    against: str = TRUTH
+    # Bits a weight and an activation with side information, where they differ from the bits, to two digits.
+    effective: tuple[float, float] | None = None
+
+
+@shared(2.5e8, lambda picture: picture.rgb.nbytes)
+def picture(
+    name: str,
+    image: str,
+    region: str,
+    what: str | core.QuantConfig,
+    float_layers: tuple[str, ...] = (),
+    hand: Hand | None = None,
+    *,
+    token: Token,
+) -> Picture:
+    """`what`: "hr", "bicubic", "float", or the configuration of a quantized network."""
+    scale = scale_of(name)
+    _, lr, hr = pair(image, scale, region, token=token)
+    if what == "hr":
+        if hr is None:
+            raise ValueError(f"{file_name(image)} is an LR: there is no ground truth of it")
+        return Picture(to_uint8(hr)[0], None, None)
+    if what == "bicubic":
+        sr = core.bicubic(lr, scale)
+    else:
+        float_model = network(name, token=token)
+        model = float_model if what == "float" else quantized(name, what, float_layers, hand, token=token)
+        token.check()
+        sr = by_tiles(model, lr, token)
+    if hr is None and what == "float":
+        return Picture(to_uint8(sr)[0], None, None, FLOAT_SR)
+    shown = scored(sr, name, image, region, token)
+    if isinstance(what, str):
+        return shown
+    return dataclasses.replace(shown, effective=_effective(model, what, *lr.shape[-2:]))
+
+
+def _effective(
+    model: torch.nn.Module, config: core.QuantConfig, height: int, width: int
+) -> tuple[float, float] | None:
+    spent = cost(model, height, width)
+    found = round(spent.weight_bits, 2), round(spent.activation_bits, 2)
+    bits = config.weight_bits, config.activation_bits
+    return None if found == bits or not core.is_quantized(model) else found
+
+
+def reference(image: str) -> str:
+    """The picture, as `what` of `picture`, that the others of the image are scored against."""
+    return "float" if without_truth(image) else "hr"
+
+
+def scored(sr: torch.Tensor, name: str, image: str, region: str, token: Token) -> Picture:
+    """What a network made of the region, (1, 3, H, W), and its scores."""
+    best = picture(name, image, region, reference(image), token=token)
+    return shown_picture(sr, to_tensor(best.rgb.copy()), scale_of(name), best.against)
+
+
+def by_tiles(model: torch.nn.Module, lr: torch.Tensor, token: Token) -> torch.Tensor:
+    """The SR; large images by tiles, with the share done."""
+    return core.super_resolve(
+        model, lr, TILE, lambda share: token.progress("Super-resolving by tiles", share)
+    )
+
+
+@shared(64)
+def sensitivity(
+    name: str, image: str, region: str, config: core.QuantConfig, token: Token
+) -> tuple[float, dict[str, Sensitivity]]:
+    """The picture's error with all layers quantized, and what each layer has to do with it."""
+    if config.method in TRAINED:
+        raise ValueError(f"the layers of {config.method} were trained together; choose a calibrated method")
+    made = quantized(name, config, (), token=token)
+    _, lr, _ = pair(image, scale_of(name), region, token=token)
+    return core.sensitivity(network(name, token=token), made, [lr], token.progress, TILE)
+
+
+@shared(1e8, lambda picture: picture.rgb.nbytes)
+def training_picture(name: str, image: str, region: str, what: str, run: str, token: Token) -> Picture:
+    """`what`: "before" or "after" a training; `run`: the name of a bundled one, or the path of its files."""
+    _, lr, _ = pair(image, scale_of(name), region, token=token)
+    if what == "before":
+        model = quantized_before(network(name, token=token), training_card(name, run))
+    elif bundled_card(name, run) is not None:
+        model = core.create_model(*NETWORKS[name], run)
+    else:
+        model = core.load_quantized(f"{run}.safetensors")
+    token.check()
+    return scored(by_tiles(model, lr, token), name, image, region, token)
+
+
+def training_card(name: str, run: str) -> dict:
+    """Card and record of a training, as `training_picture` names it."""
+    card = bundled_card(name, run)
+    return json.loads(Path(f"{run}.json").read_text()) if card is None else card
+
+
+@functools.cache
+def bundled_card(name: str, run: str) -> dict | None:
+    """None for a run of a visitor's own."""
+    return model_card(*NETWORKS[name], run) if run in trained(name) else None
+
+
+def shown_picture(sr: torch.Tensor, hr: torch.Tensor, scale: int, against: str = TRUTH) -> Picture:
+    """What a network made of one image, (1, 3, H, W), and its scores; `against` says what `hr` is."""
+    psnr, ssim = core.psnr_y(sr, hr, border=scale), core.ssim_y(sr, hr, border=scale)
+    return Picture(to_uint8(sr)[0], psnr, ssim, against)
+
+
+def difference(a: Picture, b: Picture) -> np.ndarray:
+    """Mean absolute difference of two pictures over RGB, (H, W) in 8-bit levels."""
+    return np.abs(a.rgb.astype(np.int16) - b.rgb).mean(2).astype(np.float32)

@@ -1,0 +1,83 @@
+"""What the pictures and numbers on the page stand for."""
+
+from __future__ import annotations
+
+from core.calibration import PATCHES, patch_size
+from core.methods import BLOCK, TRAINED
+from core.scope import scope_of
+from explorer.choices.catalog import scale_of, without_truth
+from explorer.choices.state import ExplorerState
+from explorer.choices.visitor_files import file_name, is_own
+from explorer.pipeline import activations, regions
+
+WEIGHT_RULES = {
+    "minmax": "min–max with a whole-numbered zero point, per output channel",
+    "mse": "range of least squared error, per output channel",
+    "2dquant": "bound search, per tensor",
+    "daq": "in standard deviations, per tensor",
+    "apot": "sums of powers of two, per tensor",
+    "subset": "points of the universal set, per output channel",
+    "mx": "MX blocks of 32 input channels",
+    "nvfp4": "NVFP4 blocks of 16 input channels",
+}
+
+
+def protocol(state: ExplorerState) -> str:
+    """Of the tab Explore, in one paragraph."""
+    scale = scale_of(state.network)
+    scope = scope_of(activations.network(state.network), None)
+    ranges = _trained() if state.method in TRAINED else _calibrated(state, scale)
+    return (
+        f"Quantized: {scope}; everything else stays float. {ranges} PSNR and SSIM: luma, {scale} pixels of "
+        f"border cropped, 8 bits{_truth(state)}{_dynamic(state, scale)}"
+    )
+
+
+def _truth(state: ExplorerState) -> str:
+    if without_truth(state.image):
+        return (
+            f", against the float network's SR: {file_name(state.image)} is itself the LR, and there is no "
+            "ground truth of it."
+        )
+    what = file_name(state.image) if is_own(state.image) else "the photograph"
+    return f"; LR is the bicubic reduction of {what}."
+
+
+def _trained() -> str:
+    return (
+        "Ranges and weights: learned in training, one range of the activations and one of the weights a "
+        "layer; the tab Training has the record."
+    )
+
+
+def _calibrated(state: ExplorerState, scale: int) -> str:
+    size = patch_size(scale)
+    shown = "yours is not among them" if is_own(state.image) else "the one shown among them"
+    recipe = state.recipe()
+    weights = WEIGHT_RULES[recipe.weights]
+    if recipe.refine:
+        weights += ", solved for the quantized input, rounded so that errors make up for each other"
+    points = f" Points: chosen by {recipe.selector}." if recipe.levels == "subset" else ""
+    return (
+        f"Calibration: {PATCHES} random {size}×{size} LR patches of the packaged photographs, "
+        f"{shown}.{points} Weights: {weights}."
+    )
+
+
+def _dynamic(state: ExplorerState, scale: int) -> str:
+    recipe = state.recipe()
+    if not recipe.dynamic:
+        return ""
+    by_block = recipe.normalization == "block"
+    of = f"each block of about {BLOCK}×{BLOCK} pixels" if by_block else "the image it sees"
+    if regions.by_tiles(state.image, scale, state.region):
+        side = regions.TILE
+        part = "block of a tile" if by_block else "tile"
+        return (
+            f" Worked by tiles of {side}×{side} LR pixels: {state.method} normalizes by the statistics of "
+            f"each {part}, so the picture is not that of the whole at once."
+        )
+    return (
+        f" {state.method} normalizes by the statistics of {of}, so a region quantized alone is not a crop of "
+        "the whole image quantized."
+    )

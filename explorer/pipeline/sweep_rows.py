@@ -1,0 +1,233 @@
+"""The rows of a sweep, made ready for the plots: choices -> data, cached over all sessions.
+
+As in `explorer.pipeline.activations`: plain, hashable choices and a `token`; results are shared, so read
+them only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+
+from core import METHODS, demo_image
+from core.parallel import CORES
+from core.sweep_estimate import estimate
+from core.sweep_grid import Networks, expand
+from core.sweep_store import read_part, read_sweep
+from explorer.choices.sweep_grid import COSTS, MEAN
+from explorer.jobs import sweep_runs
+from explorer.jobs.cache import shared
+from explorer.jobs.token import Token
+
+CONFIGURATION = [
+    "network", "scale", "layers", "method", "activation_bits", "weight_bits", "words", "terms", "set_size",
+    "selector", "seed", "normalization", "levels", "ranges", "weights", "refine", "block", "side_bits",
+]  # fmt: skip
+OWN_SELECTOR = {name: method.selector for name, method in METHODS.items()}
+NUMBERS = ["psnr", "ssim", "drop", *COSTS.values()]
+CHOSEN = ["normalization", "levels", "ranges", "weights", "refine"]  # texts, where a row has any
+# What a plot holds still in every field that it does not show, wherever the sweep has it.
+USUAL = {
+    "layers": lambda found: found["layers"] == "all",
+    "weight_bits": lambda found: found["weight_bits"] == found["activation_bits"],
+    "set_size": lambda found: (found["words"] == 4) & (found["terms"] == 4),
+    "selector": lambda found: (
+        found["selector"].isna() | (found["selector"] == found["method"].map(OWN_SELECTOR))
+    ),
+} | {field: lambda found, field=field: found[field].isna() for field in CHOSEN}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preview:
+    """What a grid amounts to."""
+
+    rows: int
+    seconds: float
+
+
+@shared(64)
+def preview(grids: str, token: Token) -> Preview:
+    """Of grids as JSON; ValueError if there are more rows than a page may ask for."""
+    networks, parts = Networks(), json.loads(grids)
+    choices = expand(parts, networks)
+    images = parts[0]["images"]
+    rows = len(choices) * len(images)
+    if rows > sweep_runs.MOST_ROWS:
+        raise ValueError(
+            f"These are {rows:,} rows, and a sweep from this page has at most {sweep_runs.MOST_ROWS:,}; "
+            "choose less, or run python -m core.sweep."
+        )
+    token.check()
+    pixels = {name: demo_image(name).shape[-1] * demo_image(name).shape[-2] for name in images}
+    return Preview(rows, estimate(choices, pixels, networks, CORES))
+
+
+@shared(8)
+def rows(name: str, version: tuple, token: Token) -> pd.DataFrame:
+    """All rows of a sweep; `version` as `sweep_runs.version` has it now."""
+    path = sweep_runs.place(name)
+    if not version:
+        raise ValueError(f"There is no sweep named {name}; choose another one, or start it.")
+    found = read_part(path).to_pandas() if path.is_file() else read_sweep(path)
+    found["network"] = found["network"] + "_x" + found["scale"].astype(str)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What the plots show of a sweep."""
+
+    networks: list[str]
+    images: list[str]
+    network: str  # of these, the one shown
+    image: str
+    dots: dict[str, list]  # of each configuration: CONFIGURATION, NUMBERS, "label", "number" of images
+    by_bits: dict[str, tuple[list, list]]  # method -> bits and PSNR, the rest as usual
+    by_set: list[tuple[str, int, list, list]]  # method, bits, sizes of the set and PSNR
+    front: dict[str, tuple[list, list]]  # of COSTS -> cost and PSNR of what nothing beats
+    reasons: dict[str, int]  # what went wrong, and how often
+    protocol: str
+
+
+def scores(found: pd.DataFrame, network: str, image: str) -> pd.DataFrame:
+    """One line a configuration, over all images or of one; without those whose images are not all there."""
+    own = found[(found["network"] == network) & (found["error"] == "")]
+    own = own if image == MEAN else own[own["image"] == image]
+    groups = own.groupby(CONFIGURATION, dropna=False, sort=True)
+    table = groups[NUMBERS].mean()
+    table["number"] = groups["image"].nunique()
+    return table[table["number"] == table["number"].max()].reset_index()
+
+
+def shown(name: str, network: str, image: str, token: Token) -> Shown:
+    """Network and image are the first ones, and the mean, where the sweep has not what is asked for."""
+    found = rows(name, sweep_runs.version(name), token=token)
+    networks, images = list(found["network"].unique()), [MEAN, *found["image"].unique()]
+    network = network if network in networks else next(iter(networks), "")
+    image = image if image in images else MEAN
+    table = _by_method(alike(scores(found, network, image), "weight_bits", "set_size", "selector", *CHOSEN))
+    table["label"] = [_label(row) for row in table.itertuples()]
+    own = found[found["network"] == network]
+    return Shown(
+        networks,
+        images,
+        network,
+        image,
+        {column: table[column].tolist() for column in table},
+        {method: _best(group) for method, group in alike(table).groupby("method", sort=False)},
+        _by_set(table),
+        {cost: front(table[cost], table["psnr"]) for cost in COSTS.values()},
+        own.loc[own["error"] != "", "reason"].value_counts().to_dict(),
+        _protocol(own),
+    )
+
+
+def alike(found: pd.DataFrame, *shown: str) -> pd.DataFrame:
+    """The rows that differ in the fields `shown` and otherwise are as usual, so that like meets like."""
+    for field, usual in USUAL.items():
+        kept = usual(found)
+        if field not in shown and kept.any():
+            found = found[kept]
+    return found
+
+
+def _by_method(table: pd.DataFrame) -> pd.DataFrame:
+    """In the order of `METHODS`."""
+    return table.sort_values("method", key=_rank, kind="stable").reset_index(drop=True)
+
+
+def _rank(methods: pd.Series) -> pd.Series:
+    order = {name: i for i, name in enumerate(METHODS)}
+    return methods.map(lambda name: order.get(name, len(order)))
+
+
+def _label(row) -> str:
+    parts = [f"{row.method} W{row.weight_bits}A{row.activation_bits}"]
+    if not np.isnan(row.set_size):
+        parts.append(f"{row.selector}, set of {row.set_size:,.0f}")
+    if row.layers != "all":
+        parts.append(f"only {row.layers}")
+    parts += [text for name in CHOSEN if isinstance(text := getattr(row, name), str) and text]
+    return ", ".join(parts)
+
+
+def _best(group: pd.DataFrame) -> tuple[list, list]:
+    best = group.groupby("activation_bits")["psnr"].max()
+    return best.index.tolist(), best.tolist()
+
+
+def _by_set(table: pd.DataFrame) -> list[tuple[str, int, list, list]]:
+    """A line for each configuration that differs in its set alone."""
+    same = [name for name in CONFIGURATION if name not in ("words", "terms", "set_size")]
+    lines = []
+    found = alike(table, "set_size")
+    for _, group in found[found["set_size"].notna()].groupby(same, dropna=False, sort=False):
+        group = group.sort_values("set_size")
+        first = group.iloc[0]
+        bits = int(first["activation_bits"])
+        lines.append((first["method"], bits, group["set_size"].tolist(), group["psnr"].tolist()))
+    return lines
+
+
+def front(cost: pd.Series, psnr: pd.Series) -> tuple[list, list]:
+    """Cost and PSNR of those that nothing cheaper, or as cheap, equals or beats; by cost."""
+    order = np.lexsort((-psnr.to_numpy(), cost.to_numpy()))
+    best, kept = -np.inf, []
+    for i in order:
+        if psnr.iloc[i] > best:
+            best = psnr.iloc[i]
+            kept.append(i)
+    return cost.iloc[kept].tolist(), psnr.iloc[kept].tolist()
+
+
+def _protocol(own: pd.DataFrame) -> str:
+    if own.empty:
+        return ""
+    scopes = "; ".join(own["scope"].unique())
+    return (
+        f"Quantized: {scopes}; everything else stays float. Calibration: {own['calibration'].iloc[0]}. "
+        f"PSNR and SSIM: {own['metric'].iloc[0]}. Made with {own['versions'].iloc[0]}."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The mean of a number for every two values of two fields."""
+
+    across: list[str]
+    down: list[str]
+    cells: dict[str, list]  # "x", "y", "value", "number" of rows
+
+
+def table(name: str, network: str, image: str, across: str, down: str, value: str, token: Token) -> Table:
+    """Over one network and image, unless these are the fields themselves."""
+    found = rows(name, sweep_runs.version(name), token=token)
+    found = found[found["error"] == ""]
+    if "network" not in (across, down):
+        found = found[found["network"] == network]
+    if image != MEAN and "image" not in (across, down):
+        found = found[found["image"] == image]
+    found = alike(found, across, down)
+    texts = pd.DataFrame({"x": _texts(found[across]), "y": _texts(found[down]), "value": found[value]})
+    cells = texts.groupby(["x", "y"], sort=False)["value"].agg(["mean", "size"]).reset_index()
+    columns = {"x": cells["x"].tolist(), "y": cells["y"].tolist()}
+    columns |= {"value": cells["mean"].tolist(), "number": cells["size"].tolist()}
+    return Table(_in_order(found[across]), _in_order(found[down]), columns)
+
+
+def _in_order(column: pd.Series) -> list[str]:
+    kept = column.dropna().drop_duplicates()
+    if pd.api.types.is_numeric_dtype(column):
+        kept = kept.sort_values()
+    elif column.name == "method":
+        kept = kept.sort_values(key=_rank)
+    return [*_texts(kept), *(["–"] if column.isna().any() else [])]
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_numeric_dtype(column):
+        return column.map(lambda x: "–" if pd.isna(x) else f"{x:,.0f}")
+    return column.fillna("–")

@@ -1,0 +1,73 @@
+"""The section by which a person takes the state along."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from html import escape
+
+import panel as pn
+
+from explorer.choices.state import ExplorerState
+from explorer.export import files, report, script
+from explorer.page.sections import html, section
+from explorer.session import Session
+
+LEAD = "The link to this page holds all choices. The files are of the network at the bits of the sliders."
+CODE = """<style>pre {{ font-size: 12px; overflow-x: auto; margin: 6px 0; padding: 8px 10px;
+border: 1px solid var(--line); border-radius: 6px }} summary {{ cursor: pointer; font-size: 13px }}</style>
+<details><summary>The same in Python</summary><pre>{}</pre></details>"""
+COPY = """
+const button = cb_obj.origin ?? cb_obj, label = button.label;
+navigator.clipboard.writeText(location.href).then(
+  () => { button.label = 'Copied'; setTimeout(() => { button.label = label; }, 1500); },
+  () => { prompt('The link:', location.href); });
+"""
+
+
+def taking(session: Session) -> pn.Column:
+    """Link, Python, pictures, levels, network and report."""
+    state = session.state
+    copy = pn.widgets.Button(label="Copy link", width=110, margin=(6, 8), color="primary", variant="outline")
+    copy.js_on_click(code=COPY)
+
+    def file(label: str, make: Callable[[ExplorerState], bytes]) -> pn.widgets.FileDownload:
+        async def content() -> io.BytesIO:
+            try:
+                data = await asyncio.to_thread(make, state.copy())
+            except ValueError as error:
+                session.status.set_error("take away", str(error))
+                raise
+            session.status.set_error("take away", "")
+            return io.BytesIO(data)
+
+        return pn.widgets.FileDownload(
+            callback=content, filename="file", label=label, color="primary", width=150, margin=(6, 8)
+        )
+
+    buttons = {
+        ".zip": file("Pictures (ZIP)", files.archive),
+        "_levels.csv": file("Levels (CSV)", files.levels),
+        ".safetensors": file("Quantized network", files.checkpoint),
+        ".html": file("Report (HTML)", report.report),
+    }
+    written = html("", sizing_mode="stretch_width")
+
+    def follow(busy: dict) -> None:
+        """Only once the page is at rest: nobody waits for it as for points and pictures."""
+        if not busy:
+            written.object = CODE.format(escape(_code(state)))
+            for ending, button in buttons.items():
+                button.filename = f"{script.stem(state)}{ending}"
+
+    follow({})
+    session.status.param.watch(lambda event: follow(event.new), "busy")
+    return section("Take it away", LEAD, pn.FlexBox(copy, *buttons.values(), margin=0), written)
+
+
+def _code(state: ExplorerState) -> str:
+    try:
+        return script.code(state)
+    except ValueError as error:
+        return f"# {error}"

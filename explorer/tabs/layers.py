@@ -1,0 +1,88 @@
+"""The tab on layers: which of them hurt, and what leaving one float is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import panel as pn
+
+from explorer.choices.state import LAYERS, ExplorerState
+from explorer.page.sections import html, section
+from explorer.pipeline import pictures
+from explorer.session import QUANTIZATION, SHOWN, Output, Work
+from explorer.tabs.tab import Tab
+from explorer.views.layers import LayersView
+
+LEAD = (
+    "How far the picture is from the float network's when one layer alone is quantized, and when all but "
+    "that one are: a long bar on the left, or a short one on the right, is a layer to keep float. Method, "
+    "bits and set are those of the sidebar."
+)
+NOTE = (
+    "Error: root mean square of the luma against the float network's picture, after rounding to 8 bits, on "
+    "the image and region of the sidebar. Layers kept float stay so in the pictures of the tab Explore and "
+    "in the INT8 file; the bars quantize them all the same, to compare."
+)
+
+
+class Layers(Output):
+    """The error by layer, and the picture with the chosen ones kept float."""
+
+    name, follows = "layers", (*SHOWN, *QUANTIZATION, "weight_bits", "float_layers")
+
+    def __init__(self, state: ExplorerState):
+        super().__init__(state)
+        self.view = LayersView(lambda layer: state.param.update(layer=layer))
+        state.param.watch(lambda event: self.view.mark(event.new), "layer")
+
+    def work(self) -> Work:
+        state, view = self.state, self.view
+        where = (state.network, state.image, state.region)
+        configs, bits = state.configs(), state.activation_bits
+        kept, layer = tuple(state.float_layers), state.layer
+        view.wait()
+
+        def work(token):
+            config = configs(bits)
+            total, found = pictures.sensitivity(*where, config, token=token)
+            yield partial(view.show, total, found, layer)
+            choices = ((config,), (config, kept), ("float",))
+            shown = [pictures.picture(*where, *choice, token=token) for choice in choices]
+            yield partial(view.show_scores, *shown, len(kept))
+
+        return work
+
+
+class LayersTab(Tab):
+    """The view, the chosen layer's switch, and the note."""
+
+    key = LAYERS
+
+    def make(self) -> Sequence[Output]:
+        self.layers = Layers(self.state)
+        return (self.layers,)
+
+    def layout(self) -> pn.Column:
+        state, view = self.state, self.layers.view
+        p = state.param
+
+        def label(layer: str, kept: list[str]) -> str:
+            return f"Quantize {layer} again" if layer in kept else f"Keep {layer} float"
+
+        def toggle(event) -> None:
+            kept = list(state.float_layers)
+            kept.remove(state.layer) if state.layer in kept else kept.append(state.layer)
+            state.float_layers = kept
+
+        button = pn.widgets.Button(
+            label=pn.bind(label, p.layer, p.float_layers), color="primary", variant="outline", margin=(6, 8)
+        )
+        button.on_click(toggle)
+        return section(
+            "Which layers hurt",
+            LEAD,
+            view.panel,
+            pn.FlexBox(button, view.scores, margin=0),
+            html(f"<p class='note'>{NOTE}</p>", sizing_mode="stretch_width"),
+        )

@@ -1,0 +1,142 @@
+"""The tab on methods: at the same bits, on the same image."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from functools import partial
+
+import panel as pn
+
+from core.results import ingredients, measured, over_draws
+from explorer.choices.catalog import NETWORKS, without_truth
+from explorer.choices.state import METHODS_TAB, ExplorerState
+from explorer.page.sections import CSS, TOGGLE, html, section
+from explorer.pipeline.method_comparison import Look, closely
+from explorer.pipeline.names import TITLES, references, weights_and_activations
+from explorer.pipeline.pictures import FLOAT_SR, TRUTH
+from explorer.session import QUANTIZATION, SHOWN, Output, Work
+from explorer.tabs.tab import Tab
+from explorer.views.methods import SELECT, MethodsView
+from explorer.views.theme import TABLE
+
+LEAD = (
+    "The same picture by several methods at the bits of the sidebar. Look where they ring, blur or band: "
+    "draw a region to score it alone, tap an edge to see the luma across it."
+)
+NOTE = (
+    "PSNR and SSIM as in the tab Explore; in a region nothing is cropped, and SSIM needs 11×11 pixels of it. "
+    "Colour shift: how far the mean colour of the region is from that of the {}, the largest of the "
+    "three channels. Set, selector and layers kept float are those of the sidebar."
+)
+
+
+WORTH = (
+    "Two things tell methods apart: how activations are normalized, and which levels they are mapped to. "
+    "dB lost on Set5 and Set14 at {}, with the weights of dfsq+ for all:"
+)
+WORTH_HEAD = ("normalization", "points of the set", "uniform levels", "effective bits")
+
+
+@functools.cache
+def worth(network: str, bits: int) -> str:
+    """What each ingredient is worth on a bundled network, as HTML; empty where it was not measured."""
+    if network not in NETWORKS:
+        return ""
+    size = "W4A4" if bits >= 4 else "W2A2"
+    table = ingredients(over_draws(measured()), "{} x{}".format(*NETWORKS[network]), size)
+    if table is None:
+        return ""
+    digits = dict.fromkeys(table, "{:.2f}".format)
+    table = table.rename(columns=dict(zip(table, WORTH_HEAD[1:], strict=True)))
+    table = table.rename_axis(WORTH_HEAD[0]).reset_index()
+    formats = dict(zip(WORTH_HEAD[1:], digits.values(), strict=True))
+    rows = table.to_html(index=False, formatters=formats, border=0, justify="right")
+    return (
+        f"<details class='note'><summary>What is each ingredient worth?</summary><p>{WORTH.format(size)}</p>"
+        f"<div class='wide worth'>{rows}</div></details>"
+    )
+
+
+class Methods(Output):
+    """The same picture by every chosen method, one after the other, and then what compares them."""
+
+    name = "methods"
+    follows = (*SHOWN, *QUANTIZATION, "methods", "weight_bits", "float_layers", "box", "spot", "direction")
+
+    def __init__(self, state: ExplorerState):
+        super().__init__(state)
+        self.view = MethodsView(state.param.update)
+
+    def work(self) -> Work:
+        state, view = self.state, self.view
+        where, kept = (state.network, state.image, state.region), tuple(state.float_layers)
+        look = Look(tuple(state.box), tuple(state.spot), state.direction)
+        bits = state.activation_bits
+        size = weights_and_activations(state.weight_bits or bits, bits)
+        configs = {method: state.configs(method) for method in state.methods}
+        names = {key: TITLES[key] for key in references(state.image, "hr", "float")}
+        names |= {method: f"{method} {size}" for method in configs}
+
+        def work(token):
+            yield partial(view.arrange, names)
+            found = {}
+            for done, key in enumerate(names):
+                token.progress("Super-resolving", done / len(names))
+                try:
+                    what = (configs[key](bits), kept) if key in configs else (key,)
+                    found[key] = closely(where, what, look, token)
+                except ValueError as error:
+                    yield partial(view.say, key, str(error))
+                else:
+                    yield partial(view.show, key, found[key], look)
+            yield partial(view.show_all, found, names, look)
+
+        return work
+
+
+class MethodsTab(Tab):
+    """Which methods, where to look, and the view."""
+
+    key = METHODS_TAB
+
+    def make(self) -> Sequence[Output]:
+        self.methods = Methods(self.state)
+        return (self.methods,)
+
+    def layout(self) -> pn.Column:
+        state, view = self.state, self.methods.view
+        p = state.param
+        draw = pn.widgets.Toggle(label="Draw a region", width=130, margin=(18, 8, 0, 8), **TOGGLE)
+        draw.param.watch(lambda event: setattr(view, "selecting", event.new), "value")
+        draw.jscallback(value=SELECT)
+        whole = pn.widgets.Button(
+            label="Drop the region", width=130, margin=(18, 8, 0, 8), disabled=p.box.rx.not_()
+        )
+        whole.on_click(lambda _: state.param.update(box=[]))
+        zoom = pn.widgets.Button(label="Reset zoom", width=110, margin=(18, 8, 0, 8))
+        zoom.on_click(lambda _: view.window.reset())
+        line = pn.widgets.RadioButtonGroup.from_param(p.direction, **TOGGLE)
+
+        def note(image: str) -> str:
+            return f"<p class='note'>{NOTE.format(FLOAT_SR if without_truth(image) else TRUTH)}</p>"
+
+        return section(
+            "Methods side by side",
+            LEAD,
+            pn.FlexBox(
+                pn.widgets.MultiChoice.from_param(p.methods, label="Methods", width=350, margin=(0, 8)),
+                pn.Column(html("<label>Line along the</label>", margin=(0, 8)), line, margin=(0, 8)),
+                draw,
+                whole,
+                zoom,
+                margin=0,
+            ),
+            view.panel,
+            html(pn.bind(note, p.image), sizing_mode="stretch_width"),
+            pn.pane.HTML(
+                pn.bind(worth, p.network, p.activation_bits),
+                stylesheets=[CSS, TABLE],
+                sizing_mode="stretch_width",
+            ),
+        )

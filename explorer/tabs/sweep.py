@@ -1,0 +1,189 @@
+"""The tab on sweeps: what if, in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from html import escape
+
+import panel as pn
+
+from core import UniversalSet
+from core.sweep_grid import ALL, EACH
+from explorer.choices.catalog import NETWORK_NAMES
+from explorer.choices.state import SWEEP, ExplorerState
+from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, VALUES
+from explorer.choices.visitor_files import is_own
+from explorer.page.sections import TOGGLE, WEIGHT_NAMES, html, section
+from explorer.session import Output
+from explorer.tabs.sweeper import Sweeper
+from explorer.tabs.tab import Tab
+from explorer.views.theme import columns
+
+LEAD = (
+    "Every combination of what is chosen here, on every image, computed on all cores of this machine. A "
+    "sweep is kept by its name: it goes on when you leave the page, and can be stopped and taken up again."
+)
+RESULTS = "Every dot is a configuration. Tap one to open it in the other views."
+ALIKE = (
+    "In the table all that no axis shows is held still, where the sweep has it: all layers, as many weight "
+    "bits as activation bits, the 4 × 4 set, points as each method chooses them."
+)
+NOTE = (
+    "Size: weights with their scales and codebooks, the rest float. BitOPs: of one "
+    "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core.sweep."
+)
+OWN = (
+    "A sweep is kept on this server for everybody, so files of yours take no part in it; on your own machine "
+    "python -m core.sweep takes them."
+)
+LAYER_NAMES = {"all together": ALL, "each alone": EACH}
+NARROW = ".bk-btn { padding-left: 0 !important; padding-right: 0 !important; min-width: 0 !important; }"
+PLACE = dict(sizing_mode="stretch_width", margin=(2, 8))
+
+
+class SweepTab(Tab):
+    """The grid, its start, and the plots."""
+
+    key = SWEEP
+
+    def make(self) -> Sequence[Output]:
+        session = self.session
+        complain = partial(session.complain, "sweep note")
+        self.sweeper = Sweeper(self.state, session.run, session.stop, complain, session.later)
+        session.leaving.append(self.sweeper.leave)
+        session.once_started(self.sweeper.update)
+        return ()
+
+    def layout(self) -> pn.Column:
+        parts = _grid(self.sweeper, self.state), _results(self.sweeper, self.state)
+        return pn.Column(*parts, sizing_mode="stretch_width", margin=0)
+
+
+def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
+    p = sweeper.choices.param
+
+    def many(parameter, label: str, **options):
+        return pn.widgets.MultiChoice.from_param(parameter, label=label, **PLACE, **options)
+
+    sizes = {f"{w} × {t}: {len(UniversalSet(w, t)):,} points": (w, t) for w, t in SETS}
+    bits = pn.Column(
+        html("<label>Activation bits</label>", margin=(3, 8, 0, 8)),
+        pn.widgets.CheckButtonGroup.from_param(
+            p.bits, **TOGGLE | {"stylesheets": [*TOGGLE["stylesheets"], NARROW]}, **PLACE
+        ),
+        margin=0,
+        sizing_mode="stretch_width",
+    )
+    fields = columns(
+        "repeat(4, minmax(0, 1fr))",
+        many(p.networks, "Networks", options=NETWORK_NAMES),
+        many(p.methods, "Methods"),
+        bits,
+        many(p.weight_bits, "Weight bits", options=WEIGHT_NAMES),
+        many(p.sets, "Universal sets, words × terms", options=sizes),
+        many(p.selectors, "Selectors"),
+        many(p.layers, "Layers", options=LAYER_NAMES),
+        many(p.images, "Images"),
+    )
+    start = pn.widgets.Button(
+        label="Start", color="primary", width=76, margin=(18, 8, 0, 8), disabled=sweeper.param.running
+    )
+    start.on_click(lambda _: sweeper.start())
+    cancel = pn.widgets.Button(
+        label="Cancel", width=76, margin=(18, 8, 0, 8), disabled=sweeper.param.running.rx.not_()
+    )
+    cancel.on_click(lambda _: sweeper.cancel())
+    ahead = pn.bind(
+        lambda text: f"<div class='note' style='padding-top:26px'>{escape(text)}</div>", sweeper.param.ahead
+    )
+    bar = pn.FlexBox(
+        pn.widgets.TextInput.from_param(p.title, label="Name", width=140, margin=(0, 8)),
+        start,
+        cancel,
+        html(ahead, margin=(0, 8), min_width=260),
+        margin=0,
+    )
+
+    def own(network: str, image: str) -> str:
+        return f"<p class='note'>{OWN}</p>" if is_own(network) or is_own(image) else ""
+
+    chosen = state.param
+    note = html(pn.bind(own, chosen.network, chosen.image), sizing_mode="stretch_width", margin=(0, 8))
+    return section("Sweep", LEAD, fields, bar, note)
+
+
+def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
+    p = sweeper.choices.param
+    small = dict(width=170, margin=(0, 8))
+
+    def progress(told: tuple[float, str]) -> str:
+        share, text = told
+        if not text:
+            return ""
+        fill = f"<div class='bar' style='width:{100 * share:.0f}%'></div>"
+        return f"<div class='progress'>{fill}<span>{escape(text)}</span></div>"
+
+    def failed(reasons: dict[str, int]) -> str:
+        items = "".join(f"<li>{escape(reason)} (rows: {number:,})</li>" for reason, number in reasons.items())
+        head = f"{sum(reasons.values()):,} rows have no score:"
+        return f"<div class='note'>{head}<ul style='margin:2px 0'>{items}</ul></div>" if reasons else ""
+
+    def named(objects: list[str]) -> dict[str, str]:
+        names = {key: name for name, key in NETWORK_NAMES.items()} | {MEAN: "mean over all"}
+        return {names.get(key, key): key for key in objects}
+
+    shown = pn.FlexBox(
+        pn.widgets.Select.from_param(state.param.sweep, label="Sweep", options=sweeper.param.names, **small),
+        pn.widgets.Select.from_param(
+            p.shown_network, label="Network", options=pn.bind(named, sweeper.param.networks), **small
+        ),
+        pn.widgets.Select.from_param(
+            p.shown_image, label="Image", options=pn.bind(named, sweeper.param.images), **small
+        ),
+        pn.widgets.Select.from_param(p.cost, label="Cost", options=COSTS, **small),
+        _download(sweeper, "CSV", "csv"),
+        _download(sweeper, "Parquet", "parquet"),
+        margin=0,
+    )
+    axes = pn.FlexBox(
+        pn.widgets.Select.from_param(p.across, label="Across", options=FIELDS, **small),
+        pn.widgets.Select.from_param(p.down, label="Down", options=FIELDS, **small),
+        pn.widgets.Select.from_param(p.value, label="Colour", options=VALUES, **small),
+        margin=0,
+    )
+    protocol = pn.bind(lambda text: f"<p class='note'>{escape(text)} {NOTE}</p>", sweeper.param.protocol)
+    return section(
+        "Results",
+        RESULTS,
+        shown,
+        pn.Row(
+            html(pn.bind(progress, sweeper.param.progress), sizing_mode="stretch_width", margin=(6, 8)),
+            _go_on(sweeper),
+        ),
+        sweeper.view.panel,
+        axes,
+        sweeper.table.panel,
+        html(f"<p class='note'>{ALIKE}</p>", sizing_mode="stretch_width"),
+        html(pn.bind(failed, sweeper.param.reasons), sizing_mode="stretch_width"),
+        html(protocol, sizing_mode="stretch_width"),
+    )
+
+
+def _go_on(sweeper: Sweeper) -> pn.widgets.Button:
+    """Only where the sweep that is shown was stopped."""
+    button = pn.widgets.Button(label="Go on", width=76, margin=(0, 8), visible=sweeper.param.unfinished)
+    button.on_click(lambda _: sweeper.go_on())
+    return button
+
+
+def _download(sweeper: Sweeper, label: str, suffix: str) -> pn.widgets.FileDownload:
+    """The rows that are there when it is asked for."""
+    return pn.widgets.FileDownload(
+        callback=lambda: sweeper.content(suffix),
+        filename=pn.bind(lambda name: f"{name}.{suffix}", sweeper.state.param.sweep),
+        label=label,
+        color="primary",
+        width=90,
+        margin=(18, 8, 0, 8),
+    )

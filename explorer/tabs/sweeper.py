@@ -1,0 +1,260 @@
+"""One visitor's tab on sweeps: the grid that is put together, the sweep that is shown, and its progress."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from functools import partial
+
+import panel as pn
+import param
+
+from explorer.choices.catalog import layer_channels
+from explorer.choices.state import BITS, EXPLORE, SAME, SWEEP, ExplorerState
+from explorer.choices.sweep_grid import FIELDS, MEAN, VALUES, SweepChoices
+from explorer.jobs import sweep_runs
+from explorer.jobs.latest import QUICK
+from explorer.jobs.token import Token
+from explorer.pipeline import sweep_rows
+from explorer.views.sweep import SweepView
+from explorer.views.sweep_table import SweepTableView
+
+POLL = 1000  # ms between two looks at a sweep that is under way
+GRID = ["networks", "methods", "bits", "weight_bits", "sets", "selectors", "layers", "images"]
+
+
+class Sweeper(param.Parameterized):
+    """Binds the choices on sweeps to the views.
+
+    `run(name, work, pool, clear)` starts a job, `stop(name)` ends it, `complain(sentence)` shows what a
+    visitor should know, `later(call)` calls on the page's own turn.
+    """
+
+    ahead = param.String("", doc="How many rows the grid has, and how long they take")
+    progress = param.Tuple((0.0, ""), doc="Share done, and a sentence, of the sweep that is shown")
+    running = param.Boolean(False, doc="Whether the sweep that is shown is under way")
+    unfinished = param.Boolean(False, doc="Whether the sweep that is shown was stopped before its end")
+    names = param.List(["bundled"], doc="Sweeps that can be shown")
+    networks = param.List(["edsr_x2"], doc="Networks of the sweep that is shown")
+    images = param.List([MEAN], doc="Its images")
+    reasons = param.Dict({}, doc="What went wrong in the sweep that is shown, and how often")
+    protocol = param.String("", doc="Of the sweep that is shown")
+
+    def __init__(
+        self, state: ExplorerState, run: Callable, stop: Callable, complain: Callable, later: Callable
+    ):
+        super().__init__()
+        self.state, self.choices = state, SweepChoices()
+        self._later = later
+        self.view, self.table = SweepView(self.open), SweepTableView()
+        self._run, self._stop, self._complain = run, stop, complain
+        self._data: sweep_rows.Shown | None = None
+        self._version: tuple = ()
+        self._poll = None
+        state.param.watch(lambda *_: self.update(), ["tab", "sweep"])
+        watch = self.choices.param.watch
+        watch(lambda *_: self.look_ahead(), GRID)
+        watch(lambda *_: self.update(), ["shown_network", "shown_image", "cost", "across", "down", "value"])
+
+    def update(self) -> None:
+        """The sweep that is asked for now; its plots, and the preview of the grid."""
+        if self.state.tab != SWEEP:
+            self._stop("sweep")
+            self._stop("sweep ahead")
+            self._rest()
+            return
+        self.names = list(dict.fromkeys([*sweep_runs.names(), self.state.sweep]))
+        if not self.ahead:
+            self.look_ahead()
+        self._draw()
+        self._watch()
+        if self.running and self._poll is None:
+            self._poll = pn.state.add_periodic_callback(self._watch, period=POLL)
+
+    def _draw(self) -> None:
+        name, c = self.state.sweep, self.choices
+        chosen = (c.shown_network, c.shown_image)
+        axes, cost = (c.across, c.down, c.value), c.cost
+
+        def work(token):
+            self._version = sweep_runs.version(name)
+            if not self._version and self.running:
+                return  # nothing has come yet
+            data = sweep_rows.shown(name, *chosen, token=token)
+            table = sweep_rows.table(name, data.network, data.image, *axes, token=token)
+            yield partial(self._show, data, table, axes, cost)
+
+        self._run("sweep", work, QUICK, self._clear)
+
+    def _show(self, data: sweep_rows.Shown, table: sweep_rows.Table, axes: tuple, cost: str) -> None:
+        self._data = data
+        self.param.update(networks=data.networks or [self.choices.shown_network], images=data.images)
+        # Where the sweep has not what was asked for; then this draws once more.
+        self.choices.param.update(
+            shown_network=data.network or self.choices.shown_network, shown_image=data.image
+        )
+        self.view.show(data, cost) if data.dots["psnr"] else self.view.clear()
+        words = [{v: k for k, v in names.items()} for names in (FIELDS, FIELDS, VALUES)]
+        self.table.show(table, *(names[field] for names, field in zip(words, axes, strict=True)))
+        self.reasons, self.protocol = data.reasons, data.protocol
+
+    def _clear(self) -> None:
+        self._data = None
+        self.view.clear()
+        self.reasons, self.protocol = {}, ""
+
+    def look_ahead(self) -> None:
+        """What the grid amounts to."""
+
+        def work(token):
+            preview = sweep_rows.preview(json.dumps(self.choices.grids()), token=token)
+            number, time = f"{preview.rows:,} of at most {sweep_runs.MOST_ROWS:,}", in_words(preview.seconds)
+            text = f"{number} rows, about {time} on this machine"
+            yield lambda: self.param.update(ahead=text)
+
+        self.ahead = "…"
+        self._run("sweep ahead", work, QUICK, self._no_preview)
+
+    def _no_preview(self) -> None:
+        self.ahead = ""
+
+    def start(self) -> None:
+        """Begin the sweep of the grid, or go on with it, and show it."""
+        try:
+            grids, title = self.choices.grids(), self.choices.title
+            sweep_runs.place(title)
+        except ValueError as error:
+            self._complain(str(error))
+            return
+
+        def begin(token: Token) -> sweep_runs.Run:
+            sweep_rows.preview(json.dumps(grids), token=token)  # refuses what is too large
+            return sweep_runs.start(title, grids)
+
+        self._begin(begin)
+
+    def go_on(self) -> None:
+        """Take the sweep that is shown up again."""
+        name = self.state.sweep
+        self._begin(lambda token: sweep_runs.go_on(name))
+
+    def _begin(self, begin: Callable[[Token], sweep_runs.Run]) -> None:
+        def work(token):
+            try:
+                run = begin(token)
+            except OSError as error:
+                raise ValueError(str(error)) from error
+            yield partial(self._started, run)
+
+        self._run("sweep ahead", work, QUICK)
+
+    def _started(self, run: sweep_runs.Run) -> None:
+        self._complain("")
+        if self.state.sweep == run.name:
+            self.update()
+        else:
+            self.state.sweep = run.name
+
+    def cancel(self) -> None:
+        """Stop the sweep that is shown; its rows stay."""
+        if (run := self._current()) is not None:
+            run.cancel()
+
+    def _current(self) -> sweep_runs.Run | None:
+        """The run of the sweep that is shown."""
+        run = sweep_runs.current()
+        return run if run is not None and run.name == self.state.sweep else None
+
+    def _watch(self) -> None:
+        """How far the sweep is; the plots follow when rows came."""
+        run, name = self._current(), self.state.sweep
+        self.running = run is not None and run.alive
+        done, total = run.progress() if run else sweep_runs.last_told(name)
+        self.unfinished = not self.running and done < total
+        self.progress = _progress(run, done, total) if run else _left(name, done, total)
+        if self.running:
+            if sweep_runs.version(name) != self._version:
+                self._draw()
+        elif self._poll is not None:
+            self._rest()
+            if run is not None and run.problem():
+                self._complain(run.problem())
+            if sweep_runs.version(name) != self._version:
+                self._draw()
+
+    def _rest(self) -> None:
+        if self._poll is not None:
+            self._poll.stop()
+            self._poll = None
+
+    def leave(self) -> None:
+        """The visitor is gone; the sweep goes on."""
+        self._rest()
+
+    def open(self, index: int) -> None:
+        """Show one of the configurations in the other views."""
+        dots = {name: values[index] for name, values in self._data.dots.items()}
+        bits = dots["activation_bits"]
+        if bits not in BITS:
+            self._complain("Only configurations of 2 to 8 activation bits can be opened; tap another dot.")
+            return
+        weight_bits = SAME if dots["weight_bits"] == bits else dots["weight_bits"]
+        chosen = {"activation_bits": bits, "weight_bits": weight_bits, "method": dots["method"]}
+        if dots["set_size"] == dots["set_size"]:
+            chosen |= {"words": dots["words"], "terms": dots["terms"], "selector": dots["selector"]}
+        network = self._data.network
+        layers = list(layer_channels(network))
+        quantized = layers if dots["layers"] == "all" else dots["layers"].split()
+        chosen["float_layers"] = [name for name in layers if name not in quantized]
+        if self._data.image in self.state.param.image.objects:
+            chosen["image"] = self._data.image
+        own = ", ".join(
+            n for n in (*sweep_rows.CHOSEN, "block") if dots[n] is not None and dots[n] == dots[n]
+        )
+        self._complain(
+            f"The other views have no control for {own}; they show the method's own." if own else ""
+        )
+        # The tab first: Panel asks its CDN for the styles of what changes while it is hidden.
+        self.state.tab = EXPLORE
+        self._later(lambda: self._take(network, chosen))
+
+    def _take(self, network: str, chosen: dict) -> None:
+        self.state.network = network  # decides which layers and methods there are
+        self.state.param.update(**chosen)
+
+    def content(self, suffix: str) -> io.BytesIO:
+        """The rows of the sweep that is shown as a file, csv or parquet."""
+        found = sweep_rows.rows(self.state.sweep, sweep_runs.version(self.state.sweep))
+        data = found.to_csv(index=False).encode() if suffix == "csv" else found.to_parquet(index=False)
+        return io.BytesIO(data)
+
+
+def _progress(run: sweep_runs.Run, done: int, total: int) -> tuple[float, str]:
+    if not total:
+        return 0.0, f"{run.name}: starting …" if run.alive else run.problem()
+    left = run.seconds_left()
+    if run.alive:
+        rest = f", about {in_words(left)} left" if left is not None else ""
+        what = "stopping …" if run.cancelled else f"{done:,} of {total:,} rows{rest}"
+    elif run.cancelled:
+        what = f"cancelled at {done:,} of {total:,} rows; Go on takes it up again"
+    else:
+        what = f"{done:,} of {total:,} rows"
+    return done / total, f"{run.name}: {what}"
+
+
+def _left(name: str, done: int, total: int) -> tuple[float, str]:
+    """Of a sweep that an earlier server, or nobody any more, saw end."""
+    if done >= total:
+        return 0.0, ""
+    return done / total, f"{name}: stopped at {done:,} of {total:,} rows; Go on takes it up again"
+
+
+def in_words(seconds: float) -> str:
+    """1 minute and more as minutes, hours beyond 90 minutes."""
+    if seconds < 60:
+        return f"{max(1, round(seconds)):.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,219 @@
+"""The tab on training: recorded runs that play at once, and runs of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from html import escape
+
+import panel as pn
+import param
+
+from core import OdmConfig, QuantConfig
+from core.odm_config import REGULARIZERS, VERSIONS
+from explorer.choices.catalog import NETWORKS, trained
+from explorer.choices.state import OWN, TRAINING, ExplorerState
+from explorer.choices.visitor_files import is_own
+from explorer.jobs.training_run import Run
+from explorer.page.sections import html, section
+from explorer.pipeline import pictures
+from explorer.session import Output
+from explorer.tabs.tab import Tab
+from explorer.views.training import TILES, TrainingView
+
+POLL = 1000  # ms
+OWN_NETWORK = (
+    "Training on this page starts from a bundled network; from a checkpoint of yours: "
+    "python -m core.odm --checkpoint"
+)
+NO_RUN = "No run yet: choose its constants and start it."
+LEAD = (
+    "Quantized from float weights, then trained on: ranges and weights learn together. The regularizer makes "
+    "the layers' inputs easier to quantize; ODM lets it act only where its gradient agrees with that of "
+    "reconstruction. Grey: every layer; blue: the layer of the sidebar."
+)
+NOTE = (
+    "ODM: arXiv 2307.13337, v1 and v2; PAMS: learned clipping (arXiv 2011.04212). A run of your own trains "
+    "on four of the packaged photographs and is scored on the other two, in a process of its own; it stops "
+    "when this page closes. On photographs of yours: python -m core.odm. Method and bits of the sidebar do "
+    "not matter here."
+)
+VERSION_NAMES = {"ODM v2": "v2", "ODM v1": "v1", "PAMS": "pams"}
+assert set(VERSION_NAMES.values()) == set(VERSIONS)
+
+
+class Trainer(param.Parameterized):
+    """Binds the choices on training to `view`.
+
+    `run(name, work)` starts a job, `stop(name)` ends it, as a session's do.
+    """
+
+    text = param.String("", doc="What the page says of the visitor's own run")
+
+    def __init__(self, state: ExplorerState, run: Callable, stop: Callable):
+        super().__init__()
+        self.state, self.view = state, TrainingView()
+        self._run, self._stop = run, stop
+        self.own: Run | None = None
+        self._poll = None
+        state.param.watch(lambda *_: self.update(), ["tab", "network", "run", "image", "region"])
+        state.param.watch(lambda *_: self.draw(), ["moment", "layer"])
+
+    def _shown_run(self) -> tuple[str, str] | None:
+        """Network, and name or path, of the run on the page; None if there is none or the tab is closed."""
+        if self.state.tab != TRAINING:
+            return None
+        network, run = self.state.network, self.state.run
+        if run != OWN:  # when the network changes, the run follows a moment later
+            return (network, run) if run in trained(network) else None
+        own = self.own
+        return (own.network, str(own.out)) if own and own.begun else None
+
+    def draw(self) -> None:
+        """The curves and the histogram at the chosen moment."""
+        if shown := self._shown_run():
+            card = pictures.training_card(*shown)
+            self.view.show(card, self.state.layer, self.state.moment / 100)
+
+    def update(self) -> None:
+        """The run that is asked for now, with its pictures."""
+        shown, view = self._shown_run(), self.view
+        if shown is None:
+            self._stop("training")
+            if self.state.tab == TRAINING:
+                view.clear(OWN_NETWORK if is_own(self.state.network) else NO_RUN)
+            return
+        name, run = shown
+        where = (self.state.image, self.state.region)
+        bits = pictures.training_card(*shown)["bits"]
+        untrained = QuantConfig("dfsq+", bits, bits)
+        over = self.state.run != OWN or self.own.finished
+        self.draw()
+        view.wait()
+
+        def work(token):
+            show = view.show_picture
+            yield partial(show, TILES[0], pictures.picture(name, *where, "float", token=token))
+            for tile, what in zip(TILES[1:3], ("before", "after"), strict=True):
+                made = None
+                if what == "before" or over:
+                    made = pictures.training_picture(name, *where, what, run, token=token)
+                yield partial(show, tile, made)
+            yield partial(show, TILES[3], pictures.picture(name, *where, untrained, (), token=token))
+
+        self._run("training", work)
+
+    def start(self) -> None:
+        """Begin a run of the visitor's own, or go on with the one that was paused or killed."""
+        try:
+            asked = (self.state.network, self.state.training())
+            if not self._goes_on(asked):
+                network, config = asked
+                if is_own(network):  # refused before the last one is gone
+                    raise ValueError(OWN_NETWORK)
+                run = Run(network, *NETWORKS[network], config)
+                self.cancel()
+                self.own = run
+            self.own.start()
+        except (ValueError, OSError) as error:
+            self.text = str(error)
+            return
+        self.text = "Starting …"
+        if self._poll is None:
+            self._poll = pn.state.add_periodic_callback(self._watch, period=POLL)
+
+    def _goes_on(self, asked: tuple[str, OdmConfig]) -> bool:
+        """A run that was paused, and one that ended too early unless another one is asked for."""
+        own = self.own
+        return own is not None and own.can_go_on and (own.paused or (own.network, own.config) == asked)
+
+    def pause(self) -> None:
+        if self.own is not None and self.own.alive:
+            self.own.pause()
+
+    def cancel(self) -> None:
+        """Stop and forget the visitor's own run."""
+        if self.leave():
+            self.text = ""
+            self.update()
+
+    def leave(self) -> bool:
+        """End the visitor's own run, with nothing changed on the page; whether there was one."""
+        self._rest()
+        own, self.own = self.own, None
+        if own is not None:
+            own.cancel()
+        return own is not None
+
+    def _rest(self) -> None:
+        if self._poll is not None:
+            self._poll.stop()
+            self._poll = None
+
+    def _watch(self) -> None:
+        """Once a second while a run is under way."""
+        run = self.own
+        self.text = run.in_words()
+        self.draw()
+        if not run.alive:
+            self._rest()
+            self.update()
+
+
+class TrainingTab(Tab):
+    """Which run, its constants, the buttons, and what the view shows."""
+
+    key = TRAINING
+
+    def make(self) -> Sequence[Output]:
+        self.trainer = Trainer(self.state, self.session.run, self.session.stop)
+        self.session.leaving.append(self.trainer.leave)
+        self.session.once_started(self.trainer.update)
+        return ()
+
+    def layout(self) -> pn.Column:
+        trainer, p = self.trainer, self.state.param
+        small = dict(margin=(0, 8))
+        # A run starts from a bundled network.
+        own = pn.bind(lambda run, network: run == OWN and not is_own(network), p.run, p.network)
+
+        def switch(parameter, label):
+            return pn.widgets.Checkbox.from_param(parameter, label=label, margin=(24, 8, 0, 8))
+
+        constants = pn.FlexBox(
+            pn.widgets.Select.from_param(
+                p.train_version, label="Method", options=VERSION_NAMES, width=110, **small
+            ),
+            pn.widgets.IntSlider.from_param(p.train_bits, label="Bits", width=120, **small),
+            pn.widgets.Select.from_param(
+                p.train_regularizer, label="Regularizer", options=list(REGULARIZERS), width=130, **small
+            ),
+            switch(p.train_correction, "Weight clipping corrected"),
+            switch(p.train_offsets, "Distribution offsets"),
+            pn.widgets.IntSlider.from_param(p.train_steps, label="Steps", step=50, width=160, **small),
+            visible=own,
+            margin=0,
+        )
+        buttons = pn.FlexBox(visible=own, margin=0)
+        for label, act in (("Start", trainer.start), ("Pause", trainer.pause), ("Cancel", trainer.cancel)):
+            button = pn.widgets.Button(
+                label=label, width=90, margin=(6, 8), color="primary", variant="outline"
+            )
+            button.on_click(lambda _, act=act: act())
+            buttons.append(button)
+        buttons.append(html(pn.bind(escape, trainer.param.text), margin=(10, 8)))
+        return section(
+            "Training with quantization",
+            LEAD,
+            pn.FlexBox(
+                pn.widgets.Select.from_param(p.run, label="Run", width=220, **small),
+                pn.widgets.IntSlider.from_param(
+                    p.moment, label="Moment / % of the steps", width=260, **small
+                ),
+                margin=0,
+            ),
+            constants,
+            buttons,
+            trainer.view.panel,
+            html(f"<p class='note'>{NOTE}</p>", sizing_mode="stretch_width"),
+        )
