@@ -135,7 +135,8 @@ def test_a_job_that_fails_holds_up_nobody(caplog):
 def test_the_program_ends_though_long_work_is_under_way():
     script = """
 import threading, time
-from explorer.jobs.cache import QUICK, SLOW, Token
+from explorer.jobs.latest import QUICK, SLOW
+from explorer.jobs.token import Token
 token, begun = Token(), threading.Event()
 def work():
     begun.set()

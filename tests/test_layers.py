@@ -164,6 +164,6 @@ VIEWS = Path(core.__file__).resolve().parents[1] / "explorer" / "views"
 
 @pytest.mark.parametrize("path", sorted(VIEWS.glob("*.py")), ids=lambda path: path.stem)
 def test_views_do_not_import_each_other(path):
-    shared = {"explorer.views.theme", "explorer.views.canvas"}
+    shared = {"explorer.views.theme", "explorer.views.format", "explorer.views.canvas"}
     own = {".".join(name.split(".")[:3]) for name in imports(path) if name.startswith("explorer.views")}
     assert own <= shared

@@ -44,10 +44,10 @@ overflow-x: auto }
 def report(state: ExplorerState, token: Token | None = None) -> bytes:
     """One HTML file that needs nothing else: choices, pictures, distributions, points, and the code."""
     config = state.configs()(state.activation_bits)
-    distribution, points = DistributionsView(lambda channel: None), PointsView()
+    distribution, levels = DistributionsView(lambda channel: None), PointsView()
     distribution.show(activations.distribution(state.network, state.layer, token=token), state.channel)
     where = (state.network, state.layer, state.channel, config, state.by_hand(), state.hand_layer)
-    points.show(points.points(*where, token=token))
+    levels.show(points.points(*where, token=token))
     choices = {
         "Network": name_of(state.network) + f" ×{scale_of(state.network)}",
         "Image": f"{file_name(state.image)}, {regions.in_words(state.region)}",
@@ -65,7 +65,7 @@ def report(state: ExplorerState, token: Token | None = None) -> bytes:
     above = f"<h1>{escape(title)}</h1><table>{cells}</table><p>{escape(protocol(state))}</p>"
     above += f'<h2>Images</h2><div class="grid">{images}</div><h2>Distributions and points</h2>'
     return file_html(
-        [*distribution.figures, *points.figures],
+        [*distribution.figures, *levels.figures],
         title=title,
         template=TEMPLATE,
         # Bokeh itself, not what Panel's models ask for besides: of these none is here, and they are files.
