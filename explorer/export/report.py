@@ -17,7 +17,7 @@ from explorer.choices.visitor_files import file_name
 from explorer.export.files import png, shown
 from explorer.export.script import code
 from explorer.jobs.token import Token
-from explorer.pipeline import activations, regions
+from explorer.pipeline import activations, points, regions
 from explorer.pipeline.names import weights_and_activations
 from explorer.pipeline.pictures import Picture
 from explorer.pipeline.protocol import protocol
