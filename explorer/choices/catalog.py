@@ -64,7 +64,7 @@ def about(key: str) -> str:
         found = own(key)
         kind = type(found.model)
         facts = f"{kind.__name__} ×{found.scale}, {found.parameters / 1e3:,.0f} k parameters, your file."
-        return f"{facts} {getattr(kind, 'about', '')}"
+        return " ".join(filter(None, (facts, getattr(kind, "about", ""), found.note)))
     try:
         card = zoo.model_card(*NETWORKS[key])
     except ValueError as error:  # the network itself is as good as ever

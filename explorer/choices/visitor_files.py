@@ -12,6 +12,7 @@ import re
 import secrets
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 import core
+from core.folding import fold_parametrizations
 from core.images import IMAGE_SUFFIXES, to_uint8
 from core.scope import channel_dim_of, choose_layers, input_channels
 from explorer.jobs.cache import forget
@@ -60,6 +62,7 @@ class OwnNetwork:
     model: nn.Module  # float, in eval mode
     scale: int
     layers: dict[str, int]  # those that are quantized, and their input channels
+    note: str = ""  # what a person should know of how the file was read
 
     @property
     def parameters(self) -> int:
@@ -208,8 +211,16 @@ def read_network(path: Path) -> OwnNetwork:
             f"{name} is quantized already, and the page starts from float weights; load the float "
             "checkpoint, or this one in Python by core.load_quantized"
         )
-    model = core.load_checkpoint(path)
-    kind = type(model).__name__
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        model = core.load_checkpoint(path)
+    note = " ".join(f"{str(w.message)}." for w in said if w.category is UserWarning)
+    return checked(name, model, note)
+
+
+def checked(name: str, model: nn.Module, note: str = "") -> OwnNetwork:
+    """Take a float network that the page can show; ValueError says in a sentence what it cannot."""
+    kind, model = type(model).__name__, fold_parametrizations(model)
     size = sum(p.numel() for p in model.parameters())
     if size > PARAMETERS:
         raise ValueError(
@@ -217,10 +228,9 @@ def read_network(path: Path) -> OwnNetwork:
             "in Python core.quantize_model takes it"
         )
     example = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        sr = model(example)
+    sr = core.super_resolve(model, example)
     scale = sr.shape[-1] // 32
-    if sr.shape != (1, 3, 32 * scale, 32 * scale) or scale not in SCALES:
+    if sr.shape[-2:] != (32 * scale, 32 * scale) or scale not in SCALES:
         raise ValueError(f"{name} holds a network that does not enlarge by 2, 3 or 4; load one that does")
     if not torch.isfinite(sr).all():
         raise ValueError(f"{name} holds weights with which the picture is not finite; load others")
@@ -231,7 +241,7 @@ def read_network(path: Path) -> OwnNetwork:
             f"{name} holds {kind}, whose layers to quantize are not all convolutions, and only these can be "
             "shown here; in Python core.quantize_model takes it"
         )
-    return OwnNetwork(name, model, scale, {layer: input_channels(m) for layer, m in modules.items()})
+    return OwnNetwork(name, model, scale, {layer: input_channels(m) for layer, m in modules.items()}, note)
 
 
 def _holds_tensors(content: bytes) -> bool:

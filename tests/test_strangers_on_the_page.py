@@ -1,0 +1,46 @@
+"""The same networks by the functions that the page shows them with."""
+
+import numpy as np
+import pytest
+from strangers import STRANGERS, stranger
+
+from core.images import demo_names
+from explorer.choices import visitor_files
+from explorer.choices.state import CENTRE, ExplorerState
+from explorer.choices.visitor_files import checked
+from explorer.pipeline import activations, deployment, pictures, points
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_every_view_of_a_network_written_elsewhere(name, monkeypatch):
+    key = f"own:network:test:{name}"
+    found = checked(name, stranger(name))
+    monkeypatch.setitem(visitor_files._known, key, found)
+    state = ExplorerState()
+    state.offer_own({name: key}, {})
+    state.network = key
+    assert set(state.param.layer.objects) == set(found.layers)
+    where = (key, state.image, CENTRE)
+    distribution = activations.distribution(key, state.layer)
+    assert np.isfinite(distribution.counts).all()
+    assert set(activations.mismatch(key)) == set(found.layers)
+    reference = pictures.picture(*where, "float")
+    for method in ("dfsq-exact", "minmax"):
+        configs = state.configs(method)
+        shown = points.points(key, state.layer, state.channel, configs(4), (), False)
+        assert 2 <= len(set(np.round(np.asarray(shown.levels, dtype=float), 9))) <= 16
+        errors = [
+            np.abs(pictures.picture(*where, configs(bits), ()).rgb.astype(int) - reference.rgb).mean()
+            for bits in (3, 8)
+        ]
+        assert errors[1] < errors[0], method
+        assert errors[1] < 4, "8-bit levels"
+    total, by_layer = pictures.sensitivity(*where, state.configs("minmax")(3))
+    assert len(by_layer) == len(found.layers)
+    state.strategy = "random"  # made-up weights overshoot everywhere
+    plan = deployment.Plan.of(state)
+    int8 = deployment.outcome(plan, deployment.variants(key)[-1], state.image, CENTRE)
+    assert np.abs(int8.picture.rgb.astype(int) - reference.rgb).mean() < 6
+    assert state.image in demo_names()
