@@ -37,7 +37,7 @@ def test_every_view_of_a_network_written_elsewhere(name, monkeypatch):
         ]
         assert errors[1] < errors[0], method
         assert errors[1] < 4, "8-bit levels"
-    total, by_layer = pictures.sensitivity(*where, state.configs("minmax")(3))
+    _, by_layer = pictures.sensitivity(*where, state.configs("minmax")(3))
     assert len(by_layer) == len(found.layers)
     state.strategy = "random"  # made-up weights overshoot everywhere
     plan = deployment.Plan.of(state)

@@ -214,7 +214,7 @@ def read_network(path: Path) -> OwnNetwork:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         model = core.load_checkpoint(path)
-    note = " ".join(f"{str(w.message)}." for w in said if w.category is UserWarning)
+    note = " ".join(f"{w.message!s}." for w in said if w.category is UserWarning)
     return checked(name, model, note)
 
 
