@@ -68,7 +68,7 @@ def test_normalization_by_hand():
         ((2, 3, 4, 5), -3, (2, 3, 1, 1)),
         ((3, 4, 5), -3, (3, 1, 1)),
         ((2, 6, 3), -1, (2, 1, 3)),
-        ((2, 3), -1, (2, 3)),
+        ((2, 3), -1, (2, 1)),  # one value a channel: the channels together
     ],
 )
 def test_normalization_shapes(shape, dim, expected):

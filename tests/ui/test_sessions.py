@@ -52,7 +52,7 @@ def test_closed_sessions_are_freed():
         end = time.monotonic() + 20
         while live_states() > before and time.monotonic() < end:
             time.sleep(0.3)
-        assert live_states() == before
+        assert live_states() <= before  # those of other tests may go meanwhile
     finally:
         server.stop()
 
