@@ -47,9 +47,10 @@ ABLATION: dict[str, dict] = {
 STEPS = INGREDIENTS | {name: {"method": "dfsq+"} | own for name, own in ABLATION.items()}
 EVERY_VARIANT = VARIANTS | STEPS
 HR_PIXELS = (720, 1280)  # for BitOPs, the field's usual output size
+SHARED_TEXTS = ("scope", "calibration", "metric")
 COLUMNS = (
     "network", "question", "draw", "variant", "bits", "set", "psnr", "ssim", "drop", "weight_bits",
-    "activation_bits", "kib", "gbitops", "dynamic", "simulated", "seconds", "scope", "calibration", "metric",
+    "activation_bits", "kib", "gbitops", "dynamic", "simulated", "seconds", *SHARED_TEXTS,
 )  # fmt: skip
 
 
@@ -67,12 +68,11 @@ def rows(
     """Yield one row per variant, bits and set, and the float network first; what `done` has is passed over.
 
     trained: networks that training quantized, scored as they are. texts: what stands in "network",
-    "question", "draw", "calibration" and "scope" of every row. done: rows of the same question, for all sets.
+    "question", "draw" and SHARED_TEXTS of every row. done: rows of the same question, for all sets.
     What is in a format that does not have so many bits is left out.
     """
-    metric = f"luma (BT.601), 8-bit rounding, {scale} pixels of border cropped"
     height, width = (n // scale for n in HR_PIXELS)
-    common = dict(texts) | {"metric": metric}
+    common = dict(texts)
     known = {(row["variant"], row["bits"]) for row in done}
     float_psnr = {row["set"]: float(row["psnr"]) for row in done if row["variant"] == "float"}
 

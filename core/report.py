@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from core.calibration import PATCHES, calibration_patches, patch_size
 from core.checkpoint import load_quantized
-from core.comparison import COLUMNS, EVERY_VARIANT, VARIANTS, digest, rows
+from core.comparison import COLUMNS, EVERY_VARIANT, SHARED_TEXTS, VARIANTS, digest, rows
 from core.config import QuantConfig
 from core.device import add_device, use_device
 from core.files import distinct_names, folder_name, output_file, replace_file
@@ -41,13 +41,14 @@ BITS = (8, 6, 4, 3, 2)
 KEY = ("variant", "bits", "set")  # of a row, where the question is the same
 
 
-def read_rows(path: Path, columns: Sequence[str] = COLUMNS) -> list[dict]:
-    """The rows of a CSV; none if it does not exist or has other columns."""
+def read_rows(path: Path, columns: Sequence[str] = COLUMNS, may_lack: Sequence[str] = ()) -> list[dict]:
+    """The rows of a CSV, "" for what it may lack; none if it does not exist or has other columns."""
     if not path.exists():
         return []
     try:
         with path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if set(row) == set(columns)]
+            rows = [dict.fromkeys(may_lack, "") | row for row in csv.DictReader(file)]
+        return [row for row in rows if set(row) == set(columns)]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}); move it away and start again") from error
 
@@ -190,7 +191,7 @@ def _run(args: argparse.Namespace) -> None:
     variants = {n: c for n, c in offered.items() if not args.methods or c["method"] in args.methods}
     source = folder_name(args.calibration) if args.calibration else "the packaged photographs"
     csv_file, html_file = (output_file(args.out, s) if args.out else None for s in (".csv", ".html"))
-    before = read_rows(csv_file) if csv_file else []
+    before = read_rows(csv_file, may_lack=SHARED_TEXTS) if csv_file else []
     found: list[dict] = []
     for draw, network in itertools.product(range(args.draws), chosen):
         sets, calibrations = inputs[network.scale]
@@ -201,9 +202,10 @@ def _run(args: argparse.Namespace) -> None:
             "draw": draw,
             "scope": scope_of(network.model, None),
             "calibration": f"{PATCHES} random LR patches of {size}x{size} from {source}, seed {draw}",
+            "metric": f"luma (BT.601), 8-bit rounding, {network.scale} pixels of border cropped",
         }
         own = _finished(before, texts["question"], len(sets))
-        own = [row | {"network": network.title} for row in own]
+        own = [row | texts for row in own]
         found += own
         # Training had no draw: scored once.
         known = [m for m in (*network.trained, *more) if draw == 0 and _asked(m.quant_config, args)]

@@ -13,16 +13,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from core.comparison import ABLATION, INGREDIENT_TABLE, INGREDIENTS
+from core.comparison import ABLATION, COLUMNS, INGREDIENT_TABLE, INGREDIENTS, SHARED_TEXTS
 from core.files import replace_file
 from core.methods import EVERY_METHOD
 from core.published import PUBLISHED, SETS
 from core.zoo import ASSETS
 
-KEPT = [
-    "network", "draw", "variant", "bits", "set", "psnr", "ssim", "drop", "weight_bits", "activation_bits",
-    "kib", "dynamic",
-]  # fmt: skip
+# Texts that every row of a network and draw shares are left out; `core.report` fills them in.
+KEPT = [column for column in COLUMNS if column not in SHARED_TEXTS]
 MARK = "<!-- Above: written by core.results. Below: by hand. -->"
 BITS = ("W8A8", "W6A6", "W4A4", "W3A3", "W2A2")
 

@@ -20,6 +20,7 @@ TEXTS = {
     "draw": 0,
     "scope": "residual <blocks>",
     "calibration": "three patches",
+    "metric": "luma",
 }
 SOME = {name: report.VARIANTS[name] for name in ("dfsq-exact", "minmax")}
 

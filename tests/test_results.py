@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from core import results
-from core.comparison import ABLATION, EVERY_VARIANT, INGREDIENT_TABLE, VARIANTS
+from core.comparison import ABLATION, EVERY_VARIANT, INGREDIENT_TABLE, SHARED_TEXTS, VARIANTS
+from core.report import read_rows
 
 
 def rows():
@@ -24,6 +25,7 @@ def rows():
                     {"network": "n x2", "draw": draw, "variant": name, "bits": bits, "set": "Set5/x2"}
                     | {"psnr": 38 - lost, "ssim": 0.9, "drop": lost, "weight_bits": 4.1}
                     | {"activation_bits": 4.5, "kib": 10.0, "dynamic": "" if name == "float" else "static"}
+                    | {"question": f"q{draw}", "gbitops": 9.0, "simulated": "", "seconds": 1.0}
                 )
     return pd.DataFrame(found).drop_duplicates()
 
@@ -50,6 +52,8 @@ def test_the_command_writes_both_files(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["results", str(tmp_path / "in.csv"), f"--out={tmp_path}"])
     results.main()
     assert pd.read_csv(tmp_path / "results.csv").shape == rows().shape
+    again = read_rows(tmp_path / "results.csv", may_lack=SHARED_TEXTS)
+    assert len(again) == len(rows()), "core.report takes them up"
     assert (tmp_path / "RESULTS.md").read_text() == results.markdown(rows())
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
     monkeypatch.setattr(sys, "argv", ["results", str(tmp_path / "bad.csv")])
