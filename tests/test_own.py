@@ -288,3 +288,12 @@ def test_what_is_under_way_is_not_kept_when_its_file_goes():
     assert slow(("a", "own:x")) == ("a", "own:x")
     assert slow("other") == "other"
     assert list(slow.cache) == [("other",)]
+
+
+def test_what_a_file_leaves_open_is_said_beside_it(shelf):
+    """An EDSR of others does not say its res_scale."""
+    state = {k: v for k, v in core.EDSR(2, n_blocks=2, n_feats=64).state_dict().items() if "extra" not in k}
+    content = io.BytesIO()
+    torch.save(state, content)
+    key, _ = shelf.put("edsr.pth", content.getvalue())
+    assert "edsr.pth does not say its res_scale" in catalog.about(key)
