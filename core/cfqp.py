@@ -5,7 +5,7 @@
 
 Each network runs in float, in INT8 with its clip, and in INT8 without it after each strategy of
 `core.representative`. --models are bundled networks or checkpoints' paths. The strategy is chosen on
---validation alone. Writes OUT.csv, OUT.svg and the ONNX files beside them. Rows that OUT.csv holds already,
+--validation alone. Writes OUT.csv and the ONNX files beside it. Rows that OUT.csv holds already,
 for the same network and images, are kept: a run that was stopped goes on where it was.
 """
 
@@ -20,11 +20,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from core.cfqp_plot import figure
 from core.comparison import digest
 from core.deploy import OnnxNetwork, export_onnx, quantize_int8, time_onnx
 from core.evaluation import evaluate, super_resolve
-from core.files import distinct_names, output_file, replace_file
+from core.files import distinct_names, output_file
 from core.image_folders import paired_folder
 from core.images import Pair, make_lr
 from core.metrics import colour_shift
@@ -217,7 +216,6 @@ def _run(models, scale: int, sets: dict[str, list[Pair]], pool: list[torch.Tenso
                 write_rows(csv, [*chain(*state.values())], COLUMNS)
                 bar.update(sum(map(len, state.values())) // len(sets) - bar.n)
             bar.write(f"\n{name}\n\n{summary(state[name], name, validation)}\n")
-    replace_file(output_file(out, ".svg"), figure([*chain(*state.values())]).encode())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-OUTPUTS = {".csv", ".html", ".svg", ".json", ".safetensors", ".ckpt"}
+OUTPUTS = {".csv", ".html", ".json", ".safetensors", ".ckpt"}
 
 
 def output_file(out: Path, suffix: str) -> Path:

@@ -107,7 +107,6 @@ ORDER = [
     "sweep_run",
     "sweep",
     "sweep_estimate",
-    "cfqp_plot",
     "cfqp",
 ]
 
