@@ -109,7 +109,7 @@ def test_places_are_told_now_and_then():
         desk.submit(f"before {i}", i)
     desk.pool.submit("late", Token(lambda what, share: told.append((what, share))), lambda: None)
     desk.open()
-    assert told == [("Waiting, 20 before you", None)]
+    assert told == [("Waiting: 20 jobs ahead of yours", None)]
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12))

@@ -195,7 +195,7 @@ WRONG = {
     "too large a network": (
         "x.safetensors",
         lambda folder, good: checkpoint(new_model("rdn", 2), folder / "r.safetensors"),
-        "has 0.2 million parameters, and 0 are taken",
+        "has 0.2 million parameters; the limit is 0 million",
     ),
     "of tokens": (
         "x.safetensors",
@@ -206,7 +206,7 @@ WRONG = {
     "a truncated image": ("x.png", lambda folder, good: truncated(png()), "not a readable image"),
     "too small an image": ("x.png", lambda folder, good: png(36), "36×36 pixels, and 64×64 are needed"),
     "something else": ("x.txt", lambda folder, good: b"text", "neither an image nor a checkpoint"),
-    "too large a file": ("x.png", lambda folder, good: bytes(33 * 10**6), "has 33 MB, and 32 are taken"),
+    "too large a file": ("x.png", lambda folder, good: bytes(33 * 10**6), "has 33 MB; the limit is 32 MB"),
 }
 
 
@@ -236,7 +236,7 @@ def test_what_gives_way_is_there_until_it_is_dropped(shelf):
     assert before == [first, other_role(first)]
     assert catalog.pixels(first).shape == (SIDE, SIDE, 3)
     shelf.drop(before)
-    with pytest.raises(ValueError, match=r"photo\.png is not here any more"):
+    with pytest.raises(ValueError, match=r"photo\.png is no longer loaded"):
         catalog.pixels(first)
     assert catalog.pixels(second).shape == (SIDE, SIDE, 3)
 
@@ -269,9 +269,9 @@ def test_two_visitors(xlsr):
     assert not held(image)
     assert not held(network)
     assert held(again)
-    with pytest.raises(ValueError, match="not here any more"):
+    with pytest.raises(ValueError, match="is no longer loaded"):
         pictures.picture(network, image, "centre", config)
-    with pytest.raises(ValueError, match="not here any more"):
+    with pytest.raises(ValueError, match="is no longer loaded"):
         pictures.picture("xlsr_x3", image, "centre", config)
     mine.put("late.png", png())
     assert mine.labels("hr") == {}

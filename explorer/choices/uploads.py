@@ -51,7 +51,7 @@ class Uploads(param.Parameterized):
 
     def refuse(self, name: str, size: int) -> None:
         """Of a file that is too large to be sent."""
-        self.complain(f"{name} has {size / 1e6:.0f} MB, and {FILE_MB} are taken; choose a smaller one")
+        self.complain(f"{name} has {size / 1e6:.0f} MB; the limit is {FILE_MB} MB, choose a smaller one")
 
     def complain(self, sentence: str) -> None:
         self._status.set_error(BUSY, sentence)

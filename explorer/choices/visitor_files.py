@@ -85,7 +85,7 @@ def file_name(key: str) -> str:
 def own(key: str) -> OwnImage | OwnNetwork:
     """ValueError if the file is not there any more."""
     if key not in _known:
-        raise ValueError(f"{file_name(key)} is not here any more; load it again")
+        raise ValueError(f"{file_name(key)} is no longer loaded; choose it again")
     return _known[key]
 
 
@@ -174,7 +174,7 @@ def _label(key: str) -> str:
 
 def _read(name: str, content: bytes) -> dict[str, OwnImage | OwnNetwork]:
     if len(content) > FILE_MB * 10**6:
-        raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB, and {FILE_MB} are taken")
+        raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB; the limit is {FILE_MB} MB")
     suffix = Path(f"_{name}").suffix.lower()  # .png has one too
     known = suffix in CHECKPOINT_SUFFIXES
     if not known and (suffix in IMAGE_SUFFIXES or content.startswith(IMAGE_STARTS)):
@@ -194,7 +194,7 @@ def read_pixels(name: str, content: bytes) -> np.ndarray:
     height, width = image.shape[-2:]
     if height * width > MEGAPIXELS * 10**6:
         raise ValueError(
-            f"{name} has {height * width / 1e6:.0f} megapixels, and {MEGAPIXELS} are taken; crop it"
+            f"{name} has {height * width / 1e6:.0f} megapixels; the limit is {MEGAPIXELS}, crop it"
         )
     if min(height, width) < SMALLEST:
         raise ValueError(f"{name} has {width}×{height} pixels, and {SMALLEST}×{SMALLEST} are needed")
@@ -224,7 +224,7 @@ def checked(name: str, model: nn.Module, note: str = "") -> OwnNetwork:
     size = sum(p.numel() for p in model.parameters())
     if size > PARAMETERS:
         raise ValueError(
-            f"{name} has {size / 1e6:.1f} million parameters, and {PARAMETERS // 10**6} are taken; "
+            f"{name} has {size / 1e6:.1f} million parameters; the limit is {PARAMETERS // 10**6} million, "
             "in Python core.quantize_model takes it"
         )
     example = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -102,7 +102,7 @@ class FairPool:
                         job.told = (place, now)
                         news.append((job, place))
         for job, place in news:
-            job.token.tell(f"Waiting, {place} before you", None)
+            job.token.tell(f"Waiting: {place} jobs ahead of yours", None)
 
     def _place(self, turn: int, round_: int) -> int:
         """How many jobs start before the visitor's at `turn` starts its job number `round_`."""

@@ -25,7 +25,7 @@ def status_line(status: Status, stop_all: Callable[[], None]) -> pn.Column:
 
     def progress(busy: dict, stopped: bool) -> str:
         if not busy:
-            text = "Stopped before it was done; any change goes on" if stopped else "Ready"
+            text = "Stopped. Change any setting to continue." if stopped else "Ready"
             return f"<div class='progress'><div class='bar' style='width:0'></div><span>{text}</span></div>"
         # A job that has begun, if any; else one that waits for its turn.
         what, share = max(busy.values(), key=lambda job: (bool(job[0]) and job[1] is not None, bool(job[0])))

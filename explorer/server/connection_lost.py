@@ -22,8 +22,8 @@ window.sayLost = (sentence) => {
       document.getElementById('lost')?.remove();
       clearInterval(look);
     } else if (performance.now() - start > 1000 * PATIENCE) {
-      window.sayLost('This page has no connection to the server; reload it, or ask who serves it to allow ' +
-        'this address.');
+      window.sayLost('This page has no connection to the server; reload it, or ask the person who runs the ' +
+        'server to allow this address.');
     }
   }, 500);
 })();

@@ -63,7 +63,7 @@ def taking(session: Session) -> pn.Column:
 
     follow({})
     session.status.param.watch(lambda event: follow(event.new), "busy")
-    return section("Take it away", LEAD, pn.FlexBox(copy, *buttons.values(), margin=0), written)
+    return section("Export", LEAD, pn.FlexBox(copy, *buttons.values(), margin=0), written)
 
 
 def _code(state: ExplorerState) -> str:

@@ -80,7 +80,7 @@ class LayersTab(Tab):
         )
         button.on_click(toggle)
         return section(
-            "Which layers hurt",
+            "Sensitivity of the layers",
             LEAD,
             view.panel,
             pn.FlexBox(button, view.scores, margin=0),

@@ -111,7 +111,7 @@ class MethodsTab(Tab):
         draw.param.watch(lambda event: setattr(view, "selecting", event.new), "value")
         draw.jscallback(value=SELECT)
         whole = pn.widgets.Button(
-            label="Drop the region", width=130, margin=(18, 8, 0, 8), disabled=p.box.rx.not_()
+            label="Clear the region", width=130, margin=(18, 8, 0, 8), disabled=p.box.rx.not_()
         )
         whole.on_click(lambda _: state.param.update(box=[]))
         zoom = pn.widgets.Button(label="Reset zoom", width=110, margin=(18, 8, 0, 8))

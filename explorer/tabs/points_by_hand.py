@@ -94,7 +94,7 @@ def by_hand(state: ExplorerState, hand: ByHand) -> pn.Column:
         pn.FlexBox(
             edit,
             pn.Column(html("<label>Snap to</label>", **small), snap, margin=(0, 8)),
-            pn.Column(html("<label>They serve</label>", **small), scope, margin=(0, 8)),
+            pn.Column(html("<label>Apply to</label>", **small), scope, margin=(0, 8)),
             written,
             reset,
             margin=0,

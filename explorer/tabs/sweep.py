@@ -26,8 +26,8 @@ LEAD = (
 )
 RESULTS = "Every dot is a configuration. Tap one to open it in the other views."
 ALIKE = (
-    "In the table all that no axis shows is held still, where the sweep has it: all layers, as many weight "
-    "bits as activation bits, the 4 × 4 set, points as each method chooses them."
+    "The table fixes every field that is not on an axis, if the sweep contains that value: all layers, as "
+    "many weight bits as activation bits, the 4 × 4 set, points as each method chooses them."
 )
 NOTE = (
     "Size: weights with their scales and codebooks, the rest float. BitOPs: of one "
@@ -172,7 +172,7 @@ def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
 
 def _go_on(sweeper: Sweeper) -> pn.widgets.Button:
     """Only where the sweep that is shown was stopped."""
-    button = pn.widgets.Button(label="Go on", width=76, margin=(0, 8), visible=sweeper.param.unfinished)
+    button = pn.widgets.Button(label="Resume", width=76, margin=(0, 8), visible=sweeper.param.unfinished)
     button.on_click(lambda _: sweeper.go_on())
     return button
 

@@ -238,7 +238,7 @@ def _progress(run: sweep_runs.Run, done: int, total: int) -> tuple[float, str]:
         rest = f", about {in_words(left)} left" if left is not None else ""
         what = "stopping …" if run.cancelled else f"{done:,} of {total:,} rows{rest}"
     elif run.cancelled:
-        what = f"cancelled at {done:,} of {total:,} rows; Go on takes it up again"
+        what = f"cancelled at {done:,} of {total:,} rows; press Resume to continue"
     else:
         what = f"{done:,} of {total:,} rows"
     return done / total, f"{run.name}: {what}"
@@ -248,7 +248,7 @@ def _left(name: str, done: int, total: int) -> tuple[float, str]:
     """Of a sweep that an earlier server, or nobody any more, saw end."""
     if done >= total:
         return 0.0, ""
-    return done / total, f"{name}: stopped at {done:,} of {total:,} rows; Go on takes it up again"
+    return done / total, f"{name}: stopped at {done:,} of {total:,} rows; press Resume to continue"
 
 
 def in_words(seconds: float) -> str:

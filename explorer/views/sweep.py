@@ -160,8 +160,9 @@ def _legend(methods: list[str], below: int) -> str:
         for method in methods
     )
     more = (
-        f"<span style='color:{ACCENT}'>━</span>&nbsp;what nothing beats at its cost. Lines: as many "
-        "weight bits as activation bits, points as the method chooses them, on the left from the 4 × 4 set."
+        f"<span style='color:{ACCENT}'>━</span>&nbsp;Pareto front: the best PSNR at each cost. Lines: as "
+        "many weight bits as activation bits, points as the method chooses them, on the left from the 4 × 4 "
+        "set."
     )
     if below:
         more += f" Below the frame, more than {MOST_LOST:.0f} dB worse: {below}."

@@ -123,12 +123,12 @@ def test_pictures_side_by_side(explorer):
     explorer.choose("Method", "dfsq+")
     explorer.page.get_by_text(re.compile(r"(Measuring|Rounding|Super-resolving).* %")).wait_for()
     explorer.press("Stop")
-    said = explorer.page.get_by_text("Stopped before it was done; any change goes on")
+    said = explorer.page.get_by_text("Stopped. Change any setting to continue.")
     said.wait_for()
     assert 0 <= said.bounding_box()["y"] < 200, "in sight, though the page is scrolled"
     explorer.page.wait_for_timeout(2000)
     assert explorer.signature("picture 4") == pictures
-    assert explorer.count("Stopped before it was done") == 1
+    assert explorer.count(r"Stopped\. Change any setting") == 1
     explorer.choose("Method", "minmax")
     explorer.after_change(("picture 4",), pictures)
 

@@ -43,5 +43,5 @@ def test_a_region_and_an_edge(explorer):
     explorer.page.wait_for_function(
         "Bokeh.documents[0].get_model_by_name('profile').title.text == 'Luma along column 200'"
     )
-    explorer.press("Drop the region")
+    explorer.press("Clear the region")
     until(lambda: table(explorer) == whole, explorer)

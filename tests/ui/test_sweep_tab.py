@@ -123,9 +123,9 @@ def test_a_sweep_fills_is_cancelled_goes_on_and_is_found_again(explorer, name, c
     (FOLDER / name / LOG).write_text("2 3\n")  # as a sweep that was stopped leaves it
     later = chromium.new_context().new_page()
     later.goto(page.url)
-    later.get_by_role("button", name="Go on", exact=True).click(timeout=60_000)
+    later.get_by_role("button", name="Resume", exact=True).click(timeout=60_000)
     later.get_by_text(f"{name}: 3 of 3 rows").wait_for(timeout=LONG)
-    later.get_by_role("button", name="Go on", exact=True).wait_for(state="hidden")
+    later.get_by_role("button", name="Resume", exact=True).wait_for(state="hidden")
     later.get_by_text("Every dot is a configuration").wait_for(timeout=60_000)
     later.wait_for_function(
         "() => window.Bokeh?.documents?.[0]?.get_model_by_name('sweep bits')"
