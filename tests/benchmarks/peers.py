@@ -8,6 +8,7 @@ prints a table in Markdown. AIMET and NNCF are not tried: they need another torc
 """
 
 import argparse
+import copy
 import importlib.util
 import time
 import warnings
@@ -184,7 +185,7 @@ def main():
             for bits in widths:
                 start = time.perf_counter()
                 try:
-                    network = quantize(model, patches, layers, bits)
+                    network = quantize(copy.deepcopy(model), patches, layers, bits)  # some work in place
                     spent = time.perf_counter() - start
                     cells.append(f"{reference - outcome(network, pairs, scale):.2f}")
                     ratio = forward_ratio(network, model, image)
