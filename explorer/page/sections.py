@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import panel as pn
 
-from core.config import FLOAT
+from core.ptq.config import FLOAT
 from explorer.choices.state import BITS, SAME
 from explorer.server.keyboard import FOCUS
 from explorer.views.theme import LATE
