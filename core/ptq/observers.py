@@ -6,14 +6,13 @@ then gives the layer's activation quantizer for any configuration whose normaliz
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import nn
 
 from core.points.moments import Moments
 from core.points.selection import ExactSelection, prepare, select_points
+from core.ptq.config import QuantConfig
 from core.quantizers.daq import GaussianQuantizer
 from core.quantizers.histogram import Histogram
 from core.quantizers.levels import SHAPES
@@ -22,9 +21,6 @@ from core.quantizers.normalization import EPS, SIDE_BITS, Normalization, is_sing
 from core.quantizers.normalized import NormalizedUniformQuantizer, SubsetQuantizer
 from core.quantizers.ranges import PERCENTILES, RANGES
 from core.quantizers.static import LevelQuantizer, UniformQuantizer
-
-if TYPE_CHECKING:
-    from core.ptq.config import QuantConfig
 
 SCALES = np.geomspace(0.05, 1, 200)  # shares of the largest value tried for the outermost level
 
