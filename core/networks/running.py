@@ -168,7 +168,7 @@ def _padded(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     down, right = height - x.shape[-2], width - x.shape[-1]
     if not down and not right:
         return x
-    # A picture smaller than its padding has too little to reflect.
+    # An image smaller than its padding cannot be reflected.
     mode = "reflect" if down < x.shape[-2] and right < x.shape[-1] else "replicate"
     return F.pad(x, (0, right, 0, down), mode)
 
