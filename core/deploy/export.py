@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 OPSET = 18
 TOLERANCE = 1e-4  # largest difference of the exported network, as a share of the output's range
-# A network that amplifies rounding may differ by so many times the effect of its image's last bits, at most by
-# this share of the output's range.
+# A network that amplifies rounding may differ by so many times the effect of the last bits of its image, at
+# most by this share of the output's range.
 AMPLIFIED, MAX_AMPLIFIED = 8, 1e-2
 # Sizes to trace and to test; the first that the network runs on is used, since some need multiples.
 TRACED = ((1, 24, 40), (1, 48, 96), (1, 128, 192))
