@@ -17,10 +17,16 @@ from core.utils.parallel import over_rows
 
 
 class Moments:
-    """Per channel and half-grid cell of [-1, 1]: `count`, `sum` and `sum_sq`, each (C, cells) float64.
+    """Statistics of each channel in half-grid cells of [-1, 1]: `count`, `sum`, `sum_sq`, (C, cells) float64.
 
     `step` is the grid of the candidate points (UniversalSet.step); 1/step must be whole. A cell includes its
     lower edge; the value 1 falls in the last cell. ValueError for another step or fewer than one channel.
+
+    >>> import numpy as np
+    >>> from core import Moments
+    >>> moments = Moments(n_channels=1, step=1 / 4).update(np.array([[[0.1, 0.3, 0.9]]]))
+    >>> moments.sse(np.array([0.25, 1.0])).round(4)  # 0.15² + 0.05² + 0.1²
+    array([0.035])
     """
 
     def __init__(self, n_channels: int, step: float):

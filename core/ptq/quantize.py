@@ -94,7 +94,7 @@ def quantize_model(
     >>> import torch
     >>> from core import QuantConfig, create_model, quantize_model
     >>> model, images = create_model("xlsr", 3), torch.rand(2, 3, 24, 24)
-    >>> quantized = quantize_model(model, images, QuantConfig("mse", activation_bits=4, weight_bits=4))
+    >>> quantized = quantize_model(model, images, QuantConfig("dfsq-exact", 4, 4))
     >>> quantized(images).shape
     torch.Size([2, 3, 72, 72])
     """
