@@ -138,7 +138,7 @@ def _numbers(storage: _Storage, records: dict[str, bytes]) -> torch.Tensor:
 
 def _zip_file(data: bytes) -> tuple[object, dict[str, bytes]]:
     """Read the format of torch since 1.6: one uncompressed record for each storage."""
-    if data.count(b"PK\x01\x02") > MAX_RECORDS:  # every entry of the directory begins so
+    if data.count(b"PK\x01\x02") > MAX_RECORDS:  # each entry of the directory starts so
         raise ValueError(f"it has more than {MAX_RECORDS:,} records")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = archive.infolist()

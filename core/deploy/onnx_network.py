@@ -17,12 +17,8 @@ if TYPE_CHECKING:
     import onnx
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-CONVOLUTIONS = {
-    "Conv": 1,
-    "ConvTranspose": 1,
-    "QLinearConv": 3,
-    "ConvInteger": 1,
-}  # which input is the weight
+# Operator -> the index of the input that is the weight.
+CONVOLUTIONS = {"Conv": 1, "ConvTranspose": 1, "QLinearConv": 3, "ConvInteger": 1}
 POOLS = {"MaxPool", "AveragePool", "LpPool"}
 
 

@@ -14,8 +14,8 @@ from core.networks.running import run
 from core.ptq.calibration import with_share
 from core.utils.progress import Progress
 
-LEVELS = 256  # of INT8
-HALF_LEVEL = 0.5 / 255  # of an 8-bit picture
+LEVELS = 256  # number of INT8 levels
+HALF_LEVEL = 0.5 / 255  # half a level of an 8-bit image
 WASTE = 0.05  # share of wasted levels from which on advice is given
 SHIFT = 0.5  # of an 8-bit level: more than rounding alone explains
 

@@ -28,7 +28,7 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     folded = copy.deepcopy(model).eval()
     try:
         graph = fx.Tracer().trace(folded)
-    except Exception as error:  # whatever the network's own forward raises on symbols
+    except Exception as error:  # the network's forward may raise any error on fx's symbols
         raise ValueError(f"{type(model).__name__} cannot be traced by torch.fx: {error}") from error
     modules = dict(folded.named_modules())
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")

@@ -71,7 +71,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
     Exported graphs have no modes (their `eval` and `train` raise): they run as they were exported.
     """
-    # What torch.jit.freeze returns has no mode at all.
+    # Modules from torch.jit.freeze have no attribute `training`.
     modes = [(m, m.training) for m in model.modules() if hasattr(m, "training")]
     if not any(training for _, training in modes):
         yield  # nothing is changed, so threads may share a model in eval mode

@@ -22,7 +22,7 @@ from core.quantizers.weights import WEIGHTS
 
 FLOAT = 32  # bits that stand for "not quantized"
 BITS = (*range(2, 9), FLOAT)
-MAX_BLOCK = 4096  # pixels
+MAX_BLOCK = 4096  # pixels a side
 SIDE_BITS = (4, 8, 16)
 CHOICES = {
     "selector": tuple(SELECTORS),

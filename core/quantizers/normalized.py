@@ -166,7 +166,7 @@ def nearest_codes(points: torch.Tensor, steps_per_unit: int) -> torch.Tensor:
     (C, 4 / step) uint8; cells are (low, high], so that a midpoint goes to the lower point.
     """
     middles = (points[:, 1:] + points[:, :-1]) / 2
-    # Midpoints lie on cell edges: rounding to whole cells removes float64's error.
+    # Midpoints lie on edges of cells: rounding to whole cells removes the error of float64.
     edges = torch.round((middles + 1) * 2 * steps_per_unit)
     cells = torch.arange(1, 4 * steps_per_unit + 1, dtype=torch.float64, device=points.device)
     return torch.searchsorted(edges, cells.expand(len(points), -1).contiguous()).to(torch.uint8)

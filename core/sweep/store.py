@@ -54,8 +54,8 @@ SCHEMA = pa.schema(
         ("gbitops", pa.float64()),  # of one output of 1280x720 pixels
         ("quantize_seconds", pa.float64()),  # once a configuration
         ("seconds", pa.float64()),  # of this image
-        ("error", pa.string()),  # kind of what went wrong; empty for a score
-        ("reason", pa.string()),  # and in a sentence
+        ("error", pa.string()),  # class of the error; empty for a score
+        ("reason", pa.string()),  # the message of the error
         ("scope", pa.string()),
         ("calibration", pa.string()),
         ("metric", pa.string()),
@@ -90,7 +90,7 @@ class Store:
 
     def _open(self) -> None:
         self.keys: set[str] = set()
-        self._last, self._rows = 0, []  # the part that is not full, and what it holds
+        self._last, self._rows = 0, []  # the number of the part that is not full, and its rows
         for path in parts(self.folder):
             table = read_part(path)
             final = table.filter(pc.field("error").isin(FINAL))
