@@ -1,4 +1,4 @@
-"""Quantization of super-resolution networks: DFSQ and the baselines it is compared with. No GUI in here."""
+"""Quantization of super-resolution networks: DFSQ and the baselines it is compared with; no GUI."""
 
 from core.analysis.evaluation import Evaluation, evaluate, super_resolve
 from core.analysis.mismatch import mismatch

@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-# command -> what it does, as the list says it; each is core.commands' module of that name
+# command -> its description in the list of commands; each is the module of that name in core.commands
 COMMANDS = {
     "report": "every method under one protocol: one table as CSV and HTML",
     "results": "the rows of a report as Markdown tables",
@@ -19,10 +19,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command that the first argument names; each says what it takes with --help."""
-    command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    """Run the command that the first argument names; --help after a command lists its options."""
+    command, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if command in COMMANDS:
-        importlib.import_module(f"core.commands.{command.replace('-', '_')}").main(rest)
+        importlib.import_module(f"core.commands.{command.replace('-', '_')}").main(arguments)
         return
     width = max(map(len, COMMANDS))
     lines = [f"  {name.ljust(width)}  {does}" for name, does in COMMANDS.items()]

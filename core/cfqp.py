@@ -1,4 +1,4 @@
-"""The old path of `core.commands.cfqp`; goes with the next version."""
+"""The former path of `core.commands.cfqp`; it goes with the next version."""
 
 from core.commands.cfqp import _arguments, _inputs, main
 

@@ -1,4 +1,4 @@
-"""The old path of `core.analysis.cost`; goes with the next version."""
+"""The former path of `core.analysis.cost`; it goes with the next version."""
 
 from core.analysis.cost import Cost, cost
 

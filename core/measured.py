@@ -1,4 +1,4 @@
-"""What was measured on the bundled networks: the rows of assets/results.csv, and what they say."""
+"""The measurements on the bundled networks: the rows of assets/results.csv, and means over them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def measured() -> pd.DataFrame:
 def over_draws(rows: pd.DataFrame) -> pd.DataFrame:
     """Return one row a network, variant, bits and set: the mean over draws, and half their range.
 
-    Columns lost and spread in dB, psnr, and effective weight_bits and activation_bits.
+    The columns lost and spread are in dB; also psnr, and effective weight_bits and activation_bits.
     """
     by = ["network", "variant", "bits", "set"]
     groups = rows.groupby(by, sort=False)
@@ -29,17 +29,17 @@ def over_draws(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def loss(found: pd.DataFrame, network: str, variant: str, bits: str) -> float | None:
-    """Return the mean of all sets of what a variant loses in dB; None where it was not measured."""
+    """Return the dB that a variant loses, the mean over all sets; None if it was not measured."""
     own = found[(found["network"] == network) & (found["variant"] == variant) & (found["bits"] == bits)]
     return None if own.empty else float(own["lost"].mean())
 
 
 def ingredients(found: pd.DataFrame, network: str, bits: str) -> pd.DataFrame | None:
-    """Return what each normalization loses with points of the set and with uniform levels; None if unknown.
+    """Return the loss of each normalization with points of the set and with uniform levels; None if unknown.
 
     One row a normalization (`core.analysis.comparison.INGREDIENT_TABLE`): dB lost with `points` and
-    `uniform`, the mean of all sets, and the effective `bits` of an activation. found: as `over_draws`
-    returns it.
+    `uniform`, the mean over all sets, and the effective `bits` of an activation. found: the result of
+    `over_draws`.
     """
     rows = {}
     for name, pair in INGREDIENT_TABLE.items():

@@ -1,4 +1,4 @@
-"""The old path of `core.commands.report`; goes with the next version."""
+"""The former path of `core.commands.report`; it goes with the next version."""
 
 from core.commands.report import main
 

@@ -13,28 +13,28 @@ from core.checkpoints.official import official_checkpoint
 from core.models import MODELS
 from core.ptq.saving import load_quantized
 
-RES_SCALES = {"edsr": 1.0, "edsr_baseline": 1.0, "edsr_large": 0.1}  # which the files do not say
+RES_SCALES = {"edsr": 1.0, "edsr_baseline": 1.0, "edsr_large": 0.1}  # not stated in the files
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
 def bundled() -> list[tuple[str, int]]:
-    """(name, scale) of every network whose float weights lie in assets/, in the order of MODELS."""
+    """Return (name, scale) of every network with float weights in assets/, in the order of MODELS."""
     found = [re.fullmatch(r"(\w+)_x(\d)", f.stem) for f in ASSETS.glob("*_x?.safetensors")]
     order = list(MODELS)
     return sorted(((m[1], int(m[2])) for m in found if m), key=lambda key: (order.index(key[0]), key[1]))
 
 
 def trained(name: str, scale: int) -> list[str]:
-    """What a bundled network was trained to be besides float, as `weights` of `create_model`: "odm-w2a2"."""
+    """Return the quantized versions of a bundled network, as `weights` of `create_model`: "odm-w2a2"."""
     start = f"{name}_x{scale}_"
     return sorted(file.stem.removeprefix(start) for file in ASSETS.glob(f"{start}*.safetensors"))
 
 
 def model_card(name: str, scale: int, weights: str = "bundled") -> dict:
-    """How a bundled network was trained and how it scores; of a float one what is special about it ("about").
+    """Return the card of a bundled network: its training and scores; for a float one also "about".
 
-    Of a quantized one also the record of its training (`core.qat.record`). ValueError if it is missing or
-    damaged.
+    For a quantized one also the record of its training (`core.qat.record`). ValueError if the card is missing
+    or damaged.
     """
     file = _file(name, scale, weights, "json")
     try:
@@ -46,10 +46,15 @@ def model_card(name: str, scale: int, weights: str = "bundled") -> dict:
 
 
 def create_model(name: str, scale: int, weights: str = "bundled") -> nn.Module:
-    """A trained network in eval mode: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W).
+    """Return a trained network in eval mode: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W).
 
     weights: "bundled", one of `trained(name, scale)` for a quantized network, or "official" for the EDSR
-    authors' own (`core.checkpoints.official`: downloaded once). ValueError lists what is there.
+    authors' own (`core.checkpoints.official`: downloaded once). ValueError lists what exists.
+
+    >>> import torch
+    >>> from core import create_model
+    >>> create_model("xlsr", 3)(torch.rand(1, 3, 24, 24)).shape
+    torch.Size([1, 3, 72, 72])
     """
     if not isinstance(scale, int):
         raise ValueError(f"scale must be a whole number, got {scale!r}")

@@ -1,1 +1,1 @@
-"""What quantization does to a network: scores, mismatch, sensitivity, cost, comparison of methods."""
+"""The effects of quantization on a network: scores, mismatch, sensitivity, cost, comparison of methods."""

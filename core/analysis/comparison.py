@@ -1,4 +1,4 @@
-"""Every method on one network under one protocol, a row each."""
+"""Compare every method on one network under one protocol, one row each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from core.ptq.config import FLOAT, QuantConfig
 from core.ptq.methods import METHODS, REFINEMENTS
 from core.ptq.quantize import Calibration, calibrate, quantize_model
 
-# Every method as it is named, and what deliberately differs from one by a single choice.
+# Every method under its name, and variants that differ from a method in a single choice.
 VARIANTS: dict[str, dict] = {name: {"method": name} for name in METHODS} | {
     "daq, deviations of 8 bits": {"method": "daq", "side_bits": 8},
 }
-# The cells of "what is each ingredient worth" that no method is: all have the weights of dfsq+.
-FEW_BITS = (4, 2)  # at which ingredients and ablation are asked for
+# Variants of the table "What is each ingredient worth?" that are no named method; all have dfsq+'s weights.
+FEW_BITS = (4, 2)  # the bits at which ingredients and ablation are measured
 INGREDIENTS: dict[str, dict] = {
     "dfsq+, per tensor": {"method": "dfsq+", "normalization": "tensor"},
     "dfsq+, per channel": {"method": "dfsq+", "normalization": "channel"},
@@ -29,14 +29,14 @@ INGREDIENTS: dict[str, dict] = {
     "dfsq+block, 8 bits of side information": {"method": "dfsq+block", "side_bits": 8},
     "dfsq+, weights from the set": {"method": "dfsq+", "weights": "subset"},
 }
-# normalization -> the variants with points of the set and with uniform levels
+# normalization -> the variants with points of the universal set and with uniform levels
 INGREDIENT_TABLE = {
     "per tensor, constant": ("dfsq+, per tensor", "mse+"),
     "per channel, constant": ("dfsq+, per channel", "uniform+, per channel"),
     "per channel and image (DFSQ's)": ("dfsq+", "uniform+"),
     "per block of 8×8": ("dfsq+block", "uniform+block"),
 }
-# dfsq+ built up from dfsq, each step on top of those before.
+# dfsq+ built up from dfsq: each step includes those before it.
 ABLATION: dict[str, dict] = {
     "ablation: exact points, a point at 0, doubled set": {"weights": "minmax", "refine": ()},
     "ablation: and weight ranges of least squared error": {"refine": ()},
@@ -65,11 +65,11 @@ def rows(
     done: Sequence[dict] = (),
     trained: Sequence[nn.Module] = (),
 ) -> Iterator[dict]:
-    """Yield one row per variant, bits and set, and the float network first; what `done` has is passed over.
+    """Yield one row per variant, bits and set, the float network first; rows in `done` are skipped.
 
-    trained: networks that training quantized, scored as they are. texts: what stands in "network",
-    "question", "draw" and SHARED_TEXTS of every row. done: rows of the same question, for all sets.
-    What is in a format that does not have so many bits is left out.
+    trained: networks that were quantized in training, scored as they are. texts: the values of "network",
+    "question", "draw" and SHARED_TEXTS in every row. done: rows of the same question, for all sets. Variants
+    in a format that does not have the bits are left out.
     """
     height, width = (n // scale for n in HR_PIXELS)
     common = dict(texts)
@@ -95,7 +95,7 @@ def rows(
     for config, variant in wanted:
         start = time.perf_counter()
         if observed is None or observed.config.observed != config.observed:
-            observed = None  # freed before the next is made
+            observed = None  # frees its memory before the next calibration
             observed = calibrate(model, calibration, config)
             calibrating = time.perf_counter() - start
             start = time.perf_counter()
@@ -108,7 +108,7 @@ def rows(
 
 
 def _by_statistics(variants: Mapping[str, dict], bits: Sequence[int]) -> list[tuple[QuantConfig, str]]:
-    """The configurations that can be, those that share statistics one after the other."""
+    """List the valid configurations; those that share statistics follow each other."""
     found: dict[tuple, list[tuple[QuantConfig, str]]] = {}
     for name, choice in variants.items():
         for b in bits:
@@ -116,7 +116,7 @@ def _by_statistics(variants: Mapping[str, dict], bits: Sequence[int]) -> list[tu
                 continue
             try:
                 config = QuantConfig(activation_bits=b, weight_bits=b, **choice)
-            except ValueError:  # a microscaling format of other bits
+            except ValueError:  # a microscaling format without these bits
                 continue
             found.setdefault(config.observed, []).append((config, name))
     return [pair for group in found.values() for pair in group]
@@ -150,7 +150,7 @@ def _dynamic(config: QuantConfig) -> str:
 
 
 def _simulated(config: QuantConfig) -> str:
-    """What of it ordinary integer kernels do not run."""
+    """Say which parts of the configuration ordinary integer kernels cannot run."""
     recipe, parts = config.recipe, []
     if recipe.dynamic:
         parts.append("normalization of each input")
@@ -166,14 +166,14 @@ def _simulated(config: QuantConfig) -> str:
 
 
 def digest(model: nn.Module, sets: Mapping[str, Sequence[Pair]], calibration: torch.Tensor) -> str:
-    """Tell runs on other weights, images or calibration apart."""
+    """Return 12 hexadecimal digits that differ for other weights, images or calibration."""
     tensors = [*model.state_dict().values(), calibration]
     tensors += [image for pairs in sets.values() for pair in pairs for image in (pair.lr, pair.hr)]
     return fingerprint(tensors)
 
 
 def fingerprint(tensors: Iterable[torch.Tensor]) -> str:
-    """Tell other values apart; 12 hexadecimal digits."""
+    """Return 12 hexadecimal digits that differ for other values."""
     seen = hashlib.sha256()
     for tensor in tensors:
         seen.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""What a network costs: bytes of its weights and codebooks, bit operations of a forward, effective bits."""
+"""The cost of a network: bytes of weights and codebooks, bit operations of a forward, effective bits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from core.quantizers.normalization import is_single
 from core.quantizers.pams import is_residual
 
 FLOAT_BYTES = 4
-PROBE = 48  # pixels of the small image on which layers are counted
+PROBE = 48  # side in pixels of the small image on which operations are counted
 
 
 class Cost(NamedTuple):
-    """`bytes` as stored; `macs` multiply-accumulates; `bitops` MACs x weight bits x activation bits.
+    """The cost of a network: bytes stored, multiply-accumulates, bit operations, effective bits.
 
-    weight_bits, activation_bits: effective ones, that is codes and the side information that goes with them
-    (scales, zero points, codebooks, numbers of blocks), a value, over the quantized layers; 32 where none is.
+    bitops: MACs x weight bits x activation bits. weight_bits, activation_bits: effective bits, that is codes
+    and their side information (scales, zero points, codebooks, ranges of blocks) per value, over the
+    quantized layers; 32 if no layer is quantized.
     """
 
     bytes: int
@@ -38,9 +39,15 @@ class Cost(NamedTuple):
 def cost(model: nn.Module, height: int, width: int) -> Cost:
     """Return the cost of one (1, 3, height, width) LR image; float counts 32 bits.
 
-    Layers called twice count twice, weights that layers share once. Re-parameterized weights count as the
-    plain ones that they become (`fold_parametrizations`). Numbers beside the codes take 16 bits unless a
+    A layer called twice counts twice, a weight that layers share once. Re-parameterized weights count as the
+    plain weights that they become (`fold_parametrizations`). Numbers besides the codes take 16 bits unless a
     format says otherwise.
+
+    >>> from torch import nn
+    >>> from core.analysis.cost import cost
+    >>> spent = cost(nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2)), 10, 20)
+    >>> spent.macs == 10 * 20 * (3 * 3 * 3) * 12, spent.bitops == spent.macs * 32 * 32
+    (True, True)
     """
     model = fold_parametrizations(model)
     macs, bitops, activation_bits = _forward(model, height, width)
@@ -48,7 +55,7 @@ def cost(model: nn.Module, height: int, width: int) -> Cost:
 
 
 def model_bytes(model: nn.Module) -> int:
-    """Return the bytes of weights at their bits, side information, constants, and the float rest."""
+    """Return the bytes of weights at their bits, side information, constants, and all float tensors."""
     bits = 0
     inside = [m.activation_quantizer for m in model.modules() if hasattr(m, "activation_quantizer")]
     for block in filter(is_residual, model.modules()):
@@ -72,7 +79,7 @@ def model_bytes(model: nn.Module) -> int:
 
 
 def effective_weight_bits(model: nn.Module) -> float:
-    """Return codes and side information in bits a weight, over the quantized layers; 32 if there are none."""
+    """Return the bits of codes and side information per weight of quantized layers; 32 if there are none."""
     layers = [m for m in model.modules() if getattr(m, "quantization", None) is not None]
     if not layers:
         return float(FLOAT)
@@ -82,9 +89,10 @@ def effective_weight_bits(model: nn.Module) -> float:
 
 @torch.no_grad()
 def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float]:
-    """MACs, BitOPs and effective bits of activations of a copy, counted on a small image.
+    """Return MACs, BitOPs and effective activation bits, counted on a small image and scaled up.
 
-    All layers grow with the number of pixels, but those whose input has one value a channel.
+    The cost of a layer grows with the number of pixels, except where its input has one value a channel. Hooks
+    are added: give a copy.
     """
     macs = bitops = values = stored = 0.0
     grow_height, grow_width = height / PROBE, width / PROBE
@@ -94,7 +102,7 @@ def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float
         nonlocal macs, bitops, values, stored
         x = args[0] if args else next(iter(kwargs.values()))
         per_output = module.weight[0].numel()
-        # A transposed conv multiplies each input, not each output, by a kernel.
+        # A transposed conv multiplies each input, not each output, by the kernel.
         own = (x if isinstance(module, nn.ConvTranspose2d) else output).numel() * per_output
         done = quantization_of(module)
         pooled = len(x) == 1 and x.ndim > 1 and is_single(x, channel_dim_of(module))
@@ -105,7 +113,7 @@ def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float
             shape = list(x.shape)
             if len(shape) == 4 and channel_dim_of(module) == -3 and not pooled:
                 shape[2:] = round(shape[2] * grow_height), round(shape[3] * grow_width)
-            elif not pooled:  # windows, tokens: more of them
+            elif not pooled:  # a larger image has more windows or tokens
                 shape[0] = round(shape[0] * grow)
             grown = torch.empty(shape, device="meta")
             quantizer = getattr(module, "activation_quantizer", None)

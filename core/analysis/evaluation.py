@@ -1,4 +1,4 @@
-"""Super-resolve images, whole or by tiles, and score a network on pairs."""
+"""Super-resolve images, whole or by tiles, and score a network on pairs of images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.networks.tiles import by_tiles
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Mean PSNR (dB) and SSIM, and one row per image: {"name", "psnr", "ssim"}."""
+    """The scores of a network: mean PSNR (dB) and SSIM, and one row per image: {"name", "psnr", "ssim"}."""
 
     psnr: float
     ssim: float
@@ -25,11 +25,18 @@ class Evaluation:
 
 
 def evaluate(model: nn.Module, pairs: Iterable[Pair], scale: int) -> Evaluation:
-    """Score `model` on (name, lr, hr) pairs: clamp, 8-bit rounding, luma, border of `scale` pixels.
+    """Score `model` on (name, lr, hr) pairs: clamp, 8-bit rounding, luma, border of `scale` pixels cropped.
 
-    Images go through whole, one by one, by the rules of `core.networks.running`. A network of one channel is
-    scored on the luma that it gives, rounded to 8 bits; pairs may then be luma / 255 (1, 1, H, W) themselves.
+    Images are run whole, one by one, by the rules of `core.networks.running`. A one-channel network is scored
+    on the luma that it returns, rounded to 8 bits; pairs may then be luma / 255 (1, 1, H, W) themselves.
     ValueError for no pairs or an SR of another size than its HR.
+
+    >>> import torch
+    >>> from core import Pair, create_model, evaluate, make_lr
+    >>> hr = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    >>> result = evaluate(create_model("xlsr", 3), [Pair("noise", make_lr(hr, 3), hr)], scale=3)
+    >>> print(f"{result.psnr:.0f} dB")  # noise cannot be restored
+    16 dB
     """
     rows = []
     for name, lr, hr in pairs:
@@ -57,18 +64,26 @@ def super_resolve(
     progress: Callable[[float], None] = lambda share: None,
     scale: int | None = None,
 ) -> torch.Tensor:
-    """(N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped, on the model's device.
+    """Return the SR of LR images: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
 
-    Any network, in eval mode, by the rules of `core.networks.running`; float32 also where it computes in half
-    precision. A network of one channel gets the luma of RGB, and its picture the chroma of the LR, enlarged
-    bicubically; of luma / 255 (N, 1, H, W) it gives luma. `scale` is for networks whose forward asks for it.
+    Any network, in eval mode, by the rules of `core.networks.running`, on the model's device; the result is
+    float32 even if the network computes in half precision. A one-channel network gets the luma of RGB, and
+    the chroma of the LR, enlarged bicubically, is added; for luma / 255 (N, 1, H, W) it returns luma. `scale`
+    is for networks whose forward asks for it.
 
-    tile: side in LR pixels of the tiles to work by, for large images. Tiles overlap by as far as the network
-    looks and begin at multiples of its own step, so that float and statically quantized networks give the
-    picture of the whole. Of a network that looks at the whole picture, an image of a few tiles is run whole,
-    and a warning says of a larger one by how much its tiles differ. Networks that normalize dynamically
-    (`is_dynamic`) take their statistics from each tile: a slightly different picture.
-    `progress(share done)` is called after every tile and may raise to cancel.
+    tile: side in LR pixels of the tiles, for large images. Tiles overlap by the receptive radius and begin at
+    multiples of the network's own step, so that float and statically quantized networks give the same picture
+    as on the whole image. With a network that looks at the whole image, an image of a few tiles is run whole,
+    and for a larger one a warning says by how much its tiles differ. Networks that normalize dynamically
+    (`is_dynamic`) take their statistics from each tile, which changes the picture slightly. `progress(share
+    done)` is called after every tile and may raise to cancel.
+
+    >>> import torch
+    >>> from core import create_model, super_resolve
+    >>> model, lr = create_model("xlsr", 3), torch.rand(1, 3, 24, 24)
+    >>> sr = super_resolve(model, lr)
+    >>> sr.shape, torch.allclose(super_resolve(model, lr, tile=12), sr, atol=1e-5)
+    (torch.Size([1, 3, 72, 72]), True)
     """
     check_images(lr, "lr", channels=(1, 3))
     if tile is not None and tile < 1:
@@ -78,7 +93,7 @@ def super_resolve(
 
 
 def _own_picture(model, lr, tile=None, progress=lambda share: None, scale=None) -> torch.Tensor:
-    """The picture in the network's own channels: of a network of one channel, its luma."""
+    """Return the picture in the network's own channels: the luma for a one-channel network."""
 
     def own(images: torch.Tensor) -> torch.Tensor:
         return run(model, images, scale)

@@ -1,7 +1,8 @@
-"""Distribution mismatch of a float network: how far channels and images differ, by layer.
+"""Distribution mismatch of a float network: how much channels and images differ, by layer.
 
-One range for a layer fits where all its channels and images are alike. BatchNorm makes them so; networks
-without it pass differences on, which is why super-resolution is hard to quantize (arXiv 2307.13337, sec. 3).
+One range fits a layer if all its channels and images are alike. BatchNorm makes them so; without it the
+differences pass on to the next layers, which is why SR networks are hard to quantize (arXiv 2307.13337,
+sec. 3).
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from core.ptq.scope import channel_dim_of
 
 
 class Mismatch(NamedTuple):
-    """Spread of the channels' means and deviations, each as a share of the layer's own deviation.
+    """The spread of the channels' means and deviations, each relative to the layer's own deviation.
 
-    0 where all are the same. Across channels: of the averages over images. Across images: of one channel,
-    root mean square over the channels.
+    0 if all are equal. Across channels: the spread of the averages over images. Across images: the spread of
+    one channel, root mean square over the channels.
     """
 
     mean_channels: float
@@ -32,8 +33,8 @@ class Mismatch(NamedTuple):
 
 
 def mismatch_of(mean: torch.Tensor, deviation: torch.Tensor) -> Mismatch:
-    """From every image's mean and deviation of every channel, both (N, C)."""
-    # The law of total variance: within the channels of an image, and between them.
+    """Return the mismatch from the mean and deviation of every channel of every image, both (N, C)."""
+    # The law of total variance: within the channels of an image plus between them.
     total = (deviation.square().mean() + mean.var(correction=0)).sqrt().clamp_min(1e-12)
 
     def spreads(x: torch.Tensor) -> tuple[float, float]:
@@ -51,9 +52,17 @@ def mismatch(
     layers: Sequence[str],
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> dict[str, Mismatch]:
-    """Layer -> mismatch of its input, over LR images (N, 3, H, W) in [0, 1], or an iterable of such.
+    """Return the mismatch of each layer's input, by layer name, over LR images.
 
-    Layers that the network does not call are left out. `progress(what, share)` may raise to cancel.
+    images: (N, 3, H, W) in [0, 1], or an iterable of such. Layers that the network does not call are left
+    out. `progress(what, share)` may raise to cancel.
+
+    >>> import torch
+    >>> from core import create_model, mismatch
+    >>> images = torch.rand(2, 3, 24, 24)
+    >>> found = mismatch(create_model("xlsr", 3), images, ["conv4"])
+    >>> found["conv4"].mean_channels > found["conv4"].mean_images  # channels differ more than images
+    True
     """
     reference = fold_parametrizations(model).eval()
     channel_dim = {name: channel_dim_of(reference.get_submodule(name)) for name in layers}

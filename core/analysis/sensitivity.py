@@ -1,4 +1,4 @@
-"""Which layers hurt: what quantizing one layer alone, or all but one, does to the picture."""
+"""Sensitivity of the layers: how quantizing one layer alone, or all but one, changes the picture."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def sensitivity(
     progress: Callable[[str, float], None] = lambda what, share: None,
     tile: int | None = None,
 ) -> tuple[float, dict[str, Sensitivity]]:
-    """The error of `quantized`, and by layer, over LR images (1, 3, H, W).
+    """Return the error of `quantized` and the sensitivity of each layer, over LR images (1, 3, H, W).
 
-    quantized: what `core.quantize_model` made of `model`; both are left as they are. ValueError if it is not.
-    Weights that were solved for the quantized input of their layer (dfsq+) keep that solution also where the
-    input is float. `progress(what, share)` may raise to cancel; `tile` as in `core.super_resolve`.
+    quantized: the result of `core.quantize_model` on `model`, else ValueError; both are unchanged. Weights
+    that were solved for the quantized input of their layer (dfsq+) keep that solution even where the input is
+    float. `progress(what, share)` may raise to cancel; `tile` as in `core.super_resolve`.
     """
     model = fold_parametrizations(model)
     names = [name for name, module in quantized.named_modules() if hasattr(module, "quantization")]
@@ -70,15 +70,15 @@ def sensitivity(
 
 
 def _picture(network: nn.Module, image: torch.Tensor, tile: int | None) -> torch.Tensor:
-    """Luma in 8-bit levels, as it would be shown."""
+    """Return the luma in 8-bit levels, as it would be displayed."""
     return luma(round_8bit(super_resolve(network, image, tile)))
 
 
 def _parts(model: nn.Module, quantized: nn.Module, name: str) -> Iterator[nn.Module]:
-    """The layer quantized: whole, its weights alone, its activations alone."""
+    """Yield the layer quantized whole, with its weights alone, and with its activations alone."""
     yield copy.deepcopy(quantized.get_submodule(name))
     weights = copy.deepcopy(model.get_submodule(name))
-    # Registered tensors: read as attributes, those of a held layer are copies.
+    # `_parameters` has the tensors themselves; the attributes of a held layer would be copies.
     weights.weight, weights.bias = (quantized.get_submodule(name)._parameters[n] for n in ("weight", "bias"))
     yield weights
     activations = copy.deepcopy(quantized.get_submodule(name))
@@ -90,7 +90,7 @@ def _parts(model: nn.Module, quantized: nn.Module, name: str) -> Iterator[nn.Mod
 
 @contextlib.contextmanager
 def _exchanged(network: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
-    """While the context is open, `module` stands in the place of the named layer."""
+    """Replace the named layer by `module` while the context is open."""
     before = network.get_submodule(name)
     places = [path for path, other in network.named_modules(remove_duplicate=False) if other is before]
     for path in places:

@@ -1,1 +1,1 @@
-"""Checkpoints as strangers send them: read, recognised, turned into a network."""
+"""Checkpoints of any origin: read safely, recognised by their tensors, built as a network."""

@@ -13,10 +13,10 @@ from core.models.state_dict import State, reason
 
 
 class Community(nn.Module):
-    """(N, C, H, W) in [0, 1] -> (N, C, scale*H, scale*W) by any network whose sides must be a multiple.
+    """A network that needs sides of a multiple, padded: (N, C, H, W) -> (N, C, scale*H, scale*W), in [0, 1].
 
-    The last rows and columns are repeated up to the size that the network takes. Of several results the
-    first is the picture.
+    Images are padded to the size that the network takes by repeating the last rows and columns. Of several
+    outputs the first is the picture.
     """
 
     def __init__(self, model: nn.Module, scale: int, multiple: int, minimum: int):
@@ -24,6 +24,7 @@ class Community(nn.Module):
         self.model, self.scale, self.multiple, self.minimum = model, scale, multiple, minimum
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the SR images (N, C, scale*H, scale*W) of LR images (N, C, H, W)."""
         h, w = x.shape[-2:]
         down, right = (-max(n, self.minimum) % self.multiple + max(self.minimum - n, 0) for n in (h, w))
         if down or right:
@@ -34,29 +35,29 @@ class Community(nn.Module):
 
 
 class CommunityError(ValueError):
-    """Why tensors cannot be had as a network through spandrel; follows the name of their file."""
+    """The reason why tensors cannot be built as a network by spandrel; it follows the name of their file."""
 
 
 def has_spandrel() -> bool:
-    """Whether it is installed and works."""
+    """Return whether spandrel is installed and works."""
     try:
         import spandrel  # noqa: F401
-    except Exception:  # ImportError, and what a torchvision for another torch raises
+    except Exception:  # ImportError, or any error of a torchvision built for another torch
         return False
     return True
 
 
 def community_network(state: State, surplus: Collection[str] = ()) -> nn.Module | None:
-    """What spandrel makes of the tensors, in eval mode; None without spandrel or where it knows none such.
+    """Build the network that spandrel recognises, in eval mode; None without spandrel or if it knows none.
 
-    surplus: names of tensors that the network need not have. `CommunityError` for a network that is not for
-    super-resolution of RGB or luma, for tensors that do not fit, and for an installation that does not work.
+    surplus: names of tensors that the network may lack. `CommunityError` for a network that does not
+    super-resolve RGB or luma, for tensors that do not fit, and for an installation that does not work.
     """
     try:
         import spandrel
     except ImportError:
         return None
-    except Exception as error:  # torchvision for another torch raises RuntimeError, and others
+    except Exception as error:  # RuntimeError and others of a torchvision built for another torch
         raise CommunityError(
             f"is not known here without spandrel, which does not work ({reason(error)}): install the "
             f"torchvision that fits torch {torch.__version__}"
@@ -65,7 +66,7 @@ def community_network(state: State, surplus: Collection[str] = ()) -> nn.Module 
         found = _described(spandrel, state, surplus)
     except spandrel.UnsupportedModelError:
         return None
-    except Exception as error:  # whatever its detection and its networks raise on tensors that do not fit
+    except Exception as error:  # its detection and its networks raise any kind on tensors that do not fit
         raise CommunityError(
             f"looks like a network that spandrel knows, but is not: {reason(error)}; build yours and pass "
             "it to quantize_model"
@@ -75,7 +76,7 @@ def community_network(state: State, surplus: Collection[str] = ()) -> nn.Module 
         raise CommunityError(f"holds {name}, which does not super-resolve RGB images or luma")
     if size.square:
         raise CommunityError(f"holds {name}, which takes square images alone")
-    # Another one than spandrel runs, which does so in inference mode: tensors made there take no gradient.
+    # A second copy: spandrel runs its own in inference mode, and tensors made there take no gradient.
     own = _described(spandrel, state, surplus).model
     network = Community(own, found.scale, size.multiple_of, size.minimum).eval()
     if not _is_called_plainly(network, found):
@@ -84,7 +85,7 @@ def community_network(state: State, surplus: Collection[str] = ()) -> nn.Module 
 
 
 def _described(spandrel, state: State, surplus: Collection[str]):
-    """What spandrel finds; without the surplus tensors that it complains of."""
+    """Return spandrel's description of the network, without surplus tensors that it complains about."""
     loader = spandrel.ModelLoader(device="cpu")
     try:
         return loader.load_from_state_dict(dict(state))
@@ -97,12 +98,12 @@ def _described(spandrel, state: State, surplus: Collection[str]):
 
 @torch.no_grad()
 def _is_called_plainly(network: Community, found) -> bool:
-    """Whether spandrel, which may scale the image or choose among results, gives the same for an image."""
+    """Return whether the network alone gives the same picture as spandrel, which may scale or choose."""
     side = -(-max(32, network.minimum) // network.multiple) * network.multiple
     seed = torch.Generator().manual_seed(0)
     like = next(network.parameters())
     image = torch.rand(1, found.input_channels, side, side, generator=seed, dtype=like.dtype)
     try:
         return torch.allclose(network(image).clamp(0, 1), found(image), atol=1e-3, equal_nan=True)
-    except Exception:  # whatever a network raises that is called in another way
+    except Exception:  # any error of a network that is called with other arguments
         return False

@@ -1,4 +1,4 @@
-"""Networks known here under the names that other public code gives to their tensors."""
+"""Dialects: the names that other public code gives to the tensors of networks known here."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ MEAN = torch.tensor(RGB_MEAN)
 
 
 class Dialect(NamedTuple):
-    """Names of one framework: `marks` are all there, `blocks` counts the residual blocks.
+    """The tensor names of one framework.
 
-    renames: how a name begins there -> here, where N is the number of blocks and N+1 one more.
-    added: tensors that the framework's code fixes and its files leave out, for RGB.
+    marks: names that all occur. blocks: a pattern that counts the residual blocks. renames: beginning of a
+    name there -> here, where N is the number of blocks and N+1 one more. added: tensors that the framework's
+    code fixes and its files leave out, for RGB.
     """
 
     marks: frozenset[str]
@@ -36,7 +37,7 @@ BASICSR = BLOCK | {
 UPSAMPLE = {r"upsample\.0\.upsample_conv\.": "tail.0.0.", r"upsample\.1\.upsample_conv\.": "tail.0.2."}
 
 DIALECTS = {
-    # It takes pixels of [0, 1] where EDSR's authors and BasicSR take 0 to 255.
+    # mmagic trains on pixels in [0, 1], EDSR's authors and BasicSR on 0 to 255.
     "mmagic's EDSR": Dialect(
         frozenset({"conv_first.weight", "body.0.conv1.weight", "upsample.0.upsample_conv.weight"}),
         r"body\.(\d+)\.conv1\.weight",
@@ -81,7 +82,7 @@ DIALECTS = {
 
 
 def translated(state: State) -> State:
-    """The tensors under the names used here; as they are if they speak no dialect."""
+    """Return the tensors under the names used here; unchanged if they are in no known dialect."""
     spoken = (d for d in DIALECTS.values() if d.marks <= state.keys() and "body.0.bn1.weight" not in state)
     dialect = next(spoken, None)
     if dialect is None:

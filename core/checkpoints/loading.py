@@ -25,7 +25,7 @@ from core.models.srresnet import SRResNet
 from core.models.state_dict import State, reason
 from core.models.swinir import SwinIR
 
-# Tensors that, all together, only this architecture has, tried in this order.
+# Tensors that identify an architecture if all of them occur; tried in this order.
 MARKS: dict[type[nn.Module], set[str]] = {
     SwinIR: {"layers.0.residual_group.blocks.0.attn.qkv.weight"},
     RDN: {"SFENet1.weight"},
@@ -35,7 +35,7 @@ MARKS: dict[type[nn.Module], set[str]] = {
     MSRResNet: {"body.0.conv1.weight", "conv_hr.weight"},
     EDSR: {"body.0.body.0.weight"},
 }
-# Fixed by the architecture, and written by some versions of the public code but not by others.
+# Parts of the names of tensors that the architecture fixes; only some versions of the public code save them.
 COMPUTED = (
     "sub_mean",
     "add_mean",
@@ -45,10 +45,10 @@ COMPUTED = (
     "num_batches_tracked",
     UNSEEN,
 )
-MAX_BYTES = 2**29  # of a file; EDSR's large network has 0.16 GiB
+MAX_BYTES = 2**29  # file size; EDSR's large network has 0.16 GiB
 MAX_HEADER = 2**24  # bytes; a tensor takes about 100
 MAX_TENSORS = 5000  # SwinIR-light has 900
-MAX_PLACES = 100  # where names may begin
+MAX_PLACES = 100  # prefixes after which a network's names may begin
 SCALES = range(2, 9)
 
 
@@ -58,15 +58,16 @@ def load_checkpoint(path: str | Path, res_scale: float | None = None) -> nn.Modu
     Public checkpoints of EDSR (EDSR-PyTorch, BasicSR, mmagic, DAQ), RDN (EDSR-PyTorch), SRResNet (DAQ, DFSQ),
     MSRResNet (BasicSR, KAIR), XLSR and SwinIR-light load as they are, and with the extra [zoo] those that
     spandrel knows. The weights may lie under keys and prefixes such as "state_dict", "net", "module." or
-    "generator.", beside the state of a training: what counts is the outermost place where the names of a
-    known network begin (`core.checkpoints.wrapping`). Of several, as "params" and "params_ema", it is the
-    average over the training ("ema" or "swa" in its name). A network of luma becomes one of RGB
+    "generator.", beside the state of a training: the outermost place where the names of a known network begin
+    is taken (`core.checkpoints.wrapping`). Of several, such as "params" and "params_ema", the average over
+    the training ("ema" or "swa" in its name) is taken. A network of luma becomes one of RGB
     (`core.models.luma`).
 
-    res_scale: what EDSR's residual blocks are multiplied by, which others' files do not say. If it is not
-    given it is the authors', 0.1 from 256 features on and else 1, and a warning says so.
+    res_scale: the factor of EDSR's residual blocks, which files of other code do not state. By default it is
+    the authors', 0.1 from 256 features on and else 1, and a warning says so.
 
-    Returns the network in eval mode, float32. Raises FileNotFoundError, or ValueError with what is wrong.
+    Returns the network in eval mode, float32. FileNotFoundError for a missing file, ValueError with the
+    reason for any other.
     """
     path = Path(path)
     state, _ = read_tensors(path)
@@ -82,11 +83,11 @@ def load_checkpoint(path: str | Path, res_scale: float | None = None) -> nn.Modu
 
 
 def read_tensors(path: Path) -> tuple[State, dict[str, str]]:
-    """All tensors of a checkpoint but those of optimizers, and the texts that .safetensors keeps beside them.
+    """Return all tensors of a checkpoint but those of optimizers, and the texts in a .safetensors' header.
 
-    Those of nested dicts are named by the keys, joined by dots. What the file says of its sizes is compared
-    with its size before memory is taken. Raises FileNotFoundError, or ValueError for a file that is not
-    whole, holds more than tensors and plain values, or is larger than `MAX_BYTES`.
+    Tensors in nested dicts are named by their keys, joined by dots. The sizes that the file claims are
+    checked against its own size before memory is allocated. FileNotFoundError, or ValueError for a file that
+    is incomplete, holds more than tensors and plain values, or is larger than `MAX_BYTES`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
@@ -99,7 +100,7 @@ def read_tensors(path: Path) -> tuple[State, dict[str, str]]:
         raise ValueError(
             f"{path.name} holds more than tensors and was not loaded ({reason(error)}); save a state_dict"
         ) from error
-    except Exception as error:  # whatever a damaged file provokes in the readers
+    except Exception as error:  # the readers raise errors of any kind on damaged files
         raise ValueError(
             f"{path.name} is not a readable checkpoint: {reason(error)}; save or download it again"
         ) from error
@@ -117,7 +118,7 @@ def _from_safetensors(data: bytes) -> tuple[State, dict[str, str]]:
 
 
 def check_tensors(state: State, source: str) -> None:
-    """ValueError for more than `MAX_TENSORS`, and a tensor that is empty, not finite or of another kind."""
+    """Raise ValueError for more than `MAX_TENSORS`, and for an empty or infinite tensor or another dtype."""
     if len(state) > MAX_TENSORS:
         raise ValueError(f"{source} holds more than {MAX_TENSORS:,} tensors, as no network known here does")
     for name, value in state.items():
@@ -135,15 +136,15 @@ def check_tensors(state: State, source: str) -> None:
 def network_from_state(
     state: State, source: str, surplus: Collection[str] = (), res_scale: float | None = None
 ) -> nn.Module:
-    """The network that the tensors belong to, with its weights, in eval mode; ValueError says why not.
+    """Build the network that the tensors belong to, with its weights, in eval mode; ValueError says why not.
 
-    surplus: names of tensors that the network need not have. res_scale: as `load_checkpoint`.
+    surplus: names of tensors that the network may lack. res_scale: as in `load_checkpoint`.
     """
     state, surplus = plain_names(state), plain_names(dict.fromkeys(surplus))
     places = list(islice(prefixes(state), MAX_PLACES))
     known = [place for place in places if _class_of(translated(part(state, place))) is not None]
     if known:
-        place = _the_one(known, source)
+        place = _only_place(known, source)
         return _known_network(part(state, place), source, part(surplus, place), res_scale)
     check_tensors(state, source)
     found, errors = {}, []
@@ -157,13 +158,14 @@ def network_from_state(
     if found and res_scale is not None:
         raise ValueError(f"{source} holds no EDSR, and res_scale is for EDSR alone; leave it out")
     if found:
-        return found[_the_one(list(found), source)]
+        return found[_only_place(list(found), source)]
     if errors:
         raise ValueError(f"{source} {errors[0]}") from errors[0]
     raise ValueError(f"{source} {_unknown(state)}")
 
 
-def _the_one(places: list[str], source: str) -> str:
+def _only_place(places: list[str], source: str) -> str:
+    """Return the preferred place; ValueError if several are equally good."""
     best = preferred(places)
     if len(best) > 1:
         names = " and ".join(place[:80].rstrip(".") or "no key" for place in best[:2])
@@ -182,7 +184,7 @@ def _floats(state: State) -> State:
 
 
 def _known_network(given: State, source: str, surplus: Collection[str], res_scale: float | None) -> nn.Module:
-    """A network of `MARKS`; one that only looks so may be one that spandrel knows."""
+    """Build a network of `MARKS`; if the tensors only look like one, try spandrel."""
     check_tensors(given, source)
     given = _floats(given)
     state = translated(given)
@@ -193,7 +195,7 @@ def _known_network(given: State, source: str, surplus: Collection[str], res_scal
         raise ValueError(f"res_scale must be a positive number, got {res_scale}")
     options = {"res_scale": res_scale} if cls is EDSR else {}
     try:
-        with torch.device("meta"):  # shapes only: a small file can claim a huge network
+        with torch.device("meta"):  # shapes first: a small file can claim a huge network
             made = _fill(cls.from_state(state, **options), state, surplus)
         if made.scale not in SCALES:
             raise ValueError(f"scale must be {SCALES[0]} to {SCALES[-1]}, got {made.scale}")
@@ -204,7 +206,7 @@ def _known_network(given: State, source: str, surplus: Collection[str], res_scal
         why = f"{source} looks like {cls.__name__} but is not: {reason(error)}"
         return _other_network(given, surplus, why)
     first = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
-    # Whatever torch's default is, the network is float32.
+    # float32, whatever torch's default dtype is.
     return (Luma(model, model.scale).eval() if first.in_channels == 1 else model).float()
 
 
@@ -219,7 +221,7 @@ def _other_network(state: State, surplus: Collection[str], why_not: str) -> nn.M
 
 
 def _unknown(state: State) -> str:
-    """What is known, and where in the file there is something like it."""
+    """Say which architectures are known and which place in the file looks like one."""
     known = ", ".join(cls.__name__ for cls in MARKS)
     text = f"belongs to no network known here ({known}): "
     for marks in MARKS.values():
@@ -237,7 +239,7 @@ def _fill(model: nn.Module, state: State, surplus: Collection[str]) -> nn.Module
     fixed = {name: tensor for name, tensor in own.items() if _is_computed(name)}
     needless = {name for name in state if name not in own and (_is_computed(name) or name in surplus)}
     given = {name: tensor for name, tensor in state.items() if name not in needless}
-    kept = {UNSEEN: own[UNSEEN]} if UNSEEN in own else {}  # a res_scale that was given goes before the file's
+    kept = {UNSEEN: own[UNSEEN]} if UNSEEN in own else {}  # the caller's res_scale overrides the file's
     model.load_state_dict(fixed | given | kept, assign=next(model.parameters()).is_meta)
     return model
 

@@ -20,10 +20,10 @@ FILES = {
 
 
 def official_checkpoint(name: str, scale: int) -> Path:
-    """The file in torch.hub's cache, downloaded first if it is not there.
+    """Return the file in torch.hub's cache, downloading it first if it is missing.
 
-    ValueError lists what exists, and says so when a download is not the file it should be; ConnectionError
-    says what to fetch and where to put it.
+    ValueError lists what exists, and also reports a download whose hash is wrong; ConnectionError says what
+    to fetch and where to put it.
     """
     if (name, scale) not in FILES:
         there = ", ".join(f"{n} x{s}" for n, s in FILES)
@@ -36,9 +36,9 @@ def official_checkpoint(name: str, scale: int) -> Path:
     beginning = re.search(r"-([0-9a-f]{8,})\.", file)[1]
     try:
         torch.hub.download_url_to_file(f"{SITE}/{file}", str(path), beginning)
-    except RuntimeError as error:  # torch.hub's answer to another hash
+    except RuntimeError as error:  # torch.hub's error for a wrong hash
         raise ValueError(f"what {SITE}/{file} gave is not that file: {error}") from error
-    except OSError as error:  # URLError is one
+    except OSError as error:  # URLError is a subclass
         raise ConnectionError(
             f"{SITE}/{file} could not be fetched ({error}); fetch it elsewhere and put it at {path}"
         ) from error

@@ -1,7 +1,7 @@
-"""What torch.save wrote, read without unpickling: nothing but tensors and plain values can come of a file.
+"""Read files of torch.save without unpickling: only tensors and plain values can come out of a file.
 
 `torch.load(weights_only=True)` runs no code either, but a small file can crash it (a key of nested tuples),
-keep it busy for ever (the same, shared) or take all memory (a bytearray, a compressed record).
+keep it busy forever (the same, shared) or take all memory (a bytearray, a compressed record).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from core.models.state_dict import State
 MAX_OPERATIONS = 1_000_000  # of a pickle; a tensor takes about 30
 MAX_RECORDS = 10_000  # of a zip file; a tensor takes one
 MAX_DIMENSIONS = 8
-MAX_NESTING = 8  # dicts in dicts; deeper than any checkpoint known, and names stay short
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the two pickles that torch.save began with before 1.6
+MAX_NESTING = 8  # levels of dicts in dicts; no known checkpoint has more, and names stay short
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of a file before torch 1.6
 DTYPES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -40,7 +40,7 @@ VALUES |= {"BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING"}
 EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-# Records of a training that stand beside the tensors: read past, never made.
+# Classes of values that trainings store beside the tensors: skipped, never created.
 RECORDS = {"numpy.dtype", "numpy.ndarray", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"}
 RECORDS |= {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "_codecs.encode"}
 RECORDS |= {
@@ -54,19 +54,19 @@ RECORDS |= {
 }
 RECORDS |= {"datetime.datetime", "datetime.timedelta"}
 RECORDS |= {"pathlib.PosixPath", "pathlib.PurePosixPath", "pathlib.WindowsPath", "pathlib.PureWindowsPath"}
-# Keys of dicts that hold the state of a training, and no network.
+# Keys of dicts that hold the state of a training and no network.
 TRAINING = re.compile(r"opt(im.*|s|_.*)?|.*optim(izer)?s?|.*sched.*|.*scaler|callbacks|loops", re.IGNORECASE)
-# A file that only archives of this kind have.
+# Name of a record -> the kind of archive that alone has it.
 ARCHIVES = {"constants.pkl": "TorchScript, which torch.jit.load reads"}
 ARCHIVES |= {"archive_format": "torch.export, which torch.export.load reads"}
 
 
 class MoreThanTensorsError(ValueError):
-    """A pickle asks for something that is neither a tensor nor a plain value: its name."""
+    """A pickle asks for something that is neither a tensor nor a plain value; the message names it."""
 
 
 class _Storage(NamedTuple):
-    """Numbers that lie elsewhere in the file."""
+    """The numbers of tensors, stored elsewhere in the file."""
 
     key: str
     dtype: torch.dtype
@@ -74,7 +74,7 @@ class _Storage(NamedTuple):
 
 
 class _View(NamedTuple):
-    """A tensor: part of a storage."""
+    """A tensor as a part of a storage."""
 
     storage: _Storage
     offset: int
@@ -88,10 +88,10 @@ class _Global(NamedTuple):
 
 
 def read_torch_file(data: bytes) -> State:
-    """All tensors of a file but those of optimizers and schedulers, however deep its dicts and lists lie.
+    """Return all tensors of a file but those of optimizers and schedulers, from dicts and lists at any depth.
 
     A tensor's name is its keys, joined by dots: {"net": {"head.weight": x}} has net.head.weight. A dict that
-    is there twice counts once. Raises `MoreThanTensorsError`, and whatever a damaged file provokes.
+    occurs twice counts once. Raises `MoreThanTensorsError`, and errors of any kind on damaged files.
     """
     if data.startswith(b"PK"):
         found, records = _zip_file(data)
@@ -106,11 +106,11 @@ def read_torch_file(data: bytes) -> State:
 
 
 def _named(found: object) -> Iterator[tuple[str, _View]]:
-    """Each tensor with its keys, joined by dots."""
+    """Yield each tensor with its keys, joined by dots."""
     seen: set[int] = set()
-    rest = [("", found, 0)]
-    while rest:
-        name, value, depth = rest.pop()
+    waiting = [("", found, 0)]
+    while waiting:
+        name, value, depth = waiting.pop()
         if isinstance(value, _View):
             if name:  # a file may hold a tensor alone
                 yield name[1:], value
@@ -118,7 +118,7 @@ def _named(found: object) -> Iterator[tuple[str, _View]]:
             seen.add(id(value))
             items = value.items() if isinstance(value, dict) else enumerate(value)
             kept = [(key, inner) for key, inner in items if not _of_training(key, inner)]
-            rest += [(f"{name}.{key}", inner, depth + 1) for key, inner in reversed(kept)]
+            waiting += [(f"{name}.{key}", inner, depth + 1) for key, inner in reversed(kept)]
 
 
 def _of_training(key: int | str, value: object) -> bool:
@@ -128,7 +128,7 @@ def _of_training(key: int | str, value: object) -> bool:
 
 
 def _numbers(storage: _Storage, records: dict[str, bytes]) -> torch.Tensor:
-    """The numbers of a storage, one after the other."""
+    """Return the numbers of a storage as a 1-D tensor."""
     _, dtype, numel = storage
     data = records[storage.key] if numel else b""
     if len(data) != numel * dtype.itemsize:
@@ -137,8 +137,8 @@ def _numbers(storage: _Storage, records: dict[str, bytes]) -> torch.Tensor:
 
 
 def _zip_file(data: bytes) -> tuple[object, dict[str, bytes]]:
-    """As torch has saved since 1.6: a record a storage, none of them compressed."""
-    if data.count(b"PK\x01\x02") > MAX_RECORDS:  # every entry of the directory begins so
+    """Read the format of torch since 1.6: one uncompressed record for each storage."""
+    if data.count(b"PK\x01\x02") > MAX_RECORDS:  # each entry of the directory starts so
         raise ValueError(f"it has more than {MAX_RECORDS:,} records")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = archive.infolist()
@@ -161,7 +161,7 @@ def _zip_file(data: bytes) -> tuple[object, dict[str, bytes]]:
 
 
 def _legacy_file(stream: BinaryIO) -> tuple[object, dict[str, bytes]]:
-    """As torch saved before 1.6: pickles one after the other, then the storages."""
+    """Read the format of torch before 1.6: a sequence of pickles, then the storages."""
     if _plain(stream, {}) != MAGIC or _plain(stream, {}) != PROTOCOL:
         raise ValueError("torch.save did not write it")
     if not _plain(stream, {})["little_endian"]:
@@ -178,7 +178,7 @@ def _legacy_file(stream: BinaryIO) -> tuple[object, dict[str, bytes]]:
 
 
 def _plain(stream: BinaryIO, storages: dict[str, _Storage]) -> object:
-    """Run one pickle whose operations make plain values and views; the storages it names go to `storages`."""
+    """Run one pickle that creates plain values and views; add the storages it names to `storages`."""
     stack: list = []
     marks: list[int] = []
     memo: dict[int, object] = {}
@@ -225,7 +225,7 @@ def _plain(stream: BinaryIO, storages: dict[str, _Storage]) -> object:
             arguments = _of_type(stack.pop(), tuple)
             stack.append(_made(_of_type(stack.pop(), _Global), arguments))
         elif name == "BUILD":
-            stack.pop()  # the version of a module's format, kept on its state_dict; what a record holds
+            stack.pop()  # the format version on a module's state_dict, or the contents of a skipped class
             _of_type(stack[-1], dict | None)
         elif name == "BINPERSID":
             storage = _storage(*_of_type(stack.pop(), tuple))
@@ -244,17 +244,17 @@ def _of_type(value: object, kind: type) -> object:
 
 
 def _pairs(pairs) -> dict:
-    """A dict whose keys are texts and whole numbers: the hash of others may take for ever."""
+    """Build a dict whose keys are texts and whole numbers; other keys may take forever to hash."""
     return {_of_type(key, int if isinstance(key, int) else str): value for key, value in pairs}
 
 
 def _made(what: _Global, arguments: tuple) -> object:
-    """What calling one of the few known functions gives; None for a record."""
+    """Return the result of one of the few allowed functions; None for a class in RECORDS."""
     full = f"{what.module}.{what.name}"
     if full in RECORDS:
         return None
     if full in ("collections.defaultdict", "collections.Counter") or what.name == "AttributeDict":
-        return {}  # of optimizers and schedulers; Lightning's hyperparameters, under changing modules
+        return {}  # from optimizers and schedulers, and Lightning's hyperparameters (in changing modules)
     if what == ("collections", "OrderedDict"):
         return _pairs(arguments[0] if arguments else ())
     if what.module == "torch._utils":
@@ -271,11 +271,14 @@ def _made(what: _Global, arguments: tuple) -> object:
     raise MoreThanTensorsError(full)
 
 
-def _storage(kind: str, storage_type: _Global, *rest) -> _Storage:
-    """What a persistent id names; with a whole module, torch before 1.6 kept the source of its class."""
+def _storage(kind: str, storage_type: _Global, *fields) -> _Storage:
+    """Return the storage that a persistent id names.
+
+    Before 1.6, torch stored a whole module with the source of its class under such an id too.
+    """
     if kind == "module" and isinstance(storage_type, _Global):
         raise MoreThanTensorsError(f"{storage_type.module}.{storage_type.name}")
-    key, _place, numel, part = (*rest, None)[:4]
+    key, _place, numel, part = (*fields, None)[:4]
     if kind != "storage" or part is not None:
         raise ValueError("a tensor lies in no storage of its own")
     name = _of_type(storage_type, _Global).name

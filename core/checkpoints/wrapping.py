@@ -1,13 +1,13 @@
-"""Where a network's own names begin among those of a file: what training scripts put around them."""
+"""Find where a network's own names begin among those of a file, behind the prefixes of training scripts."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 
-# Parts of names that torch puts before a compiled, sharded or checkpointed module, wherever it stands.
+# Parts that torch inserts before the names of a compiled, sharded or checkpointed module.
 INNER = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-# Words of which the keys and prefixes are made that name the network of a training beside others.
+# Keys and prefixes that lead to the network in a training's file consist of these words.
 WORDS = {"module", "model", "models", "net", "nets", "network", "netg", "generator", "gen", "g", "sr"}
 WORDS |= {"params", "param", "state", "dict", "weights", "ema", "swa", "shadow", "online", "best", "last"}
 EMA = re.compile(r"(?<![a-z])(ema|swa)(?![a-z])", re.IGNORECASE)
@@ -15,15 +15,15 @@ MAX_DEPTH = 8
 
 
 def plain_names(state: dict) -> dict:
-    """Without what torch.compile and sharding put between the names."""
+    """Remove what torch.compile and sharding insert into the names."""
     return {INNER.sub("", name): value for name, value in state.items()}
 
 
 def prefixes(names: Iterable[str], prefix: str = "", depth: int = 0) -> Iterator[str]:
-    """Where a network's own names may begin, the outermost first: after "", "state_dict.", "model.module." …
+    """Yield the prefixes after which a network's own names may begin: "", "state_dict.", "model.module." …
 
-    A part of a name is a prefix where all names begin with it (but those without a dot, which count
-    something), or where it is made of `WORDS`.
+    The outermost comes first. A part of a name is a prefix if all names begin with it (except names without a
+    dot, which are counters), or if it consists of `WORDS`.
     """
     yield prefix
     below: dict[str, list[str]] = {}
@@ -41,11 +41,11 @@ def _is_wrapper(head: str) -> bool:
 
 
 def preferred(found: list[str]) -> list[str]:
-    """Of several prefixes those that say most often that what follows is an average over the training."""
+    """Return those of several prefixes that name an average over the training most often."""
     most = max((len(EMA.findall(prefix)) for prefix in found), default=0)
     return [prefix for prefix in found if len(EMA.findall(prefix)) == most]
 
 
 def part(state: dict, prefix: str) -> dict:
-    """The tensors whose names begin with the prefix, under the rest of their names."""
+    """Return the tensors whose names begin with the prefix, without the prefix in their names."""
     return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}

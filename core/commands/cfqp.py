@@ -1,12 +1,12 @@
-"""What a clip costs in INT8, and what representative images make it unnecessary: one experiment.
+"""Measure what a clip costs in INT8, and which representative images make it unnecessary.
 
     python -m core cfqp --models xlsr abpn --scale 3 --calibration PHOTOS --validation KODAK \\
         --images Set5/x3 Set14/x3 --out runs/cfqp
 
 Each network runs in float, in INT8 with its clip, and in INT8 without it after each strategy of
 `core.deploy.representative`. --models are bundled networks or checkpoints' paths. The strategy is chosen on
---validation alone. Writes OUT.csv and the ONNX files beside it. Rows that OUT.csv holds already,
-for the same network and images, are kept: a run that was stopped goes on where it was.
+--validation alone. Writes OUT.csv and the ONNX files beside it. Rows that OUT.csv already has for the same
+network and images are kept: a stopped run continues where it was.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from core.utils.files import distinct_names, output_file
 from core.zoo import create_model
 
 FLOAT, CLIP, UNFOLDED, FREE = "float", "INT8 with clip", "INT8 with clip, not folded", "INT8 clip-free"
-# The tamed images also with the clip: what they alone are worth.
+# The changed images are also measured with the clip, which shows their own effect.
 VARIANTS = [
     (FLOAT, ""), (CLIP, "random"), (CLIP, "coverage+crop"), (UNFOLDED, "random"),
     *((FREE, name) for name in STRATEGIES),
@@ -42,18 +42,19 @@ VARIANTS = [
 COLUMNS = (
     "model", "variant", "strategy", "set", "psnr", "ssim", "colour_shift", "ms", "protocol", "question",
 )  # fmt: skip
-TIMED = (180, 320)  # LR pixels that are timed
+TIMED = (180, 320)  # height and width in LR pixels of the image that is timed
 
 
 class Minimum(nn.Module):
-    """The clip as mobile frameworks write it, min(relu(x), 1): ONNX Runtime folds no Min into a range."""
+    """The clip as mobile frameworks write it, min(relu(x), 1), which ONNX Runtime does not fold."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x clipped to [0, 1]."""
         return torch.minimum(x.relu(), x.new_ones(()))
 
 
 def variant_graph(model: nn.Module, variant: str, strategy: str, pool: Sequence[torch.Tensor]):
-    """The ONNX graph of one variant, calibrated on what `strategy` makes of the LR images of `pool`."""
+    """Return the ONNX graph of one variant, calibrated on the LR images of `pool` by `strategy`."""
     if variant == FLOAT:
         return export_onnx(model)
     images = representative_images(model, pool, strategy)
@@ -66,7 +67,7 @@ def variant_graph(model: nn.Module, variant: str, strategy: str, pool: Sequence[
 
 
 def score(network: nn.Module, reference: nn.Module, pairs: Sequence[Pair], scale: int) -> dict[str, float]:
-    """PSNR in dB and SSIM against the ground truth; shift of the mean colour against the float network."""
+    """Return PSNR in dB and SSIM against the ground truth, and the colour shift against the float network."""
     result = evaluate(network, pairs, scale)
     shifts = [colour_shift(super_resolve(network, p.lr), super_resolve(reference, p.lr)) for p in pairs]
     return {
@@ -85,9 +86,9 @@ def rows(
     folder: Path,
     done: Sequence[dict] = (),
 ) -> Iterator[list[dict]]:
-    """After each variant all rows of this network so far, last with the times; `done` are not computed again.
+    """Yield all rows of this network so far after each variant, and once more with the times.
 
-    The ONNX files go to `folder` and are what is scored and timed.
+    The ONNX files go to `folder` and are what is scored and timed. Variants in `done` are not computed again.
     """
     found = [row for row in done if row["model"] == name]
     files = {(v, s): folder / f"{name}-{v}-{s}.onnx".replace(" ", "_").replace(",", "") for v, s in VARIANTS}
@@ -111,13 +112,13 @@ def rows(
 
 
 def best_strategy(found: Sequence[dict], name: str, validation: str) -> str:
-    """The clip-free strategy of the highest PSNR on the validation set; the first of equals."""
+    """Return the clip-free strategy with the highest PSNR on the validation set; the first of equals."""
     own = [r for r in found if (r["model"], r["variant"], r["set"]) == (name, FREE, validation)]
     return max(own, key=lambda row: float(row["psnr"]))["strategy"]
 
 
 def summary(found: Sequence[dict], name: str, validation: str) -> str:
-    """The table of one network, and what the best strategy wins or loses against INT8 with the clip."""
+    """Return the table of one network, and how the best strategy compares with INT8 with the clip."""
     cells = {(r["variant"], r["strategy"], r["set"]): r for r in found if r["model"] == name}
     sets = list(dict.fromkeys(images for _, _, images in cells))
     lines = [["", *(f"{images}: dB / SSIM / shift" for images in sets), "ms"]]
@@ -185,6 +186,7 @@ def _inputs(args) -> tuple[dict[str, nn.Module], dict[str, list[Pair]], list[tor
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command `python -m core cfqp`."""
     parser = _arguments()
     args = parser.parse_args(argv)
     try:

@@ -2,10 +2,10 @@
 
     python -m core odm --model edsr --scale 2 --bits 2 --data PHOTOS --validation KODAK --out runs/odm_w2a2
 
-Without --data and --validation, on packaged photographs: four to train on and two to score on. It
-writes `--out`.safetensors, the quantized network (`core.load_quantized`), and `--out`.json, its card with all
-constants and the recorded curves, renewed while it runs. Killed at any moment and started again, the run goes
-on from `--out`.ckpt and ends with the same weights.
+Without --data and --validation, packaged photographs are used: four to train on and two to score on. It
+writes OUT.safetensors, the quantized network (`core.load_quantized`), and OUT.json, its card with all
+constants and the recorded curves, updated while it runs. A run that was killed continues from OUT.ckpt when
+it is started again, and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from core.utils.device import add_device, use_device
 from core.utils.files import folder_name, output_file
 from core.zoo import create_model
 
-TRAINING_PHOTOGRAPHS = 4  # of the packaged ones; the rest are to score on
+TRAINING_PHOTOGRAPHS = 4  # of the packaged ones; the others are scored
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -57,7 +57,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _network(args: argparse.Namespace) -> nn.Module:
-    """What is to be trained, in float; ValueError if it is of another scale."""
+    """Return the float network to be trained; ValueError if it has another scale."""
     if not args.checkpoint:
         return create_model(args.model, args.scale)
     model = load_checkpoint(args.checkpoint)
@@ -69,7 +69,7 @@ def _network(args: argparse.Namespace) -> nn.Module:
 
 
 def _images(args: argparse.Namespace) -> tuple[list[torch.Tensor], list[Pair], dict[str, str]]:
-    """What to train on, the pairs to score on, and both in words."""
+    """Return the training images, the pairs to score on, and a description of both."""
     names = demo_names()
     mine, others = names[:TRAINING_PHOTOGRAPHS], names[TRAINING_PHOTOGRAPHS:]
     images, what = [demo_image(name) for name in mine], ", ".join(mine)
@@ -87,12 +87,13 @@ def _images(args: argparse.Namespace) -> tuple[list[torch.Tensor], list[Pair], d
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command `python -m core odm`."""
     from tqdm import tqdm
 
     args = _arguments(argv)
     try:
         config = OdmConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(OdmConfig)})
-        output_file(args.out, ".json")  # refused before anything is computed
+        output_file(args.out, ".json")  # a bad name is refused before anything is computed
         model = _network(args).to(use_device(args.device, exact=False))
         images, pairs, described = _images(args)
     except (ValueError, OSError) as error:

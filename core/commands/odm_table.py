@@ -1,4 +1,4 @@
-"""Runs of quantization-aware training side by side: the mean over seeds of what their cards say.
+"""Compare runs of quantization-aware training: the mean over seeds of the scores on their cards.
 
 python -m core odm-table runs/odm/*.json
 """
@@ -13,14 +13,14 @@ from pathlib import Path
 
 
 def table(cards: Sequence[dict]) -> str:
-    """One line a configuration: PSNR in dB on every set, the mean over its seeds and their deviation.
+    """Return one line a configuration: PSNR in dB on every set, mean and deviation over its seeds.
 
-    cards: as `core odm` writes them, of finished runs; runs that differ in more than the seed are kept
-    apart.
+    cards: of finished runs, as `python -m core odm` writes them. Runs that differ in more than the seed are
+    on different lines.
     """
     groups: dict[tuple, list[dict]] = {}
     for card in cards:
-        network = card.get("checkpoint", card["model"])  # files of one name lie in several folders
+        network = card.get("checkpoint", card["model"])  # a path: files in different folders share a name
         key = (network, card["scale"], card["label"], card["steps"], card["patch"], card["lambda_m"])
         groups.setdefault(key, []).append(card)
     sets = list(dict.fromkeys(name for card in cards for name in card["scores"]))
@@ -44,6 +44,7 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command `python -m core odm-table`."""
     parser = argparse.ArgumentParser(prog="python -m core odm-table", description=__doc__.splitlines()[0])
     parser.add_argument("cards", type=Path, nargs="+", help=".json files of core odm")
     try:

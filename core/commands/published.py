@@ -1,4 +1,4 @@
-"""Published PSNR figures, to stand beside ours and never for them: other networks, scopes and metrics."""
+"""Published PSNR figures, to stand beside ours; not comparable, as networks, scopes and metrics differ."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ SETS = ("Set5", "Set14", "B100", "Urban100")
 
 
 class Published(NamedTuple):
-    """PSNR in dB on SETS, None where the paper gives none; `bits` of weights and activations alike."""
+    """A published result: PSNR in dB on SETS, None where the paper gives none.
+
+    bits: of weights and activations alike.
+    """
 
     network: str
     method: str

@@ -1,10 +1,10 @@
-"""Every method under one protocol: one table as CSV and HTML.
+"""Compare every method under one protocol: one table as CSV and HTML.
 
     python -m core report --model all --images 'Set5/x{scale}' --calibration PHOTOS --out report
 
-Without --images and --calibration, on the photographs that scikit-image and scikit-learn package. Rows that
-OUT.csv holds already, for the same network, images and calibration, are kept: a run that was stopped goes on
-where it was.
+Without --images and --calibration, the photographs that scikit-image and scikit-learn package are used. Rows
+that OUT.csv already has for the same network, images and calibration are kept: a stopped run continues where
+it was.
 """
 
 from __future__ import annotations
@@ -37,11 +37,14 @@ from core.utils.files import distinct_names, folder_name, output_file, replace_f
 from core.zoo import bundled, create_model, model_card, trained
 
 BITS = (8, 6, 4, 3, 2)
-KEY = ("variant", "bits", "set")  # of a row, where the question is the same
+KEY = ("variant", "bits", "set")  # identifies a row among those of the same question
 
 
 def read_rows(path: Path, columns: Sequence[str] = COLUMNS, may_lack: Sequence[str] = ()) -> list[dict]:
-    """The rows of a CSV, "" for what it may lack; none if it does not exist or has other columns."""
+    """Return the rows of a CSV, "" in columns that it may lack; none if it is missing or has other columns.
+
+    ValueError if it is damaged.
+    """
     if not path.exists():
         return []
     try:
@@ -53,7 +56,7 @@ def read_rows(path: Path, columns: Sequence[str] = COLUMNS, may_lack: Sequence[s
 
 
 def write_rows(path: Path, found: list[dict], columns: Sequence[str] = COLUMNS) -> None:
-    """Replace the CSV at once, so that a run stopped at any moment leaves a whole one."""
+    """Replace the CSV in one step, so that a run stopped at any moment leaves a complete file."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
@@ -62,7 +65,7 @@ def write_rows(path: Path, found: list[dict], columns: Sequence[str] = COLUMNS) 
 
 
 def table(found: list[dict], images: str) -> str:
-    """PSNR (dB) / SSIM of one set and, in brackets, the dB lost against the float network."""
+    """Return the table of one set: PSNR (dB) / SSIM and, in brackets, the change from the float network."""
     own = [row for row in found if row["set"] == images]
     bits = list(dict.fromkeys(row["bits"] for row in own if row["variant"] != "float"))
     cells = {(row["variant"], row["bits"]): row for row in own}
@@ -86,7 +89,7 @@ def table(found: list[dict], images: str) -> str:
 
 
 class Network(NamedTuple):
-    """A network of the report, and what is said of it."""
+    """A network of the report, with its description."""
 
     title: str
     model: nn.Module
@@ -96,9 +99,9 @@ class Network(NamedTuple):
 
 
 def networks(names: Sequence[str], scale: int) -> list[Network]:
-    """By name, by a checkpoint's path, or "all" that are bundled, each at its own scale.
+    """Return the networks of these names or checkpoint paths; "all" is every bundled one at its own scale.
 
-    Files of one name are told apart by their folders.
+    Files of the same name are distinguished by their folders.
     """
     if list(names) == ["all"]:
         return [_bundled(*key) for key in bundled()]
@@ -123,7 +126,7 @@ def _from_file(path: Path, title: str) -> Network:
 
 
 def _inputs(args, scale: int) -> tuple[dict[str, list[Pair]], list[torch.Tensor]]:
-    """The images to score on, and those to calibrate on for each draw."""
+    """Return the images to score on, and those to calibrate on for each draw."""
     demo = [demo_image(name) for name in demo_names()]
     sources = load_folder(args.calibration) if args.calibration else demo
     lr_images = [make_lr(image, scale) for image in sources]
@@ -162,13 +165,14 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _finished(found: list[dict], question: str, n_sets: int) -> list[dict]:
-    """The rows that answer this question for every set."""
+    """Return the rows of this question that are complete, that is, scored on every set."""
     own = list({tuple(row[key] for key in KEY): row for row in found if row["question"] == question}.values())
     number = Counter((row["variant"], row["bits"]) for row in own)
     return [row for row in own if number[row["variant"], row["bits"]] == n_sets]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command `python -m core report`."""
     parser = _arguments()
     args = parser.parse_args(argv)
     try:
@@ -180,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(args: argparse.Namespace) -> None:
     device = use_device(args.device)
     chosen = networks(args.model, args.scale)
-    more = [load_quantized(path) for path in args.trained]
+    loaded = [load_quantized(path) for path in args.trained]
     inputs = {network.scale: _inputs(args, network.scale) for network in chosen}
     for b in args.bits:
         QuantConfig(activation_bits=b, weight_bits=b)
@@ -206,8 +210,8 @@ def _run(args: argparse.Namespace) -> None:
         own = _finished(before, texts["question"], len(sets))
         own = [row | texts for row in own]
         found += own
-        # Training had no draw: scored once.
-        known = [m for m in (*network.trained, *more) if draw == 0 and _asked(m.quant_config, args)]
+        # Networks quantized in training do not depend on the draw: they are scored once.
+        known = [m for m in (*network.trained, *loaded) if draw == 0 and _asked(m.quant_config, args)]
         network.model.to(device)
         known = [model.to(device) for model in known]
         asked = (network.model, network.scale, sets, calibration, variants, args.bits, texts)
@@ -226,7 +230,7 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _others(before: list[dict], found: list[dict]) -> list[dict]:
-    """Rows of an earlier run for networks and draws that are still to come, which are not to be lost."""
+    """Return the earlier rows of networks and draws that are still to come, so that they are not lost."""
     questions = {row["question"] for row in found}
     return [row for row in before if row["question"] not in questions]
 

@@ -25,9 +25,9 @@ NUMBERS = ["psnr", "ssim", "drop", "weight_bits", "activation_bits", "kib", "gbi
 
 
 def page(found: Sequence[dict], about: Mapping[str, str]) -> str:
-    """Return one table a network, set and number of bits: means over the draws of calibration patches.
+    """Return an HTML page with one table a network, set and number of bits: means over the calibration draws.
 
-    found: the rows of `core report`. about: network -> what is said of it.
+    found: the rows of `python -m core report`. about: network -> description.
     """
     title = f"Quantization methods under one protocol: {', '.join(about)}"
     parts = [

@@ -1,4 +1,4 @@
-"""The measured tables: from the rows of `core report` to Markdown, and the rows that are bundled.
+"""Write the measured tables: Markdown from the rows of `python -m core report`, and the bundled rows.
 
     python -m core results runs/results.csv
 
@@ -20,14 +20,14 @@ from core.ptq.methods import EVERY_METHOD
 from core.utils.files import replace_file
 from core.zoo import ASSETS
 
-# Texts that every row of a network and draw shares are left out; `core report` fills them in.
+# Texts that every row of a network and draw shares are left out; `python -m core report` adds them again.
 KEPT = [column for column in COLUMNS if column not in SHARED_TEXTS]
 MARK = "<!-- Above: written by core results. Below: by hand. -->"
 BITS = ("W8A8", "W6A6", "W4A4", "W3A3", "W2A2")
 
 
 def markdown(rows: pd.DataFrame) -> str:
-    """Return all tables, with their protocol."""
+    """Return all tables, with their protocol, as Markdown."""
     found = over_draws(rows)
     networks = list(dict.fromkeys(found["network"]))
     parts = [HEAD.format(sets=" and ".join(dict.fromkeys(s.split("/")[0] for s in found["set"])))]
@@ -65,7 +65,7 @@ def _cell(own: pd.DataFrame) -> str:
 
 
 def _decibel(value: float) -> str:
-    """Two digits, and no minus before a zero."""
+    """Format with two digits, and no minus before a zero."""
     return f"{round(value, 2) + 0.0:.2f}"
 
 
@@ -93,7 +93,7 @@ def _of_network(found: pd.DataFrame, network: str) -> str:
 
 
 def _ratios(found: pd.DataFrame, networks: Sequence[str]) -> str:
-    """What dfsq+ loses of what published DFSQ loses."""
+    """Return the table of how much of the loss of published DFSQ is left with dfsq+."""
     lines = []
     for network in networks:
         cells = []
@@ -155,12 +155,13 @@ def _published() -> str:
 
 
 def with_tables(page: str, tables: str) -> str:
-    """Return the page with its tables replaced, which stand above MARK; what is below it stays."""
-    _, mark, rest = page.partition(MARK)
-    return f"{tables}\n{mark}{rest}" if mark else tables
+    """Replace the tables of the page, which stand above MARK; the text below it stays."""
+    _, mark, by_hand = page.partition(MARK)
+    return f"{tables}\n{mark}{by_hand}" if mark else tables
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command `python -m core results`."""
     parser = argparse.ArgumentParser(prog="python -m core results", description=__doc__.splitlines()[0])
     parser.add_argument("csv", type=Path, help="the rows that core report wrote")
     parser.add_argument("--out", type=Path, default=ASSETS, help="folder of RESULTS.md and results.csv")

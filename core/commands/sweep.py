@@ -1,9 +1,9 @@
-"""Score every configuration of a grid on every image: what if, in bulk.
+"""Score every configuration of a grid on every image.
 
     python -m core sweep grid.yaml --out runs/sets
 
-on this machine's cores, or on a Dask cluster with --scheduler tcp://host:8786. A sweep that was stopped, or
-killed, goes on where it was when the same command is given again.
+It runs on this machine's cores, or on a Dask cluster with --scheduler tcp://host:8786. A sweep that was
+stopped or killed continues where it was when the same command is given again.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command `python -m core sweep`."""
     parser = _arguments()
     args = parser.parse_args(argv)
     try:
@@ -49,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 @contextlib.contextmanager
 def _interrupted_when_asked() -> Iterator[Callable[[], None]]:
-    """Ctrl-C is raised by the function this gives; in the middle of a call, Dask would not end in order.
+    """Delay Ctrl-C in this context: the function it yields raises it; a second Ctrl-C is raised at once.
 
-    A second Ctrl-C is raised at once.
+    Dask would not shut down properly if it were interrupted in the middle of a call.
     """
     came = False
 
@@ -77,7 +78,7 @@ def _run(args, grid: Grid, images: Mapping[str, torch.Tensor], calibration) -> N
 
         def progress(done: int, total: int) -> None:
             ask()
-            if bar.total is None:  # the rate, and so the time left, is that of this run
+            if bar.total is None:  # rows of earlier runs do not count for the rate and the time left
                 bar.reset(total)
                 bar.initial = bar.n = done
             bar.update(done - bar.n)

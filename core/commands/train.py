@@ -2,7 +2,8 @@
 
     python -m core train --model edsr --scale 2 --data PHOTOS --out runs/edsr_x2
 
-Writes OUT.safetensors and its card OUT.json; killed and started again, it goes on from OUT.ckpt.
+Writes OUT.safetensors and its card OUT.json. A run that was killed continues from OUT.ckpt when started
+again.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command `python -m core train`."""
     args = _arguments(argv)
     try:
         _run(args)
@@ -82,7 +84,7 @@ def _run(args: argparse.Namespace) -> None:
         **dataclasses.asdict(config),
     }
     save_bundle(model, args.out, card)
-    rounded = load_checkpoint(output_file(args.out, ".safetensors"))  # score what is stored: float16
+    rounded = load_checkpoint(output_file(args.out, ".safetensors"))  # score the stored float16 weights
     card["scores"] = scores(rounded, args.scale, args.validation, args.benchmark)
     save_bundle(model, args.out, card)
     print(json.dumps(card, indent=2))

@@ -1,4 +1,4 @@
-"""The way to a phone: ONNX export, static INT8 quantization, audit and timing, all with ONNX Runtime."""
+"""Deployment on a phone: ONNX export, static INT8 quantization, audit and timing, with ONNX Runtime."""
 
 from core.deploy.export import export_onnx
 from core.deploy.int8 import quantize_int8

@@ -1,4 +1,4 @@
-"""Kernels that a network computes in forward, made stored ones: re-parameterized and standardized weights."""
+"""Store the kernels that a network computes in its forward: re-parameterized and standardized weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PRODUCTS = (F.conv2d, F.conv_transpose2d, F.linear)
 
 
 class ComputedKernels(TorchFunctionMode):
-    """Within the context, notes every kernel that is neither parameter nor buffer, and whose layer runs.
+    """A context that records every kernel that is neither parameter nor buffer when its layer runs.
 
-    kernels: what was noted, in order of the calls. owners: the name of the layer that ran, or None where the
-    product is a function's. Given the `stored` kernels of an earlier run, they take the places of these.
+    kernels: the recorded kernels, in order of the calls. owners: the name of the layer that ran, or None for
+    a call of a function. If the `stored` kernels of an earlier run are given, they replace the computed ones.
     """
 
     def __init__(self, network: nn.Module, stored: nn.ParameterList | None = None):

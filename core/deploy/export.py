@@ -1,4 +1,4 @@
-"""A network as an ONNX graph, compared with the network itself on photographs."""
+"""Export a network as an ONNX graph and compare the graph with the network on photographs."""
 
 from __future__ import annotations
 
@@ -24,36 +24,46 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 18
-TOLERANCE = 1e-4  # of the output's range: largest difference between the exported and the float network
-AMPLIFIED, MOST = 8, 1e-2  # for a network that amplifies rounding: times its own, and of the output's range
-# Sizes to trace and to try: of each the first that the network itself runs on, since some want multiples.
+TOLERANCE = 1e-4  # largest difference of the exported network, as a share of the output's range
+# A network that amplifies rounding may differ by so many times the effect of the last bits of its image, at
+# most by this share of the output's range.
+AMPLIFIED, MAX_AMPLIFIED = 8, 1e-2
+# Sizes to trace and to test; the first that the network runs on is used, since some need multiples.
 TRACED = ((1, 24, 40), (1, 48, 96), (1, 128, 192))
 TRIED = ((2, 19, 33), (2, 32, 16), (2, 96, 48), (2, 192, 128))
 PHOTOGRAPH, TOP, LEFT = "astronaut (scikit-image)", 60, 120  # a face, hair and a flag
 
 
 def export_onnx(model: nn.Module, images: torch.Tensor | None = None) -> onnx.ModelProto:
-    """The float network in eval mode as an ONNX graph: "lr" (N, 3, H, W) -> "sr", float32, N, H and W free.
+    """Return the float network in eval mode as an ONNX graph: "lr" (N, 3, H, W) -> "sr"; N, H and W are free.
 
-    Nodes carry the names of their layers. Weights that are re-parameterized (weight norm, pruning, …) are
-    stored as they are used; a compiled network is exported as what is inside. The graph is run on parts of a
-    packaged photograph, of another number and size than it was made with, and on `images` (N, 3, H, W) if
-    they are given, and has to agree with the network within 1e-4 of its output's range; with a warning within
-    what the last bits of the image change, for a network that amplifies rounding. ValueError if it does not,
-    or if the network holds what ONNX has no operator for. The TorchScript exporter is used: unlike its
-    successor it needs no further package, takes a tenth of the time, and warns of nothing inside torch
-    itself.
+    Everything is float32.
+
+    Nodes have the names of their layers. Re-parameterized weights (weight norm, pruning, …) are stored as
+    they are used; a compiled network is exported as the network inside. The graph is tested on parts of a
+    packaged photograph, with another number and size of images than in the export, and on `images` (N, 3, H,
+    W) if given. It must agree with the network within 1e-4 of the output's range; for a network that
+    amplifies rounding, within the effect of the image's last bits, with a warning. ValueError if it does not
+    agree, or if ONNX lacks an operator. The TorchScript exporter is used: unlike its successor it needs no
+    further package, takes a tenth of the time, and triggers no warnings inside torch.
+
+    >>> import torch
+    >>> from core import OnnxNetwork, create_model, export_onnx
+    >>> model, lr = create_model("xlsr", 3), torch.rand(1, 3, 24, 24)
+    >>> graph = export_onnx(model)
+    >>> torch.allclose(OnnxNetwork(graph)(lr), model(lr), atol=1e-4)
+    True
     """
     network = plain_network(model)
     return export_plain(network, None if images is None else as_taken(network, check_images(images)))
 
 
 def plain_network(model: nn.Module) -> nn.Module:
-    """A float32 copy on the CPU in eval mode that stores the weights it runs with.
+    """Return a float32 copy on the CPU in eval mode that stores the weights it computes with.
 
     It takes images alone and returns the picture alone, by the rules of `core.networks.running`.
 
-    ValueError for a quantized model, TorchScript, and what has no weights or cannot be copied.
+    ValueError for a quantized model, TorchScript, and a network without weights or that cannot be copied.
     """
     if is_quantized(model):
         raise ValueError(
@@ -67,25 +77,25 @@ def plain_network(model: nn.Module) -> nn.Module:
     if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
         raise ValueError(f"{type(model).__name__} has no weights yet (device meta); load them first")
     network = network.cpu().float()
-    with contextlib.suppress(NotImplementedError):  # of what torch.export made, in the one mode that it has
+    with contextlib.suppress(NotImplementedError):  # graphs of torch.export have one mode alone
         network.eval()
     return image_alone(network, torch.zeros(1, 3, 48, 48))
 
 
 def as_taken(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The images (N, 3, H, W) in float32, or their luma / 255 (N, 1, H, W) for a network of one channel."""
+    """Return the images (N, 3, H, W) in float32, or luma / 255 (N, 1, H, W) for a one-channel network."""
     channels = {p.shape[1] for p in network.parameters() if p.ndim == 4}
     images = images.float().cpu()
     return (luma(images) / 255).float() if 1 in channels and 3 not in channels else images
 
 
 def picture_of(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """What the network makes of images as it takes them; ValueError, one sentence, if that is no picture."""
+    """Return the network's picture of images as it takes them; ValueError if it fails or is not finite."""
     kind, size = type(network).__name__, "x".join(map(str, images.shape))
     try:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             sr = network(images)
-    except Exception as error:  # whatever a foreign network raises
+    except Exception as error:  # a foreign network may raise errors of any kind
         raise ValueError(f"{kind} does not run on {size}: {first_line(error)}") from error
     if not sr.isfinite().all():
         raise ValueError(f"{kind} gives values that are not finite on {size}; repair its weights first")
@@ -93,7 +103,7 @@ def picture_of(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def export_plain(network: nn.Module, images: torch.Tensor | None = None) -> onnx.ModelProto:
-    """`export_onnx` of what `plain_network` made, with images as it takes them."""
+    """Return `export_onnx` of a network from `plain_network`, with images in the form that it takes."""
     network, kind = _own_weights(network), type(network).__name__
     example = _first_that_runs(network, TRACED)
     tried = [example, _first_that_runs(network, TRIED), *([] if images is None else [images])]
@@ -108,7 +118,7 @@ def export_plain(network: nn.Module, images: torch.Tensor | None = None) -> onnx
 
 
 def _own_weights(network: nn.Module) -> nn.Module:
-    """A copy whose layers share no weight, so that the name of a weight tells whose it is."""
+    """Return a copy whose layers share no weight, so that a weight's name identifies its layer."""
     network = copy.deepcopy(network)
     for module in network.modules():
         if channel_dim_of(module) is not None and "weight" in module._parameters:
@@ -117,7 +127,7 @@ def _own_weights(network: nn.Module) -> nn.Module:
 
 
 def _first_that_runs(network: nn.Module, sizes: tuple[tuple[int, int, int], ...]) -> torch.Tensor:
-    """A photograph, of the first of these (N, H, W) that the network itself runs on, as it takes it."""
+    """Cut photographs of the first of `sizes` (N, H, W) that the network runs on, as it takes them."""
     photograph = demo_image(PHOTOGRAPH)
     refusal: ValueError | None = None
     for number, height, width in sizes:
@@ -134,9 +144,9 @@ def _first_that_runs(network: nn.Module, sizes: tuple[tuple[int, int, int], ...]
 
 
 class _Traced(nn.Module):
-    """The network inside a module that is in training mode, as only the outermost one is asked about.
+    """A wrapper in training mode around the network in eval mode.
 
-    The exporter then merges no weights that are equal, while the network itself is in eval mode throughout.
+    The exporter asks only the outermost module for its mode, and merges no equal weights in training mode.
     """
 
     def __init__(self, network: nn.Module, kernels: list[torch.Tensor]):
@@ -146,7 +156,7 @@ class _Traced(nn.Module):
         self.training = True
 
     def forward(self, lr: torch.Tensor) -> torch.Tensor:
-        # The exporter turns its log on, always: it would print the whole graph where it fails.
+        # The exporter always turns its log on, which would print the whole graph when it fails.
         torch._C._jit_set_onnx_log_enabled(False)
         with ComputedKernels(self.network, self.kernels) if self.kernels else contextlib.nullcontext():
             return self.network(lr)
@@ -159,19 +169,19 @@ def _to_onnx(traced: nn.Module, example: torch.Tensor, kind: str) -> onnx.ModelP
     file = io.BytesIO()
     try:
         with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cpu", enabled=False):
-            warnings.simplefilter("ignore")  # of the exporter's age; what it could not trace is found below
+            warnings.simplefilter("ignore")  # about the old exporter; wrong traces are found by _check_same
             torch.onnx.export(
                 traced, (example,), file, input_names=["lr"], output_names=["sr"], dynamic_axes=axes,
                 dynamo=False, opset_version=OPSET, do_constant_folding=False,
                 training=torch.onnx.TrainingMode.PRESERVE,
             )  # fmt: skip
-    except Exception as error:  # whatever a foreign network provokes in the tracer
+    except Exception as error:  # the tracer may raise errors of any kind on a foreign network
         raise ValueError(f"{kind} cannot be exported to ONNX: {first_line(error)}") from error
     return onnx.load_model_from_string(file.getvalue())
 
 
 def _name_after_layers(proto: onnx.ModelProto, network: nn.Module, owners: list[str | None]) -> None:
-    """Give the nodes the names of their layers, in place; owners: of the kernels that were computed."""
+    """Give the nodes the names of their layers, in place; owners: the layers of the computed kernels."""
     layers = [name for name, module in network.named_modules() if channel_dim_of(module) is not None]
     owner = {f"network.{name}.weight" if name else "network.weight": name for name in layers}
     owner |= {f"kernels.{i}": name for i, name in enumerate(owners) if name is not None}
@@ -194,7 +204,7 @@ def _check_same(graph: onnx.ModelProto, network: nn.Module, lr: torch.Tensor, ki
     away = (got - expected).abs().max().item() if got.shape == expected.shape else float("inf")
     if away <= TOLERANCE * _spread(expected):
         return
-    # What amplifies rounding is held to what it makes itself of its image's last bits.
+    # A network that amplifies rounding may differ as much as the last bits of its image change it.
     if not away <= _rounding(network, lr, expected):
         raise ValueError(f"the export of {kind} is {away:.2g} away from the network on {size}")
     warnings.warn(
@@ -203,13 +213,13 @@ def _check_same(graph: onnx.ModelProto, network: nn.Module, lr: torch.Tensor, ki
 
 
 def _rounding(network: nn.Module, lr: torch.Tensor, expected: torch.Tensor) -> float:
-    """Several times what the last bits of the image change, at most a hundredth of the output's range."""
+    """Return several times the change by the image's last bits, at most a hundredth of the output's range."""
     random = torch.Generator().manual_seed(0)
     bits = torch.randint(-1, 2, lr.shape, generator=random) * torch.finfo(lr.dtype).eps
     away = (picture_of(network, lr * (1 + bits)) - expected).abs().max().item()
-    return min(AMPLIFIED * away, MOST * _spread(expected))
+    return min(AMPLIFIED * away, MAX_AMPLIFIED * _spread(expected))
 
 
 def _spread(sr: torch.Tensor) -> float:
-    """The range of the output, or a hundredth of its values where it hardly has one."""
+    """Return the range of the output, at least a hundredth of its largest magnitude."""
     return max((sr.max() - sr.min()).item(), sr.abs().max().item() / 100)

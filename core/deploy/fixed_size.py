@@ -1,4 +1,4 @@
-"""Images of every size through a network that takes one size alone."""
+"""Run images of any size through a network that takes only one size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-SEAM = 0.5 / 255  # of the largest value: what tiles may differ by where they overlap
+SEAM = 0.5 / 255  # largest difference of overlapping tiles, as a share of the largest value
 
 
 def by_fixed_tiles(
@@ -18,12 +18,12 @@ def by_fixed_tiles(
     step: int = 1,
     title: str = "the network",
 ) -> torch.Tensor:
-    """(N, C, H, W) -> (N, C', scale*H, scale*W) by tiles of just that size, None where a side is free.
+    """Run (N, C, H, W) -> (N, C', scale*H, scale*W) by tiles of exactly `size`; None where a side is free.
 
-    Tiles overlap by the radius that an output pixel looks, and begin at multiples of `step` LR pixels; those
-    at the image's edges end there, so that the picture is that of a network without a fixed size. What is
-    smaller than a tile, or ends beside a multiple of `step`, is padded with its edge pixels. ValueError where
-    the tiles disagree on pixels that both should know, as those of a network that looks at the whole image.
+    Tiles overlap by the receptive radius and begin at multiples of `step` LR pixels; tiles at the edges of
+    the image end there, so that the picture is that of a network without a fixed size. Images that are
+    smaller than a tile, or end off a multiple of `step`, are padded with their edge pixels. ValueError if
+    tiles disagree on pixels that both should know, as those of a network that looks at the whole image do.
     """
     height, width = lr.shape[-2:]
     tops, high = _origins(height, size[0], radius, step, title)
@@ -57,10 +57,10 @@ def by_fixed_tiles(
 def _origins(
     length: int, size: int | None, radius: int | None, step: int, title: str
 ) -> tuple[list[int], int]:
-    """Where tiles begin along one side, and how long they are."""
+    """Return where tiles begin along one side, and their length."""
     if size is None or length <= size:
         return [0], size or length
-    # One step less than would do: neighbours then share pixels, by which they are compared.
+    # One step less than necessary: neighbours then share pixels on which they are compared.
     stride = 0 if radius is None else (size - 2 * radius - 1) // step * step
     if stride < 1:
         far = "" if radius is None else f" and each pixel looks up to {radius} pixels far"
@@ -73,7 +73,7 @@ def _origins(
 
 
 def _inner(origin: int, origins: list[int], side: int, radius: int) -> tuple[int, int]:
-    """First and last LR pixel (exclusive) that a tile knows as the whole image would give it."""
+    """Return the first and last LR pixel (exclusive) for which the tile gives the same as the whole image."""
     start = origin + radius if origin else 0
     return start, origin + side - (radius if origin < origins[-1] else 0)
 

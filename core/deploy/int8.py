@@ -1,7 +1,7 @@
 """Static INT8 quantization with ONNX Runtime (QDQ nodes).
 
-DFSQ's codebooks and every dynamic normalization have no INT8 convolution to map to: what is quantized here is
-the float network, uniformly, with ranges fixed by the representative images (`core.deploy.representative`).
+DFSQ's codebooks and dynamic normalization cannot run as an INT8 convolution. Therefore the float network is
+quantized here, uniformly, with ranges fixed by the representative images (`core.deploy.representative`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from core.utils.progress import Progress
 if TYPE_CHECKING:
     import onnx
 
-NOTHING = 1e-12  # a weight that changes no output
-# These run in float in any case; of their weights, which have one axis, the quantizer per channel complains.
+NOTHING = 1e-12  # a weight so small that it changes no output
+# These run in float in any case; the per-channel quantizer fails on their weights, which have one axis.
 NORMALIZATIONS = {"InstanceNormalization", "LayerNormalization", "GroupNormalization"}
-# What only moves, joins or clips values. Where some layers stay float, nothing else runs in INT8 beside the
-# chosen layers, so that a float trunk is not rounded on its way past them.
+# Operators that only move, join or clip values. If some layers stay float, only these and the chosen layers
+# run in INT8, so that float features on a skip connection are not rounded.
 PASSING_OPS = ["Relu", "Clip", "Concat", "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze"]
 
 
@@ -39,15 +39,22 @@ def quantize_int8(
     layers: Layers = None,
     progress: Progress = lambda what, share: None,
 ) -> onnx.ModelProto:
-    """The network in INT8, as ONNX Runtime's static quantization makes it (QDQ nodes).
+    """Return the network in INT8, quantized statically by ONNX Runtime (QDQ nodes).
 
-    images: representative LR images, as `quantize_model` takes them; so are `layers` and the choice without
-    them, and what is not chosen stays float in the file (`audit_onnx` reads it back). Weights: signed, per
-    output channel; activations: unsigned, per tensor, between the lowest and highest value on the images.
-    Measured on XLSR x3, 8 Kodak images: weights per tensor lose 0.15 dB, of 7 bits 0.08 dB, a moving average
-    of the ranges 0.04 dB; signed activations give the same picture, but a third of the convs then finds no
-    integer kernel on x86. Old x86 processors without VNNI may saturate in these. ValueError if the network
-    does not export or no layer is left. `progress(what, share)` may raise to cancel.
+    images: representative LR images, as for `quantize_model`; so are `layers` and their default. Other layers
+    stay float in the file (`audit_onnx` lists them). Weights: signed, per output channel; activations:
+    unsigned, per tensor, from the lowest to the highest value on the images. Measured on XLSR x3, 8 Kodak
+    images: weights per tensor lose 0.15 dB, of 7 bits 0.08 dB, a moving average of the ranges 0.04 dB; signed
+    activations give the same picture, but then a third of the convs has no integer kernel on x86. Old x86
+    processors without VNNI may saturate in these. ValueError if the network cannot be exported or no layer is
+    left. `progress(what, share)` may raise to cancel.
+
+    >>> import torch
+    >>> from core import OnnxNetwork, create_model, quantize_int8
+    >>> lr = torch.rand(1, 3, 24, 24)
+    >>> int8 = quantize_int8(create_model("xlsr", 3), lr)
+    >>> OnnxNetwork(int8)(lr).shape
+    torch.Size([1, 3, 72, 72])
     """
     first, images = peek(images)
     network = plain_network(model)
@@ -63,7 +70,7 @@ def quantize_int8(
 
 
 def _check_named(graph: onnx.ModelProto, network: nn.Module, chosen: list[str], first: torch.Tensor) -> None:
-    """ValueError if a chosen layer runs, but as no product of its own in the graph."""
+    """Raise ValueError if a chosen layer runs, but is no convolution or product of its own in the graph."""
     products = {node.name.split("#")[0] for node in graph.graph.node}
     lost = [name for name in chosen if name not in products]
     ran: set[str] = set()
@@ -77,7 +84,7 @@ def _check_named(graph: onnx.ModelProto, network: nn.Module, chosen: list[str], 
 
 
 def _static(graph: onnx.ModelProto, chosen: set[str], reader: _Reader, kind: str) -> onnx.ModelProto:
-    """Quantize the chosen layers, and all that is between them where these are all there are."""
+    """Quantize the chosen layers; if these are all layers, also everything between them."""
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -88,8 +95,8 @@ def _static(graph: onnx.ModelProto, chosen: set[str], reader: _Reader, kind: str
     with tempfile.TemporaryDirectory() as folder:
         source, target = f"{folder}/float.onnx", f"{folder}/int8.onnx"
         try:
-            # Folds constants and BatchNorm. Symbolic shapes are of no use where H and W are free: their
-            # inference gives up at an interpolation that is added to a pixel shuffle.
+            # Folds constants and BatchNorm. Symbolic shape inference does not help where H and W are free: it
+            # fails on an interpolation that is added to a pixel shuffle.
             quant_pre_process(graph, source, skip_symbolic_shape=True)
             quantize_static(
                 source, target, reader, per_channel=True, nodes_to_exclude=stays + norms,
@@ -98,20 +105,21 @@ def _static(graph: onnx.ModelProto, chosen: set[str], reader: _Reader, kind: str
                 calibrate_method=CalibrationMethod.MinMax,
             )  # fmt: skip
             return onnx.load(target)
-        except Exception as error:  # onnxruntime's errors share no base of their own
+        except Exception as error:  # onnxruntime's errors have no common base class
             if error is reader.failed:
                 raise
             raise ValueError(f"ONNX Runtime cannot quantize {kind}: {first_line(error)}") from error
 
 
 class _Reader:
-    """Feeds the images to ONNX Runtime as the network takes them, by batches, and tells how far it is."""
+    """A reader for ONNX Runtime: images in batches, in the form that the network takes, with progress."""
 
     def __init__(self, images, network: nn.Module, progress: Progress):
         self.batches, self.network, self.progress = with_share(images), network, progress
-        self.failed: Exception | None = None  # of the images' or the caller's own
+        self.failed: Exception | None = None  # raised by the images or by `progress`
 
     def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the next batch by input name, None at the end."""
         try:
             batch, share = next(self.batches, (None, 1.0))
             self.progress("Calibrating", share)
@@ -122,18 +130,18 @@ class _Reader:
 
 
 def _dense_groups(model: nn.Module) -> nn.Module:
-    """A copy whose grouped convs are dense, zeros between the groups: the same numbers.
+    """Return a copy with dense convs for grouped ones, zeros between the groups: the same function.
 
-    ONNX Runtime's integer kernel for groups is slow: XLSR's dense twin takes half the time (measured). Of
-    transposed convs it mistakes the outputs of a group for all outputs. Where each group has one channel to
-    read, or of a transposed conv one to write, they stay.
+    ONNX Runtime's integer kernel for groups is slow: a dense XLSR takes half the time (measured). For
+    transposed convs it mistakes the outputs of one group for all outputs. Convs whose groups have one input
+    channel, and transposed convs whose groups have one output channel, stay.
     """
     model = copy.deepcopy(model)
     for module in model.modules():
         groups, transposed = getattr(module, "groups", 1), type(module) is nn.ConvTranspose2d
         few = type(module) is nn.Conv2d and groups < module.in_channels
         if groups > 1 and (few or (transposed and groups < module.out_channels)):
-            weight = module.weight.detach()  # of either: (rows of all groups, columns of one, height, width)
+            weight = module.weight.detach()  # both kinds: (rows of all groups, columns of one, height, width)
             blocks = weight.unflatten(0, (groups, -1))
             rows, columns = blocks.shape[1:3]
             dense = weight.new_zeros(len(weight), groups * columns, *weight.shape[2:])
@@ -145,10 +153,10 @@ def _dense_groups(model: nn.Module) -> nn.Module:
 
 
 def _no_zero_rows(model: nn.Module) -> nn.Module:
-    """The same numbers, in place: one weight of next to nothing in output channels that have none.
+    """Give output channels without any weight one tiny weight, in place: the same outputs.
 
-    ONNX Runtime gives weights that are all 0 a scale of 1, with which the channel's bias would be rounded to
-    the steps of the layer's input; small scales it chooses so that the bias fits.
+    ONNX Runtime gives weights that are all 0 a scale of 1, which would round the channel's bias to the steps
+    of the layer's input; it chooses small scales so that the bias fits.
     """
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
@@ -161,9 +169,9 @@ def _no_zero_rows(model: nn.Module) -> nn.Module:
 
 
 def _integer_shuffle(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Let pixel shuffles move integers: give each the quantization of its input behind it too.
+    """Let pixel shuffles move integers, by quantizing their output like their input.
 
-    ONNX Runtime's quantizer leaves DepthToSpace float. Nothing is rounded anew: only places change.
+    ONNX Runtime's quantizer leaves DepthToSpace float. No value is rounded again: only places change.
     """
     from onnx import helper
 

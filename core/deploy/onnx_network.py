@@ -17,17 +17,13 @@ if TYPE_CHECKING:
     import onnx
 
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-CONVOLUTIONS = {
-    "Conv": 1,
-    "ConvTranspose": 1,
-    "QLinearConv": 3,
-    "ConvInteger": 1,
-}  # which input is the weight
+# Operator -> the index of the input that is the weight.
+CONVOLUTIONS = {"Conv": 1, "ConvTranspose": 1, "QLinearConv": 3, "ConvInteger": 1}
 POOLS = {"MaxPool", "AveragePool", "LpPool"}
 
 
 class Ports(NamedTuple):
-    """What a file takes and gives: names, the input's dtype, and what is fixed of (N, C, H, W)."""
+    """The input and output of a file: names, the input's dtype, and the fixed sizes of (N, C, H, W)."""
 
     input: str
     output: str
@@ -38,17 +34,17 @@ class Ports(NamedTuple):
 
 
 class Refusal(ValueError, RuntimeError):
-    """Images that a file does not run on; torch's own modules refuse them with a RuntimeError."""
+    """The error for images that a file does not run on; also a RuntimeError, as torch's modules raise."""
 
 
 class OnnxNetwork(nn.Module):
     """An ONNX graph run by ONNX Runtime on the CPU: (N, 3, H, W) -> (N, 3, scale*H, scale*W), float32.
 
-    graph: a ModelProto, or the path of a file; of several outputs, the only one with as many channels as the
-    input is taken. One that was made for a fixed size runs larger images by overlapping tiles and pads
-    smaller ones with their edge pixels; one of a single channel is for luma / 255. FileNotFoundError for a
-    missing file; ValueError for a damaged one, one that takes or gives something else, and images that it
-    does not run on. Serves wherever a network does: `evaluate`, `super_resolve`.
+    graph: a ModelProto, or the path of a file; of several outputs, the only one with the input's number of
+    channels is taken. A graph of a fixed size runs larger images by overlapping tiles and pads smaller ones
+    with their edge pixels; a graph of a single channel is for luma / 255. FileNotFoundError for a missing
+    file; ValueError for a damaged one, one with other inputs or outputs, and images that it does not run on.
+    It can be used like any network: `evaluate`, `super_resolve`.
     """
 
     def __init__(self, graph: onnx.ModelProto | str | Path, threads: int = 1):
@@ -63,9 +59,9 @@ class OnnxNetwork(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """How far, in LR pixels, an output pixel looks; as `core.receptive_radius` bounds it.
+        """How far, in LR pixels, an output pixel looks; an upper bound as `core.receptive_radius`.
 
-        ValueError for a file whose convolutions do not say their size.
+        ValueError if the sizes of the file's convolutions are unknown.
         """
         if self._reach is None:
             raise ValueError(
@@ -74,6 +70,7 @@ class OnnxNetwork(nn.Module):
         return self._reach[0]
 
     def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        """Return the SR images (N, 3, scale*H, scale*W) of LR images (N, 3, H, W)."""
         if self.ports.size == (None, None):
             return self._run(lr)
         radius, step = (self.receptive_radius, self._reach[1]) if self._reach else (None, 1)
@@ -92,7 +89,7 @@ class OnnxNetwork(nn.Module):
     def _call(self, images: np.ndarray) -> torch.Tensor:
         try:
             made = self.session.run([self.ports.output], {self.ports.input: images})[0]
-        except Exception as error:  # onnxruntime's errors share no base of their own
+        except Exception as error:  # onnxruntime's errors have no common base class
             size = "x".join(map(str, images.shape))
             raise Refusal(f"{self.title} does not run on {size}: {first_line(error)}") from error
         return torch.from_numpy(made).float()
@@ -103,12 +100,12 @@ def _session(graph: onnx.ModelProto, threads: int, title: str):
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # fatal: errors are raised, and need not be printed too
+    options.log_severity_level = 4  # fatal alone: errors are raised anyway
     try:
         return onnxruntime.InferenceSession(
             graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # onnxruntime's errors share no base of their own
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise ValueError(f"ONNX Runtime cannot run {title}: {first_line(error)}") from error
 
 
@@ -146,9 +143,9 @@ def _named(ports: Sequence) -> str:
 
 
 def _reach(graph: onnx.GraphProto) -> tuple[int, int] | None:
-    """How far an output pixel looks at most, and every how many pixels the network does the same.
+    """Return how far an output pixel looks at most, and the step of the network's grid, both in LR pixels.
 
-    In LR pixels; None for a convolution of unknown size.
+    None if the size of a convolution is unknown.
     """
     source = stored_tensors(graph)
     radius, step = 0, 1
@@ -164,13 +161,13 @@ def _reach(graph: onnx.GraphProto) -> tuple[int, int] | None:
             radius += step * (max(given["dilations"].ints) if "dilations" in given else 1) * (side // 2)
             if "strides" in given and node.op_type != "ConvTranspose":
                 stride = max(given["strides"].ints)
-        radius += step * (stride - 1)  # the first pixel of a cell is seen by its last one too
+        radius += step * (stride - 1)  # the last pixel of a cell depends on its first one too
         step *= stride
     return radius, step
 
 
 def _side(node: onnx.NodeProto, given: dict, source: dict) -> int | None:
-    """How many pixels a kernel has along its longer side."""
+    """Return the longer side of a kernel in pixels; None if it is unknown."""
     if "kernel_shape" in given:
         return max(given["kernel_shape"].ints)
     weight = source.get(node.input[CONVOLUTIONS[node.op_type]])

@@ -1,4 +1,4 @@
-"""The doctor: what the outputs on the representative images mean for the range of the INT8 output."""
+"""Check the output range: what the outputs on the representative images mean for INT8."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from core.networks.running import run
 from core.ptq.calibration import with_share
 from core.utils.progress import Progress
 
-LEVELS = 256  # of INT8
-HALF_LEVEL = 0.5 / 255  # of an 8-bit picture
-WASTE = 0.05  # share of the levels that is worth a word: an output finer than 8 bits by that much
-SHIFT = 0.5  # of an 8-bit level: what rounding alone does not explain
+LEVELS = 256  # number of INT8 levels
+HALF_LEVEL = 0.5 / 255  # half a level of an 8-bit image
+WASTE = 0.05  # share of wasted levels from which on advice is given
+SHIFT = 0.5  # of an 8-bit level: more than rounding alone explains
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +26,8 @@ class OutputRange:
 
     low, high: lowest and highest output. beyond: share of the values outside [0, 1]. wasted: share of the 256
     levels between low and high that lie outside [0, 1]. black, white: whether an output comes within half an
-    8-bit level of 0 or less, of 1 or more; a range that ends before saturates there. colour_shift: in 8-bit
-    levels, of the INT8 network against the float one with its outputs clipped; None if none was given.
+    8-bit level of 0 or below, of 1 or above; otherwise INT8 saturates before it. colour_shift: in 8-bit
+    levels, of the INT8 network against the float one with its outputs clipped; None without an INT8 network.
     advice: finding -> sentence.
     """
 
@@ -54,7 +54,7 @@ def output_range(
     """Run the float network without its clip on LR images and judge the range that INT8 would take from it.
 
     images: (N, 3, H, W) or a sequence of such, in [0, 1]. int8: the quantized network (`OnnxNetwork`) whose
-    colour shift is wanted. ValueError for no images. `progress(what, share)` may raise to cancel.
+    colour shift is measured. ValueError for no images. `progress(what, share)` may raise to cancel.
     """
     if has_clip(model):
         model = without_clip(model)
@@ -73,8 +73,8 @@ def output_range(
 
 
 def judge(low: float, high: float, beyond: float, shift: float | None = None) -> OutputRange:
-    """The findings that follow from the ends, the share beyond them and the colour shift."""
-    # An engine's range always holds 0, so that it has a level for zero padding.
+    """Return the findings for outputs from `low` to `high`, a share `beyond` of which lies outside [0, 1]."""
+    # The range of an INT8 engine always includes 0, so that zero padding has a level.
     width = max(high, 0.0) - min(low, 0.0)
     wasted = (max(-low, 0.0) + max(high - 1, 0.0)) / width if width else 0.0
     black, white = low <= HALF_LEVEL, high >= 1 - HALF_LEVEL

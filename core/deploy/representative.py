@@ -1,11 +1,11 @@
-"""Representative images for INT8 without a clip: CFQP (arXiv 2308.11365), as we read it.
+"""Representative images for INT8 without a clip: CFQP (arXiv 2308.11365), in our interpretation.
 
 A quantizer saturates at the ends of its range for free. If the output's range is [0, 1], the clip before it
-has nothing left to do; and that range is what the float network gives out on the representative images. They
-are therefore chosen and changed until those outputs span [0, 1] and hardly more: overshoot widens the range
-and wastes levels, too little coverage makes white unreachable. Only the float network without its clip is
-asked, never the ground truth. The abstract says no more than that the images are augmented by such outputs,
-and there is no public code: the steps here are our interpretation of it.
+becomes needless; and that range is set by the outputs of the float network on the representative images. So
+images are chosen and changed until those outputs span [0, 1] and hardly more: overshoot widens the range and
+wastes levels, too little coverage makes white unreachable. Only the float network without its clip is used,
+never the ground truth. The abstract only says that the images are augmented by such outputs, and there is no
+public code: the steps here are our interpretation of it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from core.ptq.calibration import with_share
 from core.utils.progress import Progress
 
 NUMBER = 100
-TILE = 32  # side in LR pixels of the regions that are judged on their own
-# How far an output may overshoot [0, 1]. Chosen on Kodak: with less, the images that are left show the inner
-# layers too little of what they will meet.
+TILE = 32  # side in LR pixels of the regions that are judged separately
+# How far an output may overshoot [0, 1]. Chosen on Kodak: with a smaller limit, the remaining images do not
+# cover the range of the inner layers.
 OVERSHOOT = 0.02
-WILD = 0.05  # beyond it a region is dropped rather than tamed, where both are asked for; chosen on Kodak
+WILD = 0.05  # from this overshoot on, "crop" drops a region even if "contrast" follows; chosen on Kodak
 TAMING_STEPS = 8
 
-# Those that are compared.
+# The strategies that are compared.
 STRATEGIES = (
     "first", "random", "coverage", "crop", "contrast", "crop+contrast", "coverage+crop", "coverage+contrast",
     "coverage+crop+contrast",
@@ -47,13 +47,13 @@ def representative_images(
     seed: int = 0,
     progress: Progress = lambda what, share: None,
 ) -> Images:
-    """`number` of the LR images (1, 3, H, W), chosen and tamed by `strategy`, to calibrate INT8 on.
+    """Return `number` of the LR images (1, 3, H, W), chosen and changed by `strategy`, to calibrate INT8 on.
 
-    strategy: steps joined by "+". First, at most, one that chooses: "first" in the order given, "random"
-    (without it), or "coverage", those whose outputs end closest to 0 and 1. Then any of those that tame:
-    "crop" cuts regions of 32 pixels and drops those that overshoot by more than 0.02, or 0.05 if contrast
-    comes after it; "contrast" cuts them too and reduces their contrast, only where they overshoot by more
-    than 0.02 and only as much as it takes. The network's clip, if it has one, is left out while it is asked.
+    strategy: steps joined by "+". At most one step chooses, at the beginning: "first" in the given order,
+    "random" (the default), or "coverage", those whose outputs end closest to 0 and 1. Then any steps that
+    reduce overshoot: "crop" cuts regions of 32 pixels and drops those that overshoot by more than 0.02, or
+    0.05 if contrast comes after it; "contrast" cuts them too and reduces their contrast, only where they
+    overshoot by more than 0.02 and only as much as needed. The network's clip, if any, is removed for this.
     Returns a list of (N, 3, H, W). ValueError for no images, an unknown step, or if no region is left.
     `progress(what, share)` may raise to cancel.
     """
@@ -86,7 +86,7 @@ def _steps(strategy: str) -> tuple[str, list[str]]:
 def output_ends(
     model: nn.Module, images: Sequence[torch.Tensor] | torch.Tensor, progress: Progress, what: str
 ) -> torch.Tensor:
-    """The lowest and highest output on each image: (2, number of images). ValueError if one is not finite."""
+    """Return the lowest and highest output on each image, (2, images); ValueError if one is not finite."""
     ends = []
     for batch, share in with_share(images):
         sr = run(model, batch)
@@ -128,9 +128,9 @@ def _crop(model, images: Images, limit: float, progress: Progress) -> Images:
 
 
 def _contrast(model, images: Images, limit: float, progress: Progress) -> Images:
-    """SR networks almost commute with a change of contrast, so a few corrections by the output suffice.
+    """Reduce the contrast of regions that overshoot; drop those that still do after all steps.
 
-    A region that overshoots after all of them is dropped.
+    SR networks almost commute with a change of contrast, so a few corrections by the output suffice.
     """
     regions = tiles(images).clone()
     wild = torch.arange(len(regions))
@@ -144,7 +144,7 @@ def _contrast(model, images: Images, limit: float, progress: Progress) -> Images
         wild, low, high = wild[left], low[left], high[left]
         if not len(wild) or step == TAMING_STEPS:
             break
-        # The map that takes [low, high] to what of it may stay, applied to the input.
+        # The linear map of [low, high] to the allowed part of it, applied to the input.
         inner_low, inner_high = low.clamp(min=-limit), high.clamp(max=1 + limit)
         gain = (inner_high - inner_low) / (high - low)
         offset = inner_low - gain * low
@@ -157,7 +157,7 @@ def _contrast(model, images: Images, limit: float, progress: Progress) -> Images
 
 
 def tiles(images: Images) -> torch.Tensor:
-    """Regions of TILE x TILE pixels that cover the images, (n, 3, TILE, TILE); the last ones overlap.
+    """Cut the images into regions of TILE x TILE pixels, (n, 3, TILE, TILE); the last ones overlap.
 
     ValueError if every image is smaller than that.
     """

@@ -1,4 +1,4 @@
-"""How long ONNX files take, with ONNX Runtime itself."""
+"""Time ONNX files with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def time_onnx(
     runs: int = 41,
     progress: Progress = lambda what, share: None,
 ) -> dict[str, float]:
-    """Median time in milliseconds of one forward of each graph on `lr` (N, 3, H, W) with that many threads.
+    """Return the median time in milliseconds of one forward of each graph on `lr` (N, 3, H, W).
 
-    The graphs take turns, in an order drawn anew for every round, so that whatever else the machine does
-    meets all of them alike. The first run of each, which allocates memory, does not count. `progress(what,
-    share)` may raise to cancel.
+    threads: of ONNX Runtime. The graphs take turns, in a new random order every round, so that other load on
+    the machine affects all alike. The first run of each, which allocates memory, does not count. ValueError
+    for fewer than one run or thread. `progress(what, share)` may raise to cancel.
     """
     check_images(lr, "lr")
     if runs < 1 or threads < 1:

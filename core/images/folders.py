@@ -1,4 +1,4 @@
-"""Folders of images as benchmarks come: which files are images, which are HR, and which is whose LR."""
+"""Folders of images in the layouts of public benchmarks: which LR belongs to which HR."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from core.images import IMAGE_SUFFIXES, Pair, load_image, make_lr, modcrop
 
 HR = r"(?:HR|GT(?:mod\d+)?)"
 LR = r"(?:LR|LQ)(?:BI|[_-]?bic(?:ubic)?)?"
-DEPTH = 3  # folders below one that is called LR or HR
+DEPTH = 3  # levels of folders searched below a folder named LR or HR
 LAYOUTS = "HR and LR as folders (also GTmod12 and LRbicx2, or LR_bicubic/X2), or babyx2.png beside baby.png"
 
 
 def image_files(path: str | Path) -> list[Path]:
-    """The images of a folder by their suffixes, sorted by name; hidden files and folders are passed over.
+    """Return the image files of a folder, found by suffix and sorted by name.
 
-    FileNotFoundError if there is none.
+    Hidden files and folders are skipped. FileNotFoundError if there is no image.
     """
     files = _images(Path(path))
     if not files:
@@ -30,19 +30,22 @@ def image_files(path: str | Path) -> list[Path]:
 
 
 def paired_folder(path: str | Path, scale: int) -> Iterator[Pair]:
-    """Yield (name, lr, hr) of a folder of HR images and their LR, sorted by name, loaded one at a time.
+    """Yield (name, lr, hr) for a folder of HR images and their LR, sorted by name, loaded one at a time.
 
-    path: a folder with `HR/` and `LR/`, called so or as EDSR, DIV2K, BasicSR (`GTmod12/`, `LRbicx2/`) call
-    them, in it or in its `x2/`; a folder of HR whose LR lies beside it (`DIV2K_valid_HR`, RCAN's
-    `HR/Set5/x2`); or one that holds both, as SelfExSR's, or `baby.png` and `babyx2.png`. A file of HR pairs
-    with the LR of its stem, else with that of its stem without such marks as `x2`, `_LRBI_x2`, `_SRF_2_LR`.
-    HR is cropped to a multiple of `scale`, and LR, which may have been made before that, to as many pixels.
-    Raises FileNotFoundError at the call for a missing folder or file and ValueError for more than one that
-    fits; ValueError when it comes to a pair whose sizes do not fit.
+    path: one of these layouts.
+    - A folder with `HR/` and `LR/`, directly or inside its `x2/`; also under the names that EDSR, DIV2K and
+      BasicSR use (`GTmod12/`, `LRbicx2/`).
+    - A folder of HR whose LR lies beside it (`DIV2K_valid_HR`, RCAN's `HR/Set5/x2`).
+    - A folder that holds both, as SelfExSR's, or `baby.png` and `babyx2.png`.
+
+    An HR file pairs with the LR of the same stem, else with the LR whose stem is the same without marks such
+    as `x2`, `_LRBI_x2`, `_SRF_2_LR`. HR is cropped to a multiple of `scale`, and LR to the size that fits it.
+    Raises at the call FileNotFoundError for a missing folder or file and ValueError where several fit; while
+    iterating, ValueError for a pair whose sizes do not fit.
     """
     hr, lr, where = _hr_and_lr(Path(path), scale)
     matched = _matched(hr, lr, where, scale)
-    return (_load_pair(*both, scale) for both in matched)
+    return (_load_pair(*files, scale) for files in matched)
 
 
 def _images(path: Path) -> list[Path]:
@@ -58,13 +61,13 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _called(name: str, role: str, scale: int) -> str | None:
-    """What stands before the role in a folder's name, as DIV2K_train_; None if it has another role."""
+    """Return what precedes the role in a folder's name (DIV2K_train_), None if it has another role."""
     found = re.fullmatch(rf"(.*[_-])?{role}(?:[_-]?x?{scale})?", name, re.IGNORECASE)
     return found and (found[1] or "")
 
 
 def _hr_and_lr(path: Path, scale: int) -> tuple[list[Path], list[Path], Path]:
-    """The files of HR, those of LR, and the folder of these."""
+    """Return the HR files, the LR files, and the folder of the LR files."""
     if not path.is_dir():
         raise FileNotFoundError(f"no folder {path}; it must hold the folders HR and LR")
     folders = _folders(path)
@@ -87,22 +90,22 @@ def _hr_and_lr(path: Path, scale: int) -> tuple[list[Path], list[Path], Path]:
     raise FileNotFoundError(f"{path} must hold the folders HR and LR; HR is missing")
 
 
-def _beside(hr: Path, rest: Sequence[str], scale: int) -> tuple[list[Path], list[Path], Path]:
-    """The files of `hr` / `rest` and those of the folder of LR beside `hr`."""
+def _beside(hr: Path, subfolders: Sequence[str], scale: int) -> tuple[list[Path], list[Path], Path]:
+    """Return the files of `hr` / `subfolders`, those of the LR folder beside `hr`, and that folder."""
     prefix = _called(hr.name, HR, scale)
     siblings = [f for f in _folders(hr.absolute().parent) if _called(f.name, LR, scale) == prefix]
     if not siblings:
         raise FileNotFoundError(f"{hr.parent} must hold the folders HR and LR; {prefix}LR is missing")
-    hr_folder, hr_files = _holding([hr], rest, scale)
+    hr_folder, hr_files = _holding([hr], subfolders, scale)
     if not hr_files:
         raise FileNotFoundError(f"{hr_folder} holds no image")
-    lr_folder, lr_files = _holding(siblings, rest, scale)
+    lr_folder, lr_files = _holding(siblings, subfolders, scale)
     return hr_files, lr_files, lr_folder
 
 
-def _holding(tops: Sequence[Path], rest: Sequence[str], scale: int) -> tuple[Path, list[Path]]:
-    """The folder at or below one of `tops` that holds the images of `rest` at this scale, and these."""
-    wanted, found = _unmarked(rest, scale), []
+def _holding(tops: Sequence[Path], subfolders: Sequence[str], scale: int) -> tuple[Path, list[Path]]:
+    """Return the folder at or below `tops` that matches `subfolders` and holds images, and its images."""
+    wanted, found = _unmarked(subfolders, scale), []
     for top in tops:
         below = [top]
         for _ in range(DEPTH + 1):
@@ -118,20 +121,20 @@ def _holding(tops: Sequence[Path], rest: Sequence[str], scale: int) -> tuple[Pat
 
 
 def _unmarked(parts: Sequence[str], scale: int) -> list[str]:
-    """Parts of a path without those that say no more than the role or the scale."""
+    """Return the parts of a path without those that only name the role (HR, LR) or the scale."""
     marks = rf"x?{scale}|BI|(?:.*[_-])?(?:{HR}|{LR})(?:[_-]?x?{scale})?"
     return [part.lower() for part in parts if not re.fullmatch(marks, part, re.IGNORECASE)]
 
 
 class _Name(NamedTuple):
-    """A file's stem taken apart: baby_LRBI_x2 into baby, _LRBI_x2 and the scales it names, 2."""
+    """A file's stem in parts: baby_LRBI_x2 is the bare name baby, the marks _LRBI_x2 and the scales {2}."""
 
     bare: str
     marks: str
     scales: set[str]
 
 
-def _taken_apart(file: Path) -> _Name:
+def _parse_name(file: Path) -> _Name:
     mark = rf"[_-](?:{HR}|{LR}|SRF[_-]?\d)|[_-]?x\d"
     bare = re.sub(rf"(?:{mark})+$", "", file.stem, flags=re.IGNORECASE)
     marks = file.stem[len(bare) :]
@@ -139,8 +142,11 @@ def _taken_apart(file: Path) -> _Name:
 
 
 def _one_folder(images: Sequence[Path], scale: int) -> tuple[list[Path], list[Path]]:
-    """HR and LR of a folder that holds both: HR by its mark or, where none has it, by having none at all."""
-    names = {file: _taken_apart(file) for file in images}
+    """Return the HR and LR files of a folder that holds both.
+
+    HR files are those with an HR mark or, if no file has one, those without any mark.
+    """
+    names = {file: _parse_name(file) for file in images}
     names = {file: name for file, name in names.items() if name.scales <= {str(scale)}}
     hr = [file for file, name in names.items() if re.search(HR, name.marks, re.IGNORECASE)]
     hr = hr or [file for file, name in names.items() if not name.marks]
@@ -149,16 +155,16 @@ def _one_folder(images: Sequence[Path], scale: int) -> tuple[list[Path], list[Pa
 
 
 def _matched(hr: Sequence[Path], lr: Sequence[Path], where: Path, scale: int) -> list[tuple[Path, Path]]:
-    """Each HR file and its LR; `where` is the folder of LR."""
+    """Return each HR file with its LR file; `where` is the folder of LR, for errors."""
     stems, bare, taken = defaultdict(list), defaultdict(list), {}
     for file in lr:
         stems[file.stem].append(file)
-        if (name := _taken_apart(file)).scales <= {str(scale)}:
+        if (name := _parse_name(file)).scales <= {str(scale)}:
             bare[name.bare].append(file)
     for file in hr:
-        name = _taken_apart(file)
+        name = _parse_name(file)
         if re.search(HR, name.marks, re.IGNORECASE) and not name.scales <= {str(scale)}:
-            continue  # baby_HR_x3.png
+            continue  # of another scale, as baby_HR_x3.png
         likely = (file.stem, f"{file.stem}x{scale}", f"{file.stem}_x{scale}")
         found = next((stems[stem] for stem in likely if stem in stems), bare[name.bare])
         if not found:
@@ -189,11 +195,11 @@ def _load_pair(hr_file: Path, lr_file: Path, scale: int) -> Pair:
 
 
 def load_folder(path: Path) -> list[torch.Tensor]:
-    """Every image of a folder, sorted by name; FileNotFoundError if there is none."""
+    """Load every image of a folder, sorted by name; FileNotFoundError if there is none."""
     return [load_image(file) for file in image_files(path)]
 
 
 def reduced_pairs(path: Path, scale: int) -> list[Pair]:
-    """HR images of a folder with their bicubic LR."""
+    """Load the HR images of a folder and pair each with its bicubic LR."""
     images = [modcrop(image, scale) for image in load_folder(path)]
     return [Pair(f"{i:03d}", make_lr(hr, scale), hr) for i, hr in enumerate(images)]

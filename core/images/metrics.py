@@ -28,11 +28,17 @@ def _luma(images: torch.Tensor) -> torch.Tensor:
 
 
 def psnr_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int) -> float:
-    """PSNR of the luma channel in dB, the mean over the N images; inf for equal images.
+    """Return the PSNR of the luma channel in dB, averaged over the N images; inf for equal images.
 
-    sr, hr: (N, 3, H, W) RGB in [0, 1], or luma / 255 (N, 1, H, W), as networks of one channel give; clamped
-    and rounded to 8 bits here. `border` pixels are cropped on each side. Raises ValueError if the sizes
-    differ or a value is not finite.
+    sr, hr: (N, 3, H, W) RGB in [0, 1], or luma / 255 (N, 1, H, W), as one-channel networks return; clamped
+    and rounded to 8 bits here. `border` pixels are cropped on each side. ValueError if the sizes differ or a
+    value is not finite.
+
+    >>> import torch
+    >>> from core import psnr_y
+    >>> hr = torch.full((1, 3, 8, 8), 0.5)
+    >>> round(psnr_y(hr + 10 / 255, hr, border=2), 2)  # 10 levels of RGB are 8.6 of luma
+    29.45
     """
     sr_y, hr_y = _cropped_luma(sr, hr, border)
     mse = (sr_y - hr_y).square().mean((1, 2, 3))
@@ -40,10 +46,18 @@ def psnr_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int) -> float:
 
 
 def ssim_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int) -> float:
-    """SSIM of the luma channel, the mean over the N images (Wang et al. 2004).
+    """Return the SSIM of the luma channel, averaged over the N images (Wang et al. 2004).
 
-    11x11 Gaussian window of sigma 1.5, "valid" positions only, range 255, K1 = 0.01, K2 = 0.03.
-    Raises ValueError as `psnr_y` does, and if fewer than 11 pixels are left in a direction.
+    11x11 Gaussian window of sigma 1.5, "valid" positions only, range 255, K1 = 0.01, K2 = 0.03. ValueError as
+    `psnr_y`, and if fewer than 11 pixels are left in a direction.
+
+    >>> import torch
+    >>> from core import ssim_y
+    >>> hr = torch.linspace(0, 1, 20).expand(1, 3, 20, 20)
+    >>> ssim_y(hr, hr, border=2)
+    1.0
+    >>> ssim_y(hr.flip(-1), hr, border=2) < 0  # the structure is inverted
+    True
     """
     x, y = _cropped_luma(sr, hr, border)
     if min(x.shape[-2:]) < 11:
@@ -65,10 +79,10 @@ def ssim_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int) -> float:
 
 
 def colour_shift(sr: torch.Tensor, reference: torch.Tensor) -> float:
-    """How far the mean colour of `sr` is from that of `reference`, in 8-bit levels; the mean over N images.
+    """Return by how many 8-bit levels the mean colour of `sr` differs from the reference's, averaged over N.
 
-    The largest of the channels' differences; both as in `psnr_y`, clamped and rounded to 8 bits here. Noise
-    averages out: a tint or a change of brightness is left. Raises as `psnr_y` does.
+    The largest difference of a channel counts. Inputs as in `psnr_y`, clamped and rounded to 8 bits here.
+    Noise averages out: what remains is a tint or a change of brightness. ValueError as `psnr_y`.
     """
     if sr.shape != reference.shape:
         raise ValueError(f"the shapes differ: {tuple(sr.shape)} and {tuple(reference.shape)}")

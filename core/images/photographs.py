@@ -9,12 +9,15 @@ from core.images.tensors import modcrop, to_tensor
 
 
 def demo_names() -> list[str]:
-    """Names of the photographs that scikit-image and scikit-learn package, usable without a download."""
+    """Return the names of the photographs that scikit-image and scikit-learn package."""
     return list(_DEMO)
 
 
 def demo_image(name: str) -> torch.Tensor:
-    """A packaged photograph as (1, 3, H, W), both sides cropped to multiples of 12."""
+    """Return a packaged photograph as (1, 3, H, W), both sides cropped to multiples of 12.
+
+    ValueError lists the names that exist.
+    """
     if name not in _DEMO:
         raise ValueError(f"no demo image {name!r}; there are {', '.join(_DEMO)}")
     return modcrop(to_tensor(_DEMO[name]()), 12)
@@ -33,7 +36,7 @@ def _sklearn(name: str):
     def load() -> np.ndarray:
         from sklearn.datasets import load_sample_image
 
-        return np.array(load_sample_image(name))  # a copy, as torch wants it writable
+        return np.array(load_sample_image(name))  # a copy: torch wants a writable array
 
     return load
 

@@ -1,4 +1,4 @@
-"""Image files as strangers send them: limits before anything is decoded, a sentence for what is no image."""
+"""Image files from unknown sources: limits are checked before decoding, and errors are one clear sentence."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".dib", ".ti
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 MAX_FILE_BYTES = 100 * 2**20
 MAX_PIXELS = 2**25  # 33.5 million: a photograph of 7680×4320, 0.4 GB as a float tensor
-# A progressive JPEG has about 10. Each costs a walk over the whole image (10 ms for 25 megapixels), even an
-# empty one of 12 bytes: a file of a million would take hours.
+# A progressive JPEG has about 10 scans. Each one, even an empty scan of 12 bytes, costs a pass over the whole
+# image (10 ms for 25 megapixels): a file with a million of them would take hours.
 MAX_SCANS = 500
-# Of 8 bits a value, and Pillow converts them as one expects.
+# Pillow's modes with 8 bits a value, which it converts to RGB correctly.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 BACKGROUND = "white"
 PNG = b"\x89PNG\r\n\x1a\n"
 TEXT = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # chunks of a PNG that no pixel depends on
-TURNS = {
+TURNS = {  # EXIF's orientation -> how to turn the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -36,23 +36,23 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_quiet = threading.Lock()  # the filters of `warnings` belong to the process, and images come in threads
+_quiet = threading.Lock()  # warning filters are global to the process, and several threads load images
 
 
 def load_image(source: str | Path | bytes, name: str | None = None) -> torch.Tensor:
-    """Read the path or the bytes of an image file as (1, 3, H, W) RGB in [0, 1], whatever its suffix says.
+    """Read an image file, a path or its bytes, as (1, 3, H, W) RGB in [0, 1], whatever its suffix says.
 
-    PNG, JPEG, BMP, TIFF and WebP; of several frames the first. Turned as its EXIF says; what is transparent
-    lies on white; 16 bits are rounded to 8. `name` stands in errors: the file's, if it is not given.
-    Raises FileNotFoundError, or ValueError with one sentence for what is no readable image or beyond
-    `MAX_FILE_BYTES` or `MAX_PIXELS`, which the header tells before anything is decoded.
+    PNG, JPEG, BMP, TIFF or WebP; the first of several frames. The image is turned as its EXIF says,
+    transparent pixels are put on white, 16 bits are rounded to 8. `name` is used in errors; by default the
+    file's name. Raises FileNotFoundError, or ValueError with one sentence if this is no readable image or is
+    larger than `MAX_FILE_BYTES` or `MAX_PIXELS`; the header tells that before anything is decoded.
     """
     name = name or ("the image" if isinstance(source, bytes) else Path(source).name)
     return to_tensor(read_rgb(source, name))
 
 
 def read_rgb(source: str | Path | bytes, name: str) -> np.ndarray:
-    """The first frame of an image file as (H, W, 3) uint8; see `core.load_image`."""
+    """Read the first frame of an image file as (H, W, 3) uint8; errors as `core.load_image`."""
     data = source if isinstance(source, bytes) else _read(Path(source), name)
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(
@@ -64,7 +64,7 @@ def read_rgb(source: str | Path | bytes, name: str) -> np.ndarray:
         raise ValueError(f"{name} has more than {MAX_SCANS} JPEG scans; save it again as PNG")
     try:
         with _quiet, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damage that Pillow reads past, and of sizes checked below
+            warnings.simplefilter("ignore")  # about damage that Pillow tolerates, and sizes checked below
             return _decoded(data, name)
     except Image.DecompressionBombError:
         raise _too_large(name) from None
@@ -74,13 +74,13 @@ def read_rgb(source: str | Path | bytes, name: str) -> np.ndarray:
         ) from None
     except _Refused:
         raise
-    except Exception as error:  # Pillow's readers raise what a damaged file happens to provoke
+    except Exception as error:  # Pillow's readers raise errors of any kind on damaged files
         reason = str(error).strip().rstrip(".") or type(error).__name__
         raise ValueError(f"{name} is not a readable image ({reason}); save it again as PNG") from error
 
 
 class _Refused(ValueError):
-    """Of an image that could be read but is not taken."""
+    """The error for an image that could be read but is not accepted."""
 
 
 def _too_large(name: str) -> _Refused:
@@ -88,7 +88,7 @@ def _too_large(name: str) -> _Refused:
 
 
 def _read(path: Path, name: str) -> bytes:
-    """No more of the file than shows that it is too large."""
+    """Read the file, at most `MAX_FILE_BYTES` and one more, which shows that it is too large."""
     if not path.exists():
         raise FileNotFoundError(f"no image at {path}")
     if not path.is_file():  # a pipe or a device might never end
@@ -105,14 +105,14 @@ def _decoded(data: bytes, name: str) -> np.ndarray:
         return _pixels(data, name)
     except (_Refused, UnidentifiedImageError):
         raise
-    except ValueError:  # so Pillow refuses long texts, as some programs keep in their PNG
+    except ValueError:  # Pillow refuses the long texts that some programs store in a PNG
         if not data.startswith(PNG):
             raise
         return _pixels(_without_text(data), name)
 
 
 def _without_text(data: bytes) -> bytes:
-    """A PNG without the chunks that hold texts and colour profiles."""
+    """Return a PNG without the chunks that hold texts and colour profiles."""
     kept, at = [PNG], len(PNG)
     while at < len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4])
@@ -123,7 +123,7 @@ def _without_text(data: bytes) -> bytes:
 
 
 def _pixels(data: bytes, name: str) -> np.ndarray:
-    """(H, W, 3) uint8, turned as its EXIF says, on the background where it is transparent."""
+    """Decode to (H, W, 3) uint8, turned as EXIF says, transparent pixels on the background colour."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:  # reads the header alone
         if image.width * image.height > MAX_PIXELS:
             raise _too_large(name)
@@ -134,7 +134,7 @@ def _pixels(data: bytes, name: str) -> np.ndarray:
         if planes_apart(image):
             raise _Refused(f"{name} has 16 bits a value in separate planes; save it as PNG")
         plain = rounded(data, image) if has_sixteen_bits(image) else image
-        image.load()  # to the end, where tags may stand
+        image.load()  # the whole file: EXIF tags may come after the pixels
         turn = TURNS.get(_orientation(image))
         upright = plain if turn is None else plain.transpose(turn)
         if upright.has_transparency_data:
@@ -145,9 +145,9 @@ def _pixels(data: bytes, name: str) -> np.ndarray:
 
 
 def _orientation(image: Image.Image) -> int:
-    """As EXIF says; 1 where it cannot be read, since a broken tag breaks no pixel."""
+    """Return EXIF's orientation; 1 (upright) if it cannot be read, since a broken tag breaks no pixel."""
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
         return int(found[0] if isinstance(found, tuple) else found)
-    except Exception:  # Pillow raises what a damaged tag happens to provoke
+    except Exception:  # Pillow raises errors of any kind on damaged tags
         return 1

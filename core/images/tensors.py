@@ -43,12 +43,12 @@ def check_images(
 
 
 def to_tensor(array: np.ndarray) -> torch.Tensor:
-    """(H, W, 3) uint8 array -> (1, 3, H, W) float32 in [0, 1]."""
+    """Convert an (H, W, 3) uint8 array to (1, 3, H, W) float32 in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1)[None].float() / 255
 
 
 def to_uint8(images: torch.Tensor) -> np.ndarray:
-    """(N, 3, H, W) in [0, 1] -> (N, H, W, 3) uint8, clamped and rounded."""
+    """Convert (N, 3, H, W) in [0, 1] to (N, H, W, 3) uint8, clamped and rounded."""
     return (images.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -58,7 +58,7 @@ def round_8bit(images: torch.Tensor) -> torch.Tensor:
 
 
 def luma(images: torch.Tensor) -> torch.Tensor:
-    """BT.601 luma in [16, 235] of (N, 3, H, W) RGB in [0, 1] -> (N, 1, H, W) float64."""
+    """Return the BT.601 luma of (N, 3, H, W) RGB in [0, 1]: (N, 1, H, W) float64 in [16, 235]."""
     weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=images.device)
     return torch.einsum("nchw,c->nhw", images.double(), weights)[:, None] + 16
 

@@ -27,7 +27,7 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def new_model(name: str, scale: int) -> nn.Module:
-    """A randomly initialised network; ValueError lists the names that exist."""
+    """Return a randomly initialised network; ValueError lists the names that exist."""
     if name not in MODELS:
         raise ValueError(f"no model {name!r}; there are {', '.join(MODELS)}")
     return MODELS[name](scale)

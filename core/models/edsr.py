@@ -10,11 +10,11 @@ from torch import nn
 from core.models.state_dict import STAGES, SavedRange, ends_of, numbered, scale_of
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as the authors subtract it
-UNSEEN = "_extra_state"  # PyTorch's name in a state_dict for what no tensor shows: res_scale and rgb_range
+UNSEEN = "_extra_state"  # PyTorch's key for extra state: here res_scale and rgb_range, which no tensor shows
 
 
 class MeanShift(nn.Conv2d):
-    """Subtract (sign -1) or add (sign +1) the mean colour of the training data, as a fixed 1x1 conv."""
+    """A fixed 1x1 conv that subtracts (sign -1) or adds (sign +1) the mean colour of the training data."""
 
     def __init__(self, rgb_range: float, sign: int, mean: tuple[float, ...] = RGB_MEAN):
         super().__init__(len(mean), len(mean), kernel_size=1)
@@ -24,7 +24,7 @@ class MeanShift(nn.Conv2d):
 
 
 class ResBlock(nn.Module):
-    """conv - ReLU - conv, scaled and added to the input."""
+    """A residual block: conv - ReLU - conv, multiplied by `res_scale` and added to the input."""
 
     residual_block = True
 
@@ -38,11 +38,12 @@ class ResBlock(nn.Module):
         self.res_scale = res_scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output, of x's shape."""
         return x + self.body(x) * self.res_scale
 
 
 def upsampler(scale: int, n_feats: int) -> nn.Sequential:
-    """Convs and pixel shuffles: one stage for x2 and x3, two for x4."""
+    """Return convs and pixel shuffles: one stage for x2 and x3, two for x4; ValueError for another scale."""
     if scale not in STAGES:
         raise ValueError(f"scale must be 2, 3 or 4, got {scale}")
     layers: list[nn.Module] = []
@@ -52,11 +53,12 @@ def upsampler(scale: int, n_feats: int) -> nn.Sequential:
 
 
 class EDSR(nn.Module):
-    """(N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
+    """EDSR: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
 
-    The defaults are the authors' baseline. `rgb_range` is the range the features were trained on: 255
-    in the authors' checkpoints; it lives inside, as do the mean shift and `res_scale`. The state_dict says
-    both as its extra state. With `colours` 1 it takes and gives luma, (N, 1, H, W), and subtracts no mean.
+    The defaults are the authors' baseline. `rgb_range` is the range of pixels that the features were trained
+    on, 255 in the authors' checkpoints; the network converts inside and subtracts the mean there. The
+    state_dict holds `res_scale` and `rgb_range` as its extra state. With `colours` 1 it takes and gives luma,
+    (N, 1, H, W), and subtracts no mean.
     """
 
     about = "Residual blocks without BatchNorm: nothing keeps the ranges of the channels alike."
@@ -85,20 +87,21 @@ class EDSR(nn.Module):
         self.register_load_state_dict_pre_hook(_complete)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the SR images (N, 3, scale*H, scale*W) of LR images (N, 3, H, W)."""
         x = self.head(self.sub_mean(x * self.rgb_range))
         x = self.tail(x + self.body(x))
         return self.add_mean(x) / self.rgb_range
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
-        """Whether `scope_in_words` names it."""
+        """Return whether the layer is quantized by default (`scope_in_words`)."""
         return isinstance(module, nn.Conv2d) and name.startswith("body.") and ".body." in name
 
     def get_extra_state(self) -> torch.Tensor:
-        """(2,): `res_scale` and `rgb_range`, which the other tensors do not show."""
+        """Return (2,): `res_scale` and `rgb_range`, which the other tensors do not show."""
         return torch.tensor([self.res_scale, self.rgb_range], device="cpu")
 
     def set_extra_state(self, state: torch.Tensor) -> None:
-        """Take what `get_extra_state` gave; ValueError if they are no two positive numbers."""
+        """Set what `get_extra_state` returned; ValueError unless it is two positive numbers."""
         if state.shape != (2,) or not all(0 < value < math.inf for value in state.tolist()):
             raise ValueError("res_scale and rgb_range must be positive numbers")
         res_scale, self.rgb_range = state.tolist()
@@ -109,15 +112,15 @@ class EDSR(nn.Module):
 
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor], res_scale: float | None = None) -> EDSR:
-        """The untrained network that the tensors fit; KeyError names what is missing.
+        """Return an untrained network of the tensors' sizes; KeyError names a missing tensor.
 
-        Where neither the tensors nor an argument say `res_scale`, it is the authors'. Without a mean shift in
+        If neither the tensors nor the argument give `res_scale`, it is the authors'. Without a mean shift in
         the file the range is 0 to 255.
         """
         n_feats, colours = ends_of(state, "head.0.weight")
         scale = scale_of(state, "tail.0.0.weight", n_feats, twice="tail.0.2.weight")
         blocks = numbered(state, r"body\.(\d+)\.body\.0\.weight")
-        authors = 0.1 if n_feats >= 256 else 1.0  # of their large network, and of the others
+        authors = 0.1 if n_feats >= 256 else 1.0  # 0.1 in their large network
         made = cls(scale, blocks, n_feats, authors, SavedRange.of(state), colours)
         if UNSEEN in state:
             made.set_extra_state(state[UNSEEN])
@@ -128,5 +131,5 @@ class EDSR(nn.Module):
 
 
 def _complete(model: EDSR, state: dict, prefix: str, *_) -> None:
-    """The files of other code have no extra state: the network keeps its own."""
+    """Add the network's own extra state to a state_dict without one, as files of other code are."""
     state.setdefault(prefix + UNSEEN, model.get_extra_state())

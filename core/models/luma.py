@@ -1,4 +1,4 @@
-"""Networks that super-resolve luma alone, as networks of RGB images."""
+"""A wrapper that makes a network of luma one of RGB images."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import nn
 
 
 class Luma(nn.Module):
-    """(N, 3, H, W) RGB in [0, 1] -> (N, 3, scale*H, scale*W) by a network of luma (N, 1, H, W).
+    """RGB by a network of luma: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W).
 
-    What it gets is BT.601 luma in [16, 235] / 255, as MATLAB's rgb2ycbcr and the field's training code have
-    it. The colours come of bicubic upscaling (PyTorch's, a = -0.75), as is usual; the luma of the result is
-    what the network gave.
+    The inner network gets BT.601 luma (N, 1, H, W) in [16, 235] / 255, as MATLAB's rgb2ycbcr and the field's
+    training code have it. The colours come from bicubic upscaling (PyTorch's, a = -0.75), as is usual; the
+    luma of the result is the network's output.
     """
 
     def __init__(self, model: nn.Module, scale: int):
@@ -26,8 +26,9 @@ class Luma(nn.Module):
             self.features_into = f"model.{model.features_into}"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the SR images (N, 3, scale*H, scale*W) of LR images (N, 3, H, W)."""
         bicubic = F.interpolate(x, scale_factor=self.scale, mode="bicubic")
-        # The same luma added to R, G and B changes the luma by 219 / 255 of it, and no colour.
+        # Adding d to R, G and B changes the luma by d * 219 / 255 and leaves the chroma as it is.
         lacking = self.model(self._luma(x)) - self._luma(bicubic)
         return bicubic + lacking * (255 / 219)
 

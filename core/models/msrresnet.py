@@ -12,7 +12,7 @@ SLOPE = 0.1  # of the leaky ReLUs, in the authors' code
 
 
 class PlainBlock(nn.Module):
-    """conv - ReLU - conv, added to the input."""
+    """A residual block: conv - ReLU - conv, added to the input."""
 
     residual_block = True
 
@@ -22,13 +22,15 @@ class PlainBlock(nn.Module):
         self.conv2 = nn.Conv2d(n_feats, n_feats, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output, of x's shape."""
         return x + self.conv2(self.conv1(x).relu())
 
 
 class MSRResNet(nn.Module):
-    """(N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped: what bilinear upscaling lacks.
+    """MSRResNet: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
 
-    The defaults are the authors' size. With `colours` 1 it takes and gives luma, (N, 1, H, W).
+    It learns the difference from bilinear upscaling. The defaults are the authors' size. With `colours` 1 it
+    takes and gives luma, (N, 1, H, W).
     """
 
     about = "Residual blocks without BatchNorm that learn what bilinear upscaling lacks."
@@ -49,6 +51,7 @@ class MSRResNet(nn.Module):
         self.conv_last = nn.Conv2d(n_feats, colours, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the SR images (N, 3, scale*H, scale*W) of LR images (N, 3, H, W)."""
         y = self.body(F.leaky_relu(self.conv_first(x), SLOPE))
         for stage, factor in enumerate(STAGES[self.scale], 1):
             y = F.leaky_relu(F.pixel_shuffle(self.get_submodule(f"upconv{stage}")(y), factor), SLOPE)
@@ -56,12 +59,12 @@ class MSRResNet(nn.Module):
         return y + F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
-        """Whether `scope_in_words` names it."""
+        """Return whether the layer is quantized by default (`scope_in_words`)."""
         return isinstance(module, nn.Conv2d) and name.startswith("body.")
 
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor]) -> MSRResNet:
-        """The untrained network that the tensors fit; KeyError names what is missing."""
+        """Return an untrained network of the tensors' sizes; KeyError names a missing tensor."""
         n_feats, colours = ends_of(state, "conv_first.weight")
         return cls(
             scale_of(state, "upconv1.weight", n_feats, twice="upconv2.weight"),

@@ -9,18 +9,19 @@ from core.models.state_dict import STAGES, SavedRange, ends_of, numbered, requir
 
 
 class DenseConv(nn.Module):
-    """conv - ReLU, its output appended to its input."""
+    """A conv and a ReLU whose output is appended to their input."""
 
     def __init__(self, n_in: int, growth: int):
         super().__init__()
         self.conv = nn.Sequential(nn.Conv2d(n_in, growth, 3, padding=1), nn.ReLU())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x (N, n_in, H, W) with `growth` more channels."""
         return torch.cat((x, self.conv(x)), 1)
 
 
 class ResidualDenseBlock(nn.Module):
-    """Dense convs, a 1x1 fusion of all they made (LFF), and the input added."""
+    """Dense convs, a 1x1 conv that fuses all their outputs (LFF), and the input added."""
 
     def __init__(self, n_feats: int, growth: int, n_convs: int):
         super().__init__()
@@ -28,14 +29,15 @@ class ResidualDenseBlock(nn.Module):
         self.LFF = nn.Conv2d(n_feats + n_convs * growth, n_feats, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output, of x's shape."""
         return self.LFF(self.convs(x)) + x
 
 
 class RDN(nn.Module):
-    """(N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
+    """RDN: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
 
-    The defaults are the authors' network B. `rgb_range` is the range the features were trained on; no
-    mean is subtracted. With `colours` 1 it takes and gives luma, (N, 1, H, W).
+    The defaults are the authors' network B. `rgb_range` is the range of pixels that the features were trained
+    on; no mean is subtracted. With `colours` 1 it takes and gives luma, (N, 1, H, W).
     """
 
     about = "Dense blocks: a conv reads the outputs of all convs before it at once, each with its own range."
@@ -68,6 +70,7 @@ class RDN(nn.Module):
         self.UPNet = nn.Sequential(*layers, nn.Conv2d(growth, colours, 3, padding=1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the SR images (N, 3, scale*H, scale*W) of LR images (N, 3, H, W)."""
         first = self.SFENet1(self.rgb_range.enter(x))
         x = self.SFENet2(first)
         dense = []
@@ -78,12 +81,12 @@ class RDN(nn.Module):
         return self.rgb_range.leave(self.UPNet(x))
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
-        """Whether `scope_in_words` names it."""
+        """Return whether the layer is quantized by default (`scope_in_words`)."""
         return isinstance(module, nn.Conv2d) and name.startswith(("RDBs.", "GFF."))
 
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor]) -> RDN:
-        """The untrained network that the tensors fit; KeyError names what is missing."""
+        """Return an untrained network of the tensors' sizes; KeyError names a missing tensor."""
         n_feats, colours = ends_of(state, "SFENet1.weight")
         growth = require(state, "RDBs.0.convs.0.conv.0.weight").shape[0]
         scale = scale_of(state, "UPNet.0.weight", growth, twice="UPNet.4.weight")

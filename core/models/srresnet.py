@@ -9,12 +9,15 @@ from core.models.state_dict import SavedRange, ends_of, numbered
 
 
 def conv(n_in: int, n_out: int, kernel: int) -> nn.Conv2d:
-    """BatchNorm has the bias."""
+    """Return a conv without bias, which the BatchNorm behind it has, padded to keep the size."""
     return nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2, bias=False)
 
 
 class BatchNormBlock(nn.Module):
-    """conv - BatchNorm - ReLU - conv - BatchNorm, added to the input; DFSQ and the paper have a PReLU."""
+    """A residual block: conv - BatchNorm - ReLU - conv - BatchNorm, added to the input.
+
+    slopes: 0 for a ReLU, else the number of slopes of a PReLU, as DFSQ and the paper have.
+    """
 
     residual_block = True
 
@@ -25,15 +28,17 @@ class BatchNormBlock(nn.Module):
         self.conv2, self.bn2 = conv(n_feats, n_feats, 3), nn.BatchNorm2d(n_feats)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output, of x's shape."""
         return x + self.bn2(self.conv2(self.act(self.bn1(self.conv1(x)))))
 
 
 class SRResNet(nn.Module):
-    """(N, 3, H, W) in [0, 1] -> (N, 3, 4*H, 4*W), not clamped; x2 has one upsampling stage instead of two.
+    """SRResNet: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
 
-    The defaults are the authors' size. `rgb_range` is the range the features were trained on. The
-    BatchNorms fold into the convs with `core.fold_batchnorm`. `slopes` is how many numbers the PReLU of
-    each block has; 0 is a ReLU. With `colours` 1 it takes and gives luma, (N, 1, H, W).
+    x4 has two upsampling stages, x2 has one. The defaults are the authors' size. `rgb_range` is the range of
+    pixels that the features were trained on. `core.fold_batchnorm` folds the BatchNorms into the convs.
+    `slopes` is the number of slopes of each block's PReLU; 0 stands for a ReLU. With `colours` 1 it takes and
+    gives luma, (N, 1, H, W).
     """
 
     about = "BatchNorm in every residual block, but the sums between the blocks are not normalized."
@@ -62,16 +67,17 @@ class SRResNet(nn.Module):
         self.tail = nn.Sequential(upsampler, conv(n_feats, colours, 9))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the SR images (N, 3, scale*H, scale*W) of LR images (N, 3, H, W)."""
         x = self.head(self.rgb_range.enter(x))
         return self.rgb_range.leave(self.tail(x + self.body(x)))
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
-        """Whether `scope_in_words` names it."""
+        """Return whether the layer is quantized by default (`scope_in_words`)."""
         return isinstance(module, nn.Conv2d) and name.endswith((".conv1", ".conv2"))
 
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor]) -> SRResNet:
-        """The untrained network that the tensors fit; KeyError names what is missing."""
+        """Return an untrained network of the tensors' sizes; KeyError names a missing tensor."""
         n_feats, colours = ends_of(state, "head.0.weight")
         scale = 4 if "tail.0.3.weight" in state else 2
         blocks = numbered(state, r"body\.(\d+)\.conv1\.weight")

@@ -12,32 +12,35 @@ from torch import nn
 from core.models.edsr import RGB_MEAN
 from core.models.state_dict import ends_of, numbered, require
 
-MAX_WINDOW = 32  # pixels; attention keeps the fourth power of them, which a file's size does not bound
+MAX_WINDOW = 32  # pixels a side; attention needs memory for their fourth power, whatever the file's size
 
 
 def to_windows(x: torch.Tensor, size: int) -> torch.Tensor:
-    """(N, H, W, C) -> (N * H/size * W/size, size * size, C)."""
+    """Cut (N, H, W, C) into windows: (N * H/size * W/size, size * size, C)."""
     n, h, w, c = x.shape
     x = x.view(n, h // size, size, w // size, size, c)
     return x.transpose(2, 3).reshape(-1, size * size, c)
 
 
 def from_windows(windows: torch.Tensor, size: int, shape: torch.Size) -> torch.Tensor:
-    """The inverse of `to_windows`; `shape` is (N, H, W, C)."""
+    """Join windows to images of `shape` (N, H, W, C): the inverse of `to_windows`."""
     n, h, w, c = shape
     x = windows.view(n, h // size, w // size, size, size, c)
     return x.transpose(2, 3).reshape(shape)
 
 
 def relative_positions(size: int) -> torch.Tensor:
-    """(size**2, size**2): for every pair of pixels of a window, the row of the bias table."""
+    """Return (size**2, size**2): the row of the bias table for every pair of pixels of a window."""
     at = torch.cartesian_prod(torch.arange(size), torch.arange(size))
     offset = at[:, None] - at[None, :] + size - 1
     return offset[..., 0] * (2 * size - 1) + offset[..., 1]
 
 
 def shift_mask(h: int, w: int, size: int, shift: int, device: torch.device) -> torch.Tensor:
-    """(windows, 1, size**2, size**2): -100 between pixels that only the cyclic shift made neighbours."""
+    """Return the attention mask of shifted windows, (windows, 1, size**2, size**2).
+
+    -100 between pixels that are neighbours only because of the cyclic shift, else 0.
+    """
 
     def region(length: int) -> torch.Tensor:
         at = torch.arange(length, device=device)
@@ -61,6 +64,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(n_feats, n_feats)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Return the attended windows, of x's shape (windows, pixels, C); mask: from `shift_mask`."""
         n, pixels, c = x.shape
         q, k, v = self.qkv(x).view(n, pixels, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
@@ -70,13 +74,14 @@ class WindowAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Linear - GELU - Linear."""
+    """Two Linear layers with a GELU between them."""
 
     def __init__(self, n_feats: int, hidden: int):
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(n_feats, hidden), nn.Linear(hidden, n_feats)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the output, of x's shape (..., C)."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -91,6 +96,7 @@ class SwinBlock(nn.Module):
         self.mlp = Mlp(n_feats, hidden)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output, of x's shape (N, H, W, C)."""
         y, mask = self.norm1(x), None
         if self.shift:
             y = y.roll((-self.shift, -self.shift), (1, 2))
@@ -113,6 +119,7 @@ class ResidualGroup(nn.Module):
         self.conv = nn.Conv2d(n_feats, n_feats, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the group's output, of x's shape (N, H, W, C)."""
         y = x
         for block in self.residual_group.blocks:
             y = block(y)
@@ -120,9 +127,9 @@ class ResidualGroup(nn.Module):
 
 
 class SwinIR(nn.Module):
-    """(N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
+    """SwinIR: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
 
-    The defaults are the authors' light network. Sizes that are no multiple of the window are padded by
+    The defaults are the authors' light network. Images whose size is no multiple of the window are padded by
     reflection, as the authors do.
     """
 
@@ -158,6 +165,7 @@ class SwinIR(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the SR images (N, 3, scale*H, scale*W) of LR images (N, 3, H, W)."""
         h, w = x.shape[-2:]
         first = self.conv_first(self._padded(x - self.mean))
         y = self.patch_embed.norm(first.permute(0, 2, 3, 1))
@@ -168,17 +176,20 @@ class SwinIR(nn.Module):
 
     def _padded(self, x: torch.Tensor) -> torch.Tensor:
         down, right = (-x.shape[-2] % self.window, -x.shape[-1] % self.window)
-        # A picture smaller than its padding has too little to reflect.
+        # An image smaller than its padding cannot be reflected.
         mode = "reflect" if down < x.shape[-2] and right < x.shape[-1] else "replicate"
         return F.pad(x, (0, right, 0, down), mode)
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
-        """Whether `scope_in_words` names it."""
+        """Return whether the layer is quantized by default (`scope_in_words`)."""
         return isinstance(module, nn.Linear)
 
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor]) -> SwinIR:
-        """The untrained network that the tensors fit; KeyError names what is missing."""
+        """Return an untrained network of the tensors' sizes.
+
+        KeyError names a missing tensor; ValueError for a window above MAX_WINDOW.
+        """
         block = "layers.0.residual_group.blocks.0"
         for name in (f"{block}.attn.relative_position_bias_table", f"{block}.mlp.fc1.weight"):
             if name not in state or state[name].ndim != 2:

@@ -1,4 +1,4 @@
-"""BatchNorm folded into the convs before it: the same network with fewer layers."""
+"""Fold BatchNorm into the convs before it: the same network with fewer layers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,24 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batchnorm(model: nn.Module) -> nn.Module:
-    """A copy in eval mode whose BatchNorms are part of the convs they follow; the model is left as it is.
+    """Return a copy in eval mode with each BatchNorm folded into the conv before it; the model is unchanged.
 
-    Folding changes the weights that are quantized, not the float network. A BatchNorm whose input is used
-    elsewhere too, or is no conv's output, stays. Raises ValueError for a network that torch.fx cannot trace.
+    Folding changes the weights that are quantized, not the output of the float network. A BatchNorm stays if
+    its input is used elsewhere too or is not the output of a conv. ValueError if torch.fx cannot trace the
+    network.
+
+    >>> from torch import nn
+    >>> from core import fold_batchnorm
+    >>> fold_batchnorm(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)))
+    Sequential(
+      (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
+      (1): Identity()
+    )
     """
     folded = copy.deepcopy(model).eval()
     try:
         graph = fx.Tracer().trace(folded)
-    except Exception as error:  # whatever the network's own forward raises on symbols
+    except Exception as error:  # the network's forward may raise any error on fx's symbols
         raise ValueError(f"{type(model).__name__} cannot be traced by torch.fx: {error}") from error
     modules = dict(folded.named_modules())
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")

@@ -1,4 +1,4 @@
-"""Re-parameterized weights made plain: a copy of a network that stores the weights it runs with."""
+"""Fold re-parameterized weights: a copy of a network that stores the weights it computes with."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 
-# What the hooks of torch.nn.utils keep in place of a tensor ends so, and is made plain by this.
+# torch.nn.utils' hooks keep tensors under names with these suffixes; the function removes the hook.
 _HOOKED = (("_g", remove_weight_norm), ("_orig", prune.remove), ("_orig", remove_spectral_norm))
 
 
 def fold_parametrizations(model: nn.Module) -> nn.Module:
     """Return a copy whose weight norms, spectral norms, prunings and parametrizations are plain weights.
 
-    The same function in eval mode, with each layer's weight as a parameter under its own name; what was
-    compiled (`torch.compile`) is replaced by the module inside. Modes and other hooks are kept, and the model
-    is left as it is. Works where `copy.deepcopy` refuses tensors that carry a gradient's history, which are
-    copied without it. ValueError for a network that holds what cannot be copied at all.
+    It computes the same in eval mode, and each layer's weight is a parameter under its own name. A compiled
+    module (`torch.compile`) is replaced by the module inside. Modes and other hooks are kept; the model is
+    unchanged. This works even where `copy.deepcopy` refuses tensors with a gradient history; they are copied
+    without it. ValueError for a network that holds an object that cannot be copied.
     """
     model = _inside(model)
     computed = {id(tensor): tensor.detach().clone() for tensor in _computed_tensors(model)}
     try:
         folded = copy.deepcopy(model, computed)
-    except Exception as error:  # whatever a foreign attribute raises: a lock, an open file, a generator
+    except Exception as error:  # from attributes that cannot be copied: a lock, an open file, a generator
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(
             f"{type(model).__name__} cannot be copied ({reason}); remove that attribute from it first"
@@ -42,13 +42,13 @@ def fold_parametrizations(model: nn.Module) -> nn.Module:
 
 
 def _inside(module: nn.Module) -> nn.Module:
-    """What was given to torch.compile."""
+    """Return the module that was given to torch.compile; other modules as they are."""
     inner = getattr(module, "_orig_mod", None)
     return inner if isinstance(inner, nn.Module) else module
 
 
 def _computed_tensors(model: nn.Module) -> Iterator[torch.Tensor]:
-    """The tensors with a gradient's history that modules keep, also in their lists and dicts."""
+    """Yield the tensors with a gradient history that modules hold, also in their lists and dicts."""
     waiting: list = [vars(module) for module in model.modules()]
     seen: set[int] = set()
     while waiting:
@@ -66,7 +66,7 @@ def _computed_tensors(model: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _unhook(module: nn.Module) -> None:
-    """Weights that a hook writes before every call, as the older functions of torch.nn.utils have it."""
+    """Store the weights that a hook of torch.nn.utils (the older kind) computes before every call."""
     for suffix, remove in _HOOKED:
         names = [
             n.removesuffix(suffix) for n, _ in module.named_parameters(recurse=False) if n.endswith(suffix)
@@ -75,12 +75,15 @@ def _unhook(module: nn.Module) -> None:
             try:
                 remove(module, name)
             except ValueError:
-                continue  # a parameter of its own that happens to be called so
+                continue  # an ordinary parameter that happens to have this name
 
 
 def _store(module: nn.Module) -> None:
-    """Parametrized tensors; torch's own removal would take them from the original's class too."""
-    module.parametrizations.eval()  # a spectral norm in training mode changes at every look
+    """Store parametrized tensors in the module.
+
+    torch's own remove_parametrizations would change the class of the original module too.
+    """
+    module.parametrizations.eval()  # in training mode, reading a spectral norm changes it
     values = {name: getattr(module, name) for name in module.parametrizations}
     learned = {name: _parameters(module.parametrizations[name]) for name in values}
     module.__class__ = parametrize.type_before_parametrizations(module)
@@ -95,5 +98,5 @@ def _store(module: nn.Module) -> None:
 
 
 def _parameters(parametrization: nn.Module) -> list[nn.Parameter]:
-    """What stands in the tensor's place; a parametrization's own parameters do not count."""
+    """Return the parameters that replace the tensor, without those that the parametrization has itself."""
     return [p for name, p in parametrization.named_parameters(recurse=False) if name.startswith("original")]

@@ -1,7 +1,7 @@
-"""Weights that stay as they were set, although the network writes them anew in its forward.
+"""Hold the quantized weights of a layer although the network overwrites them in its forward.
 
-Re-parameterized networks such as SPAN (arXiv 2311.12770) merge the branches that they were trained with into
-one conv at every forward: what quantization did to that conv's weight would be gone before it is used.
+Re-parameterized networks such as SPAN (arXiv 2311.12770) merge their training branches into one conv at every
+forward, which would overwrite the quantized weight of that conv before it is used.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from torch import nn
 
 from core.networks.running import run
 
-CORNER = 24  # pixels: quantizing from a calibration takes a tenth of a second, and should go on doing so
+CORNER = 24  # pixels: small, so that quantizing from a calibration still takes a tenth of a second
 
 
 class _Held:
-    """What is read as weight and bias is a copy, so that writing into it changes nothing."""
+    """A layer whose `weight` and `bias` read as copies, so that writing into them changes nothing."""
 
     @property
     def weight(self) -> torch.Tensor:
+        """A copy of the weight."""
         return self._parameters["weight"].clone()
 
     @property
     def bias(self) -> torch.Tensor | None:
+        """A copy of the bias, None if there is none."""
         bias = self._parameters["bias"]
         return None if bias is None else bias.clone()
 
@@ -47,7 +49,7 @@ HELD = {nn.Conv2d: HeldConv2d, nn.ConvTranspose2d: HeldConvTranspose2d, nn.Linea
 
 
 def hold(module: nn.Module) -> None:
-    """Let the layer's weight and bias stay as they are, in place; ValueError for a class of its own kind."""
+    """Make the layer keep its weight and bias, in place; ValueError for a class other than those of HELD."""
     if not is_held(module):
         if type(module) not in HELD:
             raise ValueError(f"the weight of a {type(module).__name__} cannot be held")
@@ -55,14 +57,14 @@ def hold(module: nn.Module) -> None:
 
 
 def is_held(module: nn.Module) -> bool:
-    """Return whether the layer's weight and bias stay as they are."""
+    """Return whether the layer keeps its weight and bias (`hold`)."""
     return isinstance(module, _Held)
 
 
 def settle(model: nn.Module, image: torch.Tensor) -> None:
-    """Run the network once in eval mode, so that weights written in its forward are what it computes with.
+    """Run the network once in eval mode, so that weights written in its forward hold their final values.
 
-    On a corner of the image, unless the network takes none so small.
+    It runs on a corner of the image, or on all of it if the network refuses so small an image.
     """
     with _evaluating(model), torch.no_grad():
         try:
@@ -72,22 +74,22 @@ def settle(model: nn.Module, image: torch.Tensor) -> None:
 
 
 def hold_written(model: nn.Module, names: Sequence[str], image: torch.Tensor) -> None:
-    """Hold those of the named layers whose weight or bias a forward on `image` (1, 3, H, W) writes anew.
+    """Hold those of the named layers whose weight or bias a forward on `image` (1, 3, H, W) overwrites.
 
-    In place. ValueError with their names where it cannot be kept.
+    In place. ValueError with the names of layers that cannot be held.
     """
     layers = {name: model.get_submodule(name) for name in names}
     for name in _written(model, names, image):
-        with contextlib.suppress(ValueError):  # found again below
+        with contextlib.suppress(ValueError):  # reported below
             hold(layers[name])
     _refuse(_written(model, names, image))
 
 
 def refuse_written(model: nn.Module, names: Sequence[str], image: torch.Tensor) -> None:
-    """Raise ValueError if a forward on `image` writes weights of the named layers anew."""
+    """Raise ValueError if a forward on `image` overwrites weights of the named layers."""
     trial = copy.deepcopy(model)
     with torch.no_grad():
-        for name in names:  # to other values than the network would write
+        for name in names:  # so that they differ from what the network would write
             trial.get_submodule(name).weight.add_(1.0)
     _refuse(_written(trial, names, image))
 
@@ -101,7 +103,7 @@ def _refuse(names: list[str]) -> None:
 
 
 def _written(model: nn.Module, names: Sequence[str], image: torch.Tensor) -> list[str]:
-    """Which layers have another weight or bias after a forward, on a copy."""
+    """Return which of the named layers have another weight or bias after a forward, tried on a copy."""
     trial = copy.deepcopy(model)
     settle(trial, image)
     pairs = {name: (model.get_submodule(name), trial.get_submodule(name)) for name in names}

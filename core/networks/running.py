@@ -1,16 +1,16 @@
-"""Run any network on images: what it is given, and which of what it returns is the picture.
+"""Run any network on images: choose its input, and find the picture in what it returns.
 
-These rules are the only ones in the project; whatever runs a network goes by them:
+Everything in the project that runs a network follows these rules:
 
-- Given: the images on the device and in the dtype of its parameters. A network of one channel gets luma
-  (`core.images.colour`). A network whose forward asks for the scale gets the scale that the caller states,
-  else its own attribute `scale` (or `upscale`, `scale_factor`, `upscale_factor`).
-- Sizes: images that a network refuses, or whose picture is no whole multiple of their size, are padded by
-  reflection at the bottom and right to the next multiple that it takes, and the picture is cropped.
-- Returned: a tensor is the picture. Of a tuple, list or dict, the pictures are the tensors with the images'
-  channels and a whole multiple of their size, and the largest one is taken. Of several as large: one that
-  stands directly in what is returned before one in a list within; in a dict by its name (`NAMES`); else the
-  first of a tuple (extra outputs follow it) and the last of a list (steps lead to it), with a warning.
+- Input: the images on the device and in the dtype of the network's parameters. A one-channel network gets
+  luma (`core.images.colour`). A network whose forward asks for the scale gets the scale that the caller
+  states, else its own attribute `scale` (or `upscale`, `scale_factor`, `upscale_factor`).
+- Size: images that a network refuses, or whose output is no whole multiple of their size, are padded by
+  reflection at the bottom and right to the next multiple that works, and the picture is cropped.
+- Output: a tensor is the picture. In a tuple, list or dict, the pictures are the tensors with the images'
+  channels and a whole multiple of their size, and the largest one is taken. Among several of that size: one
+  at the top level before one in a nested list; in a dict, by its name (`NAMES`); else the first of a tuple
+  (extra outputs follow it) or the last of a list (earlier entries are intermediate steps), with a warning.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from core.images.colour import luma_of
 
 NAMES = ("sr", "hr", "reconstruction", "output", "out", "pred", "result", "image")
 MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 96, 128)
-# What networks raise for images that they do not take.
+# Errors that networks raise for images of a size or number of channels that they do not accept.
 REFUSALS = (RuntimeError, AssertionError, IndexError, KeyError, TypeError)
 
 
 def run(model: nn.Module, images: torch.Tensor, scale: int | None = None) -> torch.Tensor:
     """Return the network's picture of (N, 3 or 1, H, W) images: (N, channels, scale*H, scale*W), float32.
 
-    `channels` are the network's own: a network of one channel gives luma / 255. Neither clamps nor changes
-    train and eval mode; gradients flow. `scale` is for networks whose forward asks for it. ValueError, one
-    sentence, for a network that does not run on the images or returns no picture.
+    `channels` are the network's own: a one-channel network gives luma / 255. The output is not clamped, train
+    or eval mode is kept, and gradients flow. `scale` is for networks whose forward asks for it. ValueError,
+    one sentence, for a network that does not run on the images or returns no picture.
     """
     returned, path, padded = _forward(model, images, _scale_argument(model, scale))
     sr, (height, width) = _follow(returned, path), images.shape[-2:]
@@ -48,16 +48,16 @@ def run(model: nn.Module, images: torch.Tensor, scale: int | None = None) -> tor
 
 
 def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
-    """Return where the network computes, and in what; None for a network without float parameters."""
+    """Return the network's device and its dtype; the dtype is None for a network without float parameters."""
     tensors = [*model.parameters(), *model.buffers()]
     device = tensors[0].device if tensors else torch.device("cpu")
     return device, next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
 
 
 def takes_luma(model: nn.Module) -> bool:
-    """Return whether the network looks like one of one channel; `run` tries that first.
+    """Return whether the network seems to take one channel; `run` tries that first.
 
-    Weights over one input channel and none over three tell it; an attribute `image_channels` says it.
+    An attribute `image_channels` decides it; otherwise weights over one input channel, and none over three.
     """
     if isinstance(known := getattr(model, "image_channels", None), int):
         return known == 1
@@ -67,14 +67,14 @@ def takes_luma(model: nn.Module) -> bool:
 
 @contextlib.contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Hold the network in eval mode, and give every module its own mode back.
+    """Put the network in eval mode, in this context, and restore the mode of every module afterwards.
 
     Exported graphs have no modes (their `eval` and `train` raise): they run as they were exported.
     """
-    # What torch.jit.freeze returns has no mode at all.
+    # Modules from torch.jit.freeze have no attribute `training`.
     modes = [(m, m.training) for m in model.modules() if hasattr(m, "training")]
     if not any(training for _, training in modes):
-        yield  # nothing is touched, so threads may share a model in eval mode
+        yield  # nothing is changed, so threads may share a model in eval mode
         return
     _set_mode(model, False)
     try:
@@ -95,8 +95,8 @@ def _set_mode(model: nn.Module, training: bool) -> None:
 
 @contextlib.contextmanager
 def eagerly() -> Iterator[None]:
-    """Run compiled networks as they were before, in this context: nothing is compiled for a trial."""
-    if "torch._dynamo" not in sys.modules:  # then nothing is compiled, and the import takes seconds
+    """Run compiled networks uncompiled, in this context, so that a trial run compiles nothing."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled, and importing it takes seconds
         yield
         return
     with torch.compiler.set_stance("force_eager"):
@@ -104,15 +104,15 @@ def eagerly() -> Iterator[None]:
 
 
 def image_alone(model: nn.Module, images: torch.Tensor, scale: int | None = None) -> nn.Module:
-    """Let a network, a copy of the caller's own, take images alone and return the picture alone.
+    """Make a network take images alone and return the picture alone, in place, and return it.
 
-    By the rules of `run`, found on `images`, so that a tracer meets neither the scale nor what else is
-    returned. Changes `model` in place, and returns it. ValueError as `run`.
+    It follows the rules of `run`, tried on `images`, so that a tracer sees neither the scale argument nor
+    further outputs. Give a copy of the caller's network. ValueError as `run`.
     """
     arguments = _scale_argument(model, scale)
     with torch.no_grad(), eval_mode(model):
         path = _forward(model, images, arguments)[1]
-    # Hooks, which a copy of the copy keeps too.
+    # Done by hooks, which a further copy keeps too.
     if arguments:
         model.register_forward_pre_hook(lambda _, args, kwargs: (args, arguments | kwargs), with_kwargs=True)
     if path:
@@ -125,21 +125,21 @@ def _kind(model: nn.Module) -> str:
 
 
 def _as_taken(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
-    """The images as the network may take them, the likelier form first."""
+    """Return the forms of the images that the network may accept (RGB, luma), the likelier one first."""
     device, dtype = device_and_dtype(model)
     forms = [images] if images.shape[1] == 1 else [images, luma_of(images)]
     if len(forms) > 1 and isinstance(getattr(model, "image_channels", None), int):
         forms = forms[1:] if takes_luma(model) else forms[:1]
     elif takes_luma(model):
         forms.reverse()
-    # Contiguous: convolutions of channels_last images round otherwise, and could give other levels.
+    # Contiguous: convolutions of channels_last images round differently, and could give other levels.
     return [form.to(device, dtype or images.dtype, memory_format=torch.contiguous_format) for form in forms]
 
 
 def _forward(
     model: nn.Module, images: torch.Tensor, arguments: dict[str, int]
 ) -> tuple[Any, tuple, torch.Tensor]:
-    """What the network returns, where its picture is in it, and the images as the network took them."""
+    """Return the network's output, the path of the picture in it, and the images as the network took them."""
     height, width = images.shape[-2:]
     sizes = dict.fromkeys((height + -height % m, width + -width % m) for m in MULTIPLES)
     refusal: Exception | None = None
@@ -168,13 +168,13 @@ def _padded(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     down, right = height - x.shape[-2], width - x.shape[-1]
     if not down and not right:
         return x
-    # A picture smaller than its padding has too little to reflect.
+    # An image smaller than its padding cannot be reflected.
     mode = "reflect" if down < x.shape[-2] and right < x.shape[-1] else "replicate"
     return F.pad(x, (0, right, 0, down), mode)
 
 
 def _path(model: nn.Module, returned: Any, x: torch.Tensor) -> tuple | None:
-    """Where the picture is in what was returned: () for a tensor, (1,), ("sr",), ...; None if nowhere."""
+    """Return the path of the picture in the output: () for a tensor, (1,), ("sr",), ...; None if none."""
     if isinstance(returned, torch.Tensor):
         return () if _scale_of(returned, x) else None
     pictures = {path: t for path, t in _tensors(returned) if t.shape[1:2] == x.shape[1:2] and _scale_of(t, x)}
@@ -198,7 +198,7 @@ def _path(model: nn.Module, returned: Any, x: torch.Tensor) -> tuple | None:
 
 
 def _scale_of(sr: torch.Tensor, x: torch.Tensor) -> int:
-    """By how much `sr` is larger than `x`; 0 if it is no picture of it."""
+    """Return how many times larger `sr` is than `x`; 0 if it is no picture of it."""
     if sr.ndim != 4 or sr.shape[0] != x.shape[0] or not sr.is_floating_point():
         return 0
     scale = int(sr.shape[-1]) // int(x.shape[-1])
@@ -232,7 +232,7 @@ def _shapes(returned: Any) -> str:
 
 
 def _chain(model: nn.Module) -> list[nn.Module]:
-    """The network inside wrappers that hand on whatever they are given, with the wrappers before it."""
+    """Return the wrappers that only pass their arguments on, then the network inside them."""
     chain = [model]
     while not _named_parameters(chain[-1]) and len(children := list(chain[-1].children())) == 1:
         chain += children
@@ -249,7 +249,7 @@ def _named_parameters(model: nn.Module) -> list[inspect.Parameter]:
 
 
 def _scale_argument(model: nn.Module, scale: int | None) -> dict[str, int]:
-    """What forward is given beside the images: the scale, where it asks for it."""
+    """Return the arguments of forward besides the images: the scale, if it asks for it."""
     chain, arguments = _chain(model), {}
     for parameter in _named_parameters(chain[-1])[1:]:
         name, default = parameter.name, parameter.default

@@ -1,8 +1,8 @@
-"""Super-resolve by tiles: how far a network looks, the step of its grid, and whether it looks at the whole.
+"""Super-resolve by tiles: the receptive field of a network, the step of its grid, and whether it is global.
 
-A network that reduces its input inside (pixel-unshuffle, strides) or attends in windows gives the picture of
-the whole only on tiles that begin at multiples of its step. Both are found by trying, on a piece
-of the image.
+A network that reduces its input inside (pixel-unshuffle, strides) or attends in windows gives the same
+picture as on the whole image only on tiles that begin at multiples of its step. The step and the overlap are
+found by trying, on a piece of the image.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from torch.overrides import TorchFunctionMode
 from core.networks.running import device_and_dtype, eagerly, eval_mode, run
 
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-EXACT = 2e-5  # of the picture's range: what float32 leaves of equal sums in another order
-FAINT = 1e-4  # of the picture's range: where the influence of what is far ends for all that can be seen
-INVISIBLE = 80.0  # dB between the picture by tiles and that of the whole, from which on nothing is said
-DEEPEST = 96  # LR pixels behind a cut that are looked at
-CORNER = 8  # LR pixels a side of the piece that is farthest from the cut
-FIRST_CUT, LARGEST_CUT = 37, 66  # LR pixels; the first is a multiple of no step but 1
+EXACT = 2e-5  # of the picture's range: float32 rounding when equal sums are taken in another order
+FAINT = 1e-4  # of the picture's range: influence of distant pixels that nobody can see
+INVISIBLE = 80.0  # dB between the tiled and the whole picture from which on no warning is given
+DEEPEST = 96  # LR pixels behind a cut that are compared
+CORNER = 8  # LR pixels a side of the part that is farthest from the cut
+FIRST_CUT, LARGEST_CUT = 37, 66  # LR pixels; 37 is a multiple of no step but 1
 
 Run = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Tiling(NamedTuple):
-    """Tiles begin at multiples of `step` and see `overlap` more pixels on each side (LR pixels).
+    """A plan for tiles: they begin at multiples of `step` and see `overlap` more LR pixels on each side.
 
-    exact: so they give the picture of the whole.
+    exact: the tiled picture is the same as that of the whole image.
     """
 
     step: int
@@ -44,9 +44,9 @@ class Tiling(NamedTuple):
 
 
 class _Reach(TorchFunctionMode):
-    """Adds up how far every convolution looks, in pixels of an image of `width` pixels.
+    """A mode that sums how far every convolution looks, in pixels of an image that is `width` pixels wide.
 
-    Also one that is called as a function. Convs on a smaller map look further in the image.
+    It also sees convolutions that are called as functions. Convs on a reduced map look further in the image.
     """
 
     def __init__(self, width: int):
@@ -67,11 +67,16 @@ class _Reach(TorchFunctionMode):
 
 @torch.no_grad()
 def receptive_radius(model: nn.Module) -> int:
-    """How far, in LR pixels, an output pixel looks: the sum over the convs that run.
+    """Return how far an output pixel looks, in LR pixels: the sum over the convs that run.
 
-    An upper bound for networks of convolutions: shared convs count at every call, convs on a reduced map by
-    as much more, convs after an upsampling as if before it. Pooling, attention and means over the whole image
-    are not seen. A network that knows better says so as its attribute `receptive_radius`.
+    An upper bound for networks of convolutions: a shared conv counts at every call, a conv on a reduced map
+    counts more accordingly, a conv after an upsampling as if it came before. Pooling, attention and means
+    over the whole image are not seen. An attribute `receptive_radius` of the network takes precedence.
+
+    >>> from torch import nn
+    >>> from core import receptive_radius
+    >>> receptive_radius(nn.Sequential(nn.Conv2d(3, 8, 5, padding=2), nn.Conv2d(8, 3, 3, padding=1)))
+    3
     """
     if isinstance(known := getattr(model, "receptive_radius", None), int):
         return known
@@ -88,11 +93,12 @@ def by_tiles(
     own: Run,
     progress: Callable[[float], None],
 ) -> torch.Tensor:
-    """The picture that `own`, which runs `model`, gives of `lr`, by tiles of about `tile` pixels.
+    """Return the picture that `own`, which runs `model`, gives of `lr`, by tiles of about `tile` pixels.
 
-    Tiles overlap by as far as the network looks. Where no tiles give the picture of the whole, an image that
-    is no larger than a tile with its overlap is run whole, and a warning says of others by how much tiles
-    differ. It is measured in the memory that a tile takes: between a tile and smaller ones in its place.
+    Tiles overlap by the receptive radius. If no tiling gives the same picture as the whole image, an image
+    that is no larger than a tile with its overlap is run whole; for a larger one a warning says by how much
+    tiles differ. That is measured within the memory of one tile: between a tile and smaller tiles in its
+    place.
     """
     plan = tiling(model, lr, own)
     side = max(plan.step, tile // plan.step * plan.step)
@@ -102,16 +108,16 @@ def by_tiles(
             sr = own(lr)
             progress(1.0)
             return sr
-        _say_difference(model, _busiest(lr, seen), side, plan, own)
+        _warn_of_difference(model, _busiest(lr, seen), side, plan, own)
     return _tiled(lr, side, plan, own, progress)
 
 
 def tiling(model: nn.Module, lr: torch.Tensor, own: Run) -> Tiling:
-    """How to cut images like `lr`, found on a piece of it.
+    """Return how to cut images like `lr` into tiles, found by trying on a piece of it.
 
-    Far enough behind a cut, the picture has to be what it is without the cut. Quantizers of activations are
-    left out of the trial: next to a midpoint they make much of float32's last digits, and dynamic ones take
-    each tile's own statistics, as documented.
+    Far enough behind a cut, the picture must be the same as without the cut. The trial leaves out quantizers
+    of activations: near a midpoint they enlarge the last digits of float32, and dynamic ones use the
+    statistics of each tile, as documented.
     """
     reach = receptive_radius(model)
     depth = min(max(reach + CORNER, 32), DEEPEST)
@@ -131,7 +137,10 @@ def tiling(model: nn.Module, lr: torch.Tensor, own: Run) -> Tiling:
 
 
 def _step(trial: _Trial) -> int:
-    """The smallest step whose multiples can be cut off with as little effect, a pixel, as those of any."""
+    """Return the smallest step whose multiples can be cut off with (nearly) the least effect.
+
+    The effect is the change of the picture a pixel of the cut.
+    """
     floors: dict[int, float] = {}
     for step in STEPS:
         others = [other for other in STEPS if other > step]
@@ -145,21 +154,23 @@ def _step(trial: _Trial) -> int:
 
 
 class _Behind(NamedTuple):
-    """What a cut at the top and left changes: by LR pixels of distance, the most beyond that distance."""
+    """What a cut at the top and left changes: the largest change beyond each distance in LR pixels."""
 
     errors: list[float]
-    exact: float  # what rounding explains
+    exact: float  # a change that rounding alone explains
 
     @property
     def floor(self) -> float:
+        """The change that is left farthest from the cut."""
         return self.errors[-CORNER]
 
     def reach(self, limit: float) -> int:
+        """Return the distance in LR pixels beyond which no change exceeds `limit`."""
         return next((at for at, error in enumerate(self.errors) if error <= limit), len(self.errors))
 
 
 class _Trial:
-    """A piece of an image, and the picture of it without a cut."""
+    """A piece of an image, with the picture of it without a cut."""
 
     def __init__(self, lr: torch.Tensor, side: int, own: Run):
         self.own, self.piece = own, _mirrored(_busiest(lr[:1], side), side)
@@ -167,6 +178,7 @@ class _Trial:
         self.exact = EXACT * max(float(self.whole.max() - self.whole.min()), 1e-3)
 
     def behind(self, cut: int) -> _Behind:
+        """Compare the picture with that of the piece without its first `cut` rows and columns."""
         part = self.own(self.piece[..., cut:, cut:])
         scale = self.whole.shape[-1] // self.piece.shape[-1]
         away = (part - self.whole[..., cut * scale :, cut * scale :]).abs().amax((0, 1))
@@ -175,13 +187,16 @@ class _Trial:
 
 
 def _trial_copy(model: nn.Module) -> nn.Module | None:
-    """The network in float32 without quantizers of activations; None where it is that, or no copy is made."""
+    """Return the network in float32 without quantizers of activations.
+
+    None if it is such a network already or cannot be copied.
+    """
     quantized = [m for m in model.modules() if hasattr(m, "activation_quantizer")]
     if not quantized and device_and_dtype(model)[1] in (None, torch.float32):
         return None
     try:
         trial = copy.deepcopy(model).float()
-    except RuntimeError:  # torch copies no network whose weights are computed from others
+    except RuntimeError:  # torch refuses to copy networks whose weights are computed from others
         return None
     for module in trial.modules():
         if hasattr(module, "activation_quantizer"):
@@ -190,7 +205,7 @@ def _trial_copy(model: nn.Module) -> nn.Module | None:
 
 
 def _busiest(lr: torch.Tensor, side: int) -> torch.Tensor:
-    """The piece of `lr` of at most side x side pixels that varies most."""
+    """Return the piece of `lr` of at most side x side pixels that has the largest variance."""
     height, width = (min(side, n) for n in lr.shape[-2:])
     starts = [
         [*range(0, n - size, max(1, size // 2)), n - size]
@@ -201,7 +216,7 @@ def _busiest(lr: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _mirrored(lr: torch.Tensor, side: int) -> torch.Tensor:
-    """`lr` with mirrored copies of itself up to side x side pixels."""
+    """Extend `lr` by mirrored copies of itself to side x side pixels."""
     for dim in (-2, -1):
         while lr.shape[dim] < side:
             lr = torch.cat([lr, lr.flip(dim)], dim)
@@ -209,7 +224,7 @@ def _mirrored(lr: torch.Tensor, side: int) -> torch.Tensor:
     return lr
 
 
-def _say_difference(model: nn.Module, piece: torch.Tensor, side: int, plan: Tiling, own: Run) -> None:
+def _warn_of_difference(model: nn.Module, piece: torch.Tensor, side: int, plan: Tiling, own: Run) -> None:
     whole, half = own(piece), max(plan.step, side // 2 // plan.step * plan.step)
     away = (_tiled(piece, half, plan, own) - whole).abs()
     span = max(float(whole.max() - whole.min()), 1e-3)

@@ -1,18 +1,18 @@
-"""Compiled loops of `core.points.selection`; each treats the channels start..stop on its own.
+"""Compiled loops of `core.points.selection`; each handles the channels start..stop independently.
 
-prefix (C, n+1, 2): prefix sums of count and x over sorted values (C, n). sum_sq (C,): of all x². position
-(m,): half-grid index of each candidate, or empty where the data are raw and edges are found by bisection.
+prefix (C, n+1, 2): prefix sums of count and x over the sorted values (C, n). sum_sq (C,): sum of all x².
+position (m,): half-grid index of each candidate; empty for raw data, whose edges are found by bisection.
 """
 
 import numpy as np
 from numba import njit
 
-KMEANS_ITERATIONS, KMEANS_TOLERANCE = 100, 1e-3  # DFSQ's authors'
+KMEANS_ITERATIONS, KMEANS_TOLERANCE = 100, 1e-3  # as in the code of DFSQ's authors
 
 
 @njit(nogil=True, cache=True, inline="always")
 def _edge(values, candidates, position, i, j):
-    """Number of values below the midpoint of candidates i and j."""
+    """Count the values below the midpoint of candidates i and j."""
     if position.size:
         return (position[i] + position[j]) >> 1
     return np.searchsorted(values, 0.5 * (candidates[i] + candidates[j]))
@@ -20,26 +20,25 @@ def _edge(values, candidates, position, i, j):
 
 @njit(nogil=True, cache=True, inline="always")
 def _step(prefix, edge, a, b):
-    """What the neighbours a < b add to the squared error of a path; `edge` values lie below their midpoint.
+    """Return what the neighbours a < b add to a path's squared error; `edge` values lie below their midpoint.
 
     With n and s the count and the sum of those values, and N, S, Q those of all values (Q of x²), summation
-    by parts turns the error of the points c into
-    Q - 2 c_last S + c_last² N + the sum over neighbours of (b - a) (2 s - (a + b) n):
-    two numbers looked up for a pair, instead of three for each of its three edges.
+    by parts turns the error of the points c into Q - 2 c_last S + c_last² N + the sum over neighbours of (b -
+    a) (2 s - (a + b) n): two numbers looked up for each pair, instead of three at each of three edges.
     """
     return (b - a) * (2.0 * prefix[edge, 1] - (a + b) * prefix[edge, 0])
 
 
 @njit(nogil=True, cache=True, inline="always")
 def _pair_cost(prefix, values, candidates, position, i, j):
-    """`_step` from candidate i to j."""
+    """Return `_step` from candidate i to j."""
     edge = _edge(values, candidates, position, i, j)
     return _step(prefix, edge, candidates[i], candidates[j])
 
 
 @njit(nogil=True, cache=True)
 def _last_cost(prefix, sum_sq, candidates):
-    """The error of each candidate alone: the end of a path."""
+    """Return the error of each candidate as the only point, which is the cost of ending a path there."""
     return sum_sq - 2.0 * candidates * prefix[-1, 1] + candidates * candidates * prefix[-1, 0]
 
 
@@ -51,7 +50,7 @@ def _push(stack, depth, j_low, j_high, i_low, i_high):
 
 @njit(nogil=True, cache=True)
 def _relax(prefix, values, candidates, position, t, pin, before, after, previous):
-    """after[j] = min over i < j of before[i] + cost(i, j), for a path of t+1 nodes, t >= 1."""
+    """Compute after[j] = min over i < j of before[i] + cost(i, j), for a path of t+1 nodes, t >= 1."""
     m = len(candidates)
     stack = np.empty((64, 4), np.int64)  # intervals still to do, with the bounds of their best predecessor
     depth = _push(stack, 0, t, m - 1, t - 1, m - 2)
@@ -61,7 +60,7 @@ def _relax(prefix, values, candidates, position, t, pin, before, after, previous
         j_low, j_high, i_low, i_high = stack[depth]
         j = (j_low + j_high) >> 1
         best, best_i = np.inf, i_low
-        # The best predecessor moves up with the number of nodes; and no step over the pinned candidate.
+        # The best predecessor grows with the number of nodes, and no step may skip the pinned candidate.
         first = max(i_low, previous[t - 1, j], pin if j > pin else 0)
         for i in range(first, min(i_high, j - 1) + 1):
             cost = before[i] + _pair_cost(prefix, values, candidates, position, i, j)
@@ -77,9 +76,9 @@ def _relax(prefix, values, candidates, position, t, pin, before, after, previous
 
 @njit(nogil=True, cache=True)
 def shortest_paths(start, stop, prefix, sum_sq, values, candidates, position, pin, previous, last, sse):
-    """Best choice of every size: `previous` (C, k, m), `last` node and `sse` (C, k).
+    """Find the best choice of every size: `previous` (C, k, m), `last` node and `sse` (C, k).
 
-    pin: index of a candidate that every choice holds, or -1.
+    pin: index of a candidate that every choice must hold, or -1.
     """
     m = len(candidates)
     for c in range(start, stop):
@@ -101,11 +100,11 @@ def shortest_paths(start, stop, prefix, sum_sq, values, candidates, position, pi
 
 @njit(nogil=True, cache=True)
 def lloyd(prefix, values, centres, pinned, max_iterations, tolerance, spare):
-    """Lloyd's iteration on sorted values, in place; the number of assignments made.
+    """Run Lloyd's iteration on sorted values, in place, and return the number of assignments made.
 
-    It ends when no centre moves by `tolerance` or more, and keeps the centres before that last move, as
-    DFSQ's authors do. Centre `pinned` (or -1) stays. A centre without values is replaced by one of them: at
-    the ranks of `spare` in [0, 1), one after the other.
+    It stops when no centre moves by `tolerance` or more, and keeps the centres before that last move, as
+    DFSQ's authors do. Centre `pinned` (or -1) stays. A centre without values is replaced by one of the
+    values: those at the ranks `spare` in [0, 1), in turn.
     """
     k, n_values = len(centres), prefix[-1, 0]
     edges = np.empty(k + 1, np.int64)
@@ -139,14 +138,14 @@ def lloyd(prefix, values, centres, pinned, max_iterations, tolerance, spare):
 
 @njit(nogil=True, cache=True)
 def _at_rank(prefix, values, rank):
-    """The value of so high a rank, from 0, where each is counted as often as `prefix` says."""
+    """Return the value of the given rank (from 0), where each value counts as often as `prefix` says."""
     place = np.searchsorted(prefix[:, 0], rank, side="right") - 1
     return values[min(max(place, 0), len(values) - 1)]
 
 
 @njit(nogil=True, cache=True)
 def nearest(candidates, value):
-    """The sorted candidate nearest to `value`; of two equally near the lower."""
+    """Return the sorted candidate nearest to `value`; the lower of two equally near ones."""
     i = np.searchsorted(candidates, value)
     if i == 0:
         return candidates[0]
@@ -157,7 +156,7 @@ def nearest(candidates, value):
 
 @njit(nogil=True, cache=True)
 def _assigned_sse(prefix, sum_sq, values, points):
-    """Squared error of sorted points, every value going to its nearest."""
+    """Return the squared error of sorted points, every value assigned to its nearest point."""
     last = points[-1]
     total = sum_sq - 2.0 * last * prefix[-1, 1] + last * last * prefix[-1, 0]
     for i in range(len(points) - 1):
@@ -168,9 +167,9 @@ def _assigned_sse(prefix, sum_sq, values, points):
 
 @njit(nogil=True, cache=True)
 def kmeans_restarts(start, stop, prefix, sum_sq, values, candidates, draws, chosen):
-    """Lloyd from the ranks `draws` (C, restarts, k-1) in [0, 1), snapped; the best into `chosen`."""
+    """Run Lloyd from the ranks `draws` (C, restarts, k-1) in [0, 1), snap, and write the best to `chosen`."""
     for c in range(start, stop):
-        # Only cells that hold data take part.
+        # Leave out cells without data.
         filled = np.nonzero(prefix[c, 1:, 0] > prefix[c, :-1, 0])[0]
         data = values[c][filled]
         sums = np.zeros((len(filled) + 1, 2))
@@ -196,7 +195,7 @@ def kmeans_restarts(start, stop, prefix, sum_sq, values, candidates, draws, chos
 
 @njit(nogil=True, cache=True)
 def _without_replacement(draws, n):
-    """Whole ranks below n, the next free one in the place of one that was drawn before."""
+    """Return integer ranks below n; a rank drawn before is replaced by the next free one."""
     ranks = np.floor(draws * n)
     if len(ranks) > n:
         return ranks
@@ -213,7 +212,10 @@ def _without_replacement(draws, n):
 
 @njit(nogil=True, cache=True)
 def greedy(start, stop, prefix, sum_sq, values, candidates, position, chosen):
-    """Forward selection; a gain changes only when a neighbour is chosen, so few are recomputed."""
+    """Select forward: always add the candidate that lowers the error most.
+
+    A gain changes only when a neighbour is chosen, so few gains are recomputed.
+    """
     m = len(candidates)
     for c in range(start, stop):
         sums, data = prefix[c], values[c]

@@ -17,10 +17,16 @@ from core.utils.parallel import over_rows
 
 
 class Moments:
-    """Per channel and half-grid cell of [-1, 1]: `count`, `sum` and `sum_sq`, each (C, cells) float64.
+    """Statistics of each channel in half-grid cells of [-1, 1]: `count`, `sum`, `sum_sq`, (C, cells) float64.
 
-    `step` is the grid of the candidate points (UniversalSet.step); 1/step must be whole. A cell holds its
-    lower edge; 1 falls in the last cell.
+    `step` is the grid of the candidate points (UniversalSet.step); 1/step must be whole. A cell includes its
+    lower edge; the value 1 falls in the last cell. ValueError for another step or fewer than one channel.
+
+    >>> import numpy as np
+    >>> from core import Moments
+    >>> moments = Moments(n_channels=1, step=1 / 4).update(np.array([[[0.1, 0.3, 0.9]]]))
+    >>> moments.sse(np.array([0.25, 1.0])).round(4)  # 0.15² + 0.05² + 0.1²
+    array([0.035])
     """
 
     def __init__(self, n_channels: int, step: float):
@@ -35,10 +41,11 @@ class Moments:
 
     @property
     def n_channels(self) -> int:
+        """The number of channels C."""
         return self.count.shape[0]
 
     def update(self, x: torch.Tensor | np.ndarray, channel_dim: int = 1) -> Moments:
-        """Add values in [-1, 1] of any rank, in place; ValueError for other values or NaN."""
+        """Add values in [-1, 1], of any shape, in place; return self. ValueError for other values or NaN."""
         x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
         if x.ndim == 0 or not -x.ndim <= channel_dim < x.ndim or x.shape[channel_dim] != self.n_channels:
             raise ValueError(f"expected {self.n_channels} channels at dim {channel_dim}, got shape {x.shape}")
@@ -54,7 +61,7 @@ class Moments:
         return self
 
     def add(self, values: np.ndarray, counts: np.ndarray) -> None:
-        """Add values in [-1, 1], (C, n), each as often as `counts` (C, n) says."""
+        """Add values in [-1, 1], (C, n), each `counts` (C, n) times."""
         n_cells = self.count.shape[1]
         cell = np.floor(values * (2.0 * self.steps_per_unit)).astype(np.int64) + n_cells // 2
         where = np.arange(self.n_channels)[:, None], cell.clip(0, n_cells - 1)
@@ -66,7 +73,7 @@ class Moments:
             np.add.at(table, where, terms)
 
     def together(self) -> Moments:
-        """Return statistics in which every channel has the values of all."""
+        """Return statistics in which every channel has the values of all channels."""
         of_all = Moments(self.n_channels, self.step)
         of_all.count[:], of_all.sum[:], of_all.sum_sq[:] = (
             table.sum(0) for table in (self.count, self.sum, self.sum_sq)
@@ -74,11 +81,11 @@ class Moments:
         return of_all
 
     def values(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean of each cell and its count, both (C, cells); an empty cell counts nothing."""
+        """Return the mean and the count of each cell, both (C, cells), 0 for an empty cell."""
         return np.divide(self.sum, self.count, out=np.zeros_like(self.sum), where=self.count > 0), self.count
 
     def merge(self, other: Moments) -> Moments:
-        """Add the statistics of `other`, in place. ValueError if its channels or step differ."""
+        """Add the statistics of `other` in place; return self. ValueError if its channels or step differ."""
         if other.count.shape != self.count.shape or other.step != self.step:
             raise ValueError(
                 f"cannot merge Moments of {other.n_channels} channels, step {other.step} "
@@ -90,7 +97,10 @@ class Moments:
         return self
 
     def sse(self, points: np.ndarray) -> np.ndarray:
-        """Squared error (C,) of mapping each value to the nearest of `points`, (k,) or (C, k) on the grid."""
+        """Return the squared error (C,) of mapping each value to the nearest of `points`.
+
+        points: (k,) or (C, k) on the grid, else ValueError.
+        """
         points = np.asarray(points, dtype=np.float64)
         if points.ndim == 1:
             points = np.broadcast_to(points, (self.n_channels, len(points)))
@@ -110,7 +120,7 @@ class Moments:
         return result.clip(0)
 
     def grid_positions(self, points: np.ndarray) -> np.ndarray:
-        """Index of each point on the grid, 0 for -1; ValueError if a point is not on it."""
+        """Return the index of each point on the grid, 0 for -1; ValueError if a point is not on it."""
         points = np.asarray(points, dtype=np.float64)
         if not (points.min() >= -1 and points.max() <= 1):
             raise ValueError(f"points must lie in [-1, 1], got {points.min()} to {points.max()}")
@@ -128,7 +138,7 @@ def _add(start, stop, x, cells_per_unit, count, total, total_sq):
         for o in range(x.shape[0]):
             for i in range(x.shape[2]):
                 value = np.float64(x[o, c, i])
-                # Scaled before the shift: the product is exact for float32 values, x + 1 would not be.
+                # Scale before shifting: the product is exact for float32 values, x + 1 would be rounded.
                 cell = min(int(np.floor(value * cells_per_unit)) + n_cells // 2, n_cells - 1)
                 count[c, cell] += 1.0
                 total[c, cell] += value

@@ -1,4 +1,4 @@
-"""Choose n quantization points out of a universal set, one choice per channel.
+"""Choose n quantization points out of a universal set, separately for each channel.
 
 Order the candidates. Between two neighbouring chosen points the data split at their midpoint, so the squared
 error of a choice is a sum over neighbouring pairs, each known from prefix sums of count and x. The best
@@ -20,15 +20,14 @@ from core.points.moments import Moments
 from core.utils.parallel import over_rows
 
 MAX_COMBINATIONS = 500_000
-RESTARTS = 5  # of k-means, as DFSQ's authors
+RESTARTS = 5  # of k-means, as in the code of DFSQ's authors
 
 
 class Data:
-    """The data of all channels, ready for the selectors: sorted values and prefix sums.
+    """The data of all channels, prepared for the selectors: sorted values and prefix sums.
 
-    `values` (C, n) ascending; `prefix` (C, n+1, 2) of count and sum; `sum_sq` (C, n) and its sum
-    `total_sq` (C,); where the data are Moments, `position` holds each candidate's half-grid index, so that a
-    midpoint needs no search.
+    `values` (C, n) ascending; `prefix` (C, n+1, 2) of count and sum; `sum_sq` (C, n) and its sum `total_sq`
+    (C,). For Moments, `position` holds each candidate's half-grid index, so that a midpoint needs no search.
     """
 
     def __init__(self, data: Moments | np.ndarray | torch.Tensor, candidates: np.ndarray):
@@ -56,10 +55,11 @@ class Data:
 
     @property
     def n_channels(self) -> int:
+        """The number of channels C."""
         return len(self.values)
 
     def index_of_zero(self) -> int:
-        """Where 0 is among the candidates; ValueError if it is not."""
+        """Return the index of 0 among the candidates; ValueError if 0 is not one of them."""
         found = np.flatnonzero(self.candidates == 0)
         if not len(found):
             raise ValueError("a point can be pinned at 0 only for candidates that hold 0")
@@ -69,8 +69,8 @@ class Data:
 class ExactSelection:
     """The optimum for every number of points up to `max_points`, from one run of the shortest path.
 
-    `points(n)` -> (C, n) sorted float64; `sse(n)` -> (C,) squared error. Ties go to the lower value.
-    pin_zero: the best of the choices that hold 0 (ValueError if the candidates do not).
+    Ties go to the lower value. pin_zero: the best of the choices that hold 0 (ValueError if 0 is no
+    candidate).
     """
 
     def __init__(self, data: Data, max_points: int, pin_zero: bool = False):
@@ -95,10 +95,12 @@ class ExactSelection:
         )
 
     def sse(self, n_points: int) -> np.ndarray:
+        """Return the squared error (C,) of the best `n_points`; ValueError above `max_points`."""
         self._check(n_points)
         return self._sse[:, n_points - 1].clip(0)
 
     def points(self, n_points: int) -> np.ndarray:
+        """Return each channel's best points, (C, n_points) sorted float64; ValueError above `max_points`."""
         self._check(n_points)
         chosen = np.empty((len(self._last), n_points), np.int64)
         rows = np.arange(len(chosen))
@@ -114,12 +116,12 @@ class ExactSelection:
 
 
 def exact(data: Data, n_points: int, seed: int) -> np.ndarray:
-    """The minimum of the squared error over all choices (shortest path, divide and conquer)."""
+    """Choose the points of the lowest squared error (shortest path, divide and conquer)."""
     return ExactSelection(data, n_points).points(n_points)
 
 
 def kmeans(data: Data, n_points: int, seed: int) -> np.ndarray:
-    """DFSQ's k-means: Lloyd from n-1 random samples and a centre fixed at 0, snapped; best of 5 restarts.
+    """Choose by DFSQ's k-means: Lloyd from n-1 random samples and a centre at 0, snapped; best of 5 restarts.
 
     (arXiv 2305.05888, sec. 3.3, and the authors' code; on Moments, values are known to a half-grid cell.)
     Centres may snap to the same point, so points may repeat.
@@ -133,7 +135,7 @@ def kmeans(data: Data, n_points: int, seed: int) -> np.ndarray:
 
 
 def greedy(data: Data, n_points: int, seed: int) -> np.ndarray:
-    """Start from the best single point, then always add the candidate that lowers the error most."""
+    """Choose the best single point first, then always add the candidate that lowers the error most."""
     chosen = np.empty((data.n_channels, n_points))
     arrays = (data.prefix, data.total_sq, data.values, data.candidates, data.position)
     over_rows(kernels.greedy, data.n_channels, *arrays, chosen)
@@ -141,7 +143,7 @@ def greedy(data: Data, n_points: int, seed: int) -> np.ndarray:
 
 
 def exhaustive(data: Data, n_points: int, seed: int) -> np.ndarray:
-    """Try every combination; ValueError above 500,000 of them. The oracle of `exact`."""
+    """Try every combination; ValueError above 500,000 of them. The tests compare `exact` with it."""
     m = len(data.candidates)
     number = math.comb(m, n_points)
     if number > MAX_COMBINATIONS:
@@ -160,13 +162,13 @@ def exhaustive(data: Data, n_points: int, seed: int) -> np.ndarray:
 
 
 def _lowest_first(m: int, n_points: int) -> Iterator[np.ndarray]:
-    """Combinations ordered by their highest element, so that ties go to the lower value as in `exact`."""
+    """Yield combinations ordered by their highest element, so that ties go to the lower value."""
     for combination in sorted(itertools.combinations(range(m), n_points), key=lambda c: c[::-1]):
         yield np.array(combination)
 
 
 def _sse_of(data: Data, squares: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Squared error (C,) of sorted `points` (n,), by plain assignment; `squares`: prefix sums of x²."""
+    """Return the squared error (C,) of sorted `points` (n,), directly; `squares`: prefix sums of x²."""
     sse = np.empty(data.n_channels)
     for c in range(data.n_channels):
         edges = np.searchsorted(data.values[c], (points[:-1] + points[1:]) / 2)
@@ -186,7 +188,7 @@ SELECTORS: dict[str, Callable[[Data, int, int], np.ndarray]] = {
 
 
 def prepare(data: Moments | np.ndarray | torch.Tensor, candidates: np.ndarray, n_points: int) -> Data:
-    """Check the arguments of a selection and build what the selectors read."""
+    """Check the arguments of a selection and build the `Data` that selectors read."""
     candidates = np.asarray(candidates, dtype=np.float64)
     if candidates.ndim != 1 or not np.isfinite(candidates).all():
         raise ValueError(f"candidates must be 1-D and finite, got shape {candidates.shape}")
@@ -208,10 +210,16 @@ def select_points(
 ) -> np.ndarray:
     """Choose `n_points` of the 1-D `candidates` for each channel -> sorted float64 (C, n_points).
 
-    data: Moments (candidates must lie on its grid) or raw values (C, n). `selector` names one of SELECTORS;
-    `seed` matters to "kmeans" alone. ValueError for non-finite or empty data, more points than candidates,
-    or an unknown selector. For a channel without data every choice is as good: "exact" gives the lowest
+    data: Moments (candidates must lie on its grid) or raw values (C, n). selector: one of SELECTORS; seed:
+    used by "kmeans" alone. ValueError for non-finite or empty data, more points than candidates, or an
+    unknown selector. For a channel without data every choice is equally good: "exact" gives the lowest
     candidates.
+
+    >>> import numpy as np
+    >>> from core import select_points
+    >>> data = np.array([[0.1, 0.2, 0.9, 1.0]])
+    >>> select_points(data, candidates=np.array([0, 0.25, 0.5, 0.75, 1]), n_points=2)
+    array([[0.25, 1.  ]])
     """
     if selector not in SELECTORS:
         raise ValueError(f"no selector {selector!r}; there are {', '.join(SELECTORS)}")

@@ -17,11 +17,18 @@ MAX_WORDS = MAX_TERMS = 5
 class UniversalSet:
     """Every sum of one term per word, divided by the number of words, with both signs.
 
-    Word i (from 1) holds `terms` values: 1, 2^-(i+4j) for j = 0 ... terms-3, and 0. So a point costs at
-    most words-1 additions and as many shifts in hardware. 377 points by default; 3,411 at (5, 5).
-    doubled (not in the paper): with the doubles of its points, as far as they lie in [-1, 1]. Far from 0,
-    where few sums reach, that fills the gaps, at no cost in hardware but shifts the other way.
-    Raises ValueError for words outside 1..5, terms outside 2..5, or `doubled` other than True or False.
+    Word i (from 1) holds `terms` values: 1, 2^-(i+4j) for j = 0 ... terms-3, and 0. So a multiplication by a
+    point costs at most words-1 additions and as many shifts as words in hardware. 377 points by default;
+    3,411 at (5, 5). doubled (not in the paper): the set also holds the doubles of its points that lie in [-1,
+    1]. They fill the gaps far from 0, where few sums reach, and cost no more hardware, only shifts in the
+    other direction. ValueError for words outside 1..5, terms outside 2..5, or `doubled` other than True or
+    False.
+
+    >>> from core import UniversalSet
+    >>> len(UniversalSet()), UniversalSet().step
+    (377, 0.0009765625)
+    >>> UniversalSet().decompose(0.375)  # (1 + 0.5) / 4
+    (0.5, 0.0, 0.0, 1.0)
     """
 
     words: int = 4
@@ -49,16 +56,16 @@ class UniversalSet:
 
     @property
     def step(self) -> float:
-        """Every point is a whole multiple of this grid step."""
+        """The grid step: every point is a whole multiple of it."""
         return 2.0 ** -_finest(self.words, self.terms) / self.words
 
     def __len__(self) -> int:
         return len(self.points)
 
     def decompose(self, point: float) -> tuple[float, ...]:
-        """The term that each word contributes: `point == sum(terms) / words`, all of the point's sign.
+        """Return the term of each word: `point == sum(terms) / words`, all with the point's sign.
 
-        Of several decompositions the one with the fewest non-zero terms; of a point that is in the set only
+        Of several decompositions the one with the fewest non-zero terms; for a point that is in the set only
         as a double, twice the terms of its half. ValueError if `point` is not in the set.
         """
         if not isinstance(point, numbers.Real):
@@ -74,10 +81,10 @@ class UniversalSet:
         return tuple(float(np.copysign(t, point)) if t else 0.0 for t in terms)
 
     def snap(self, values: Iterable[float], on_grid: bool = False) -> list[int]:
-        """The nearest points as multiples of `step`, sorted and distinct; beyond the set its outermost ones.
+        """Return the nearest points as multiples of `step`, sorted and distinct.
 
-        on_grid: the nearest of all multiples of `step` in [-1, 1] instead, in the set or not.
-        ValueError for what is no finite number.
+        on_grid: take the nearest multiple of `step` in [-1, 1] instead, whether it is in the set or not.
+        ValueError for a value that is not a finite number.
         """
         values = np.asarray(list(values), dtype=np.float64)
         if not np.isfinite(values).all():
@@ -87,16 +94,17 @@ class UniversalSet:
         return [int(multiple) for multiple in np.unique(np.rint(values.clip(-1, 1) / self.step))]
 
     def shift_adds(self, point: float) -> tuple[int, int]:
-        """Shifts and additions of a product with `point` in hardware, the division by `words` apart.
+        """Count the shifts and additions of a product with `point` in hardware.
 
-        Each term 2^k is a shift, 1 is none, and the terms are summed. ValueError if it is not in the set.
+        Each term 2^k is a shift, the term 1 needs none, and the terms are summed; the division by `words`
+        does not count. ValueError if `point` is not in the set.
         """
         terms = [abs(term) for term in self.decompose(point) if term]
         return sum(term != 1 for term in terms), max(len(terms) - 1, 0)
 
 
 def _finest(words: int, terms: int) -> int:
-    """The largest exponent e of a term 2^-e."""
+    """Return the largest exponent e of a term 2^-e."""
     return words + 4 * (terms - 3) if terms >= 3 else 0
 
 
@@ -106,7 +114,7 @@ def _word(i: int, terms: int) -> list[float]:
 
 @functools.lru_cache(maxsize=32)
 def _decompositions(words: int, terms: int) -> dict[int, tuple[float, ...]]:
-    """Multiple of the step -> the terms that sum to it, fewest non-zero terms first."""
+    """Map each multiple of the step to the terms that sum to it, with the fewest non-zero terms."""
     found: dict[int, tuple[float, ...]] = {}
     unit = 2.0 ** _finest(words, terms)
     for choice in itertools.product(*(_word(i, terms) for i in range(1, words + 1))):

@@ -1,4 +1,4 @@
-"""Compiled loops of `core.ptq.compensation`; each treats the weight rows start..stop on its own."""
+"""Compiled loops of `core.ptq.compensation`; each handles the weight rows start..stop independently."""
 
 from numba import njit
 
@@ -7,7 +7,7 @@ from core.points._selection_kernels import nearest
 
 @njit(nogil=True, cache=True)
 def compensated(start, stop, rows, upper, order, levels, rounded):
-    """Round column after column, the error of each carried to those still to come (GPTQ).
+    """Round column by column and add each column's error to the columns still to come (GPTQ).
 
     upper: upper Cholesky factor of the inverse second moments, in the given order of columns.
     """

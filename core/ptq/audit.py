@@ -1,4 +1,4 @@
-"""What was done to each layer of a quantized network."""
+"""An audit of a quantized network: how each layer is quantized, or why it is not."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from core.ptq.scope import channel_dim_of, input_channels
 from core.ptq.weight_levels import has_left, quantization_of
 from core.quantizers.pams import is_residual
 
-NOMINAL = (360, 640)  # of the LR of a 1280x720 image, x2
+NOMINAL = (360, 640)  # height and width of the LR for a 1280x720 image at x2
 MOVED = "its weights left their levels and are float again"
 
 
 class LayerQuantization(NamedTuple):
-    """What was done to a layer, kept on it as `module.quantization`."""
+    """How a layer is quantized, kept on it as `module.quantization`."""
 
     method: str
     weight_bits: int
@@ -29,7 +29,7 @@ class LayerQuantization(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class AuditRow:
-    """One layer of a network: its bits (32 = float) and how, or why not, it is quantized."""
+    """One layer of a network: its bits (32 = float) and how it is quantized, or why not."""
 
     name: str
     type: str
@@ -38,15 +38,15 @@ class AuditRow:
     weight_bits: int
     activation_bits: int
     post_relu: bool | None
-    constants: int  # numbers that the quantizer of its input keeps: ends of ranges, levels, points
+    constants: int  # how many numbers its activation quantizer stores: range ends, levels, points
     reason: str  # why it is float; empty for a quantized layer
-    # Bits a weight and an activation with side information, for an input of NOMINAL pixels; 32 is float.
+    # Effective bits of a weight and of an activation, for an input of NOMINAL pixels; 32 is float.
     effective: tuple[float, float] = (float(FLOAT), float(FLOAT))
-    note: str = ""  # what is to be known of a quantized layer
+    note: str = ""  # a warning about a quantized layer
 
 
 class Audit(list):
-    """A list of AuditRow that prints as a table, with the scope in words below."""
+    """A list of AuditRow that prints as a table, with a description of the scope below it."""
 
     scope = ""
 
@@ -74,9 +74,17 @@ class Audit(list):
 
 
 def audit(model: nn.Module) -> Audit:
-    """Every layer with weights: its bits and method, or why it stays float. Prints as a table.
+    """List every layer with weights: its bits and method, or why it stays float. Prints as a table.
 
-    The bits are those that the weights have now: where training moved them off their levels, 32.
+    The bits are those of the weights now: 32 where training moved them off their levels.
+
+    >>> import torch
+    >>> from core import QuantConfig, audit, create_model, quantize_model
+    >>> model, images = create_model("xlsr", 3), torch.rand(2, 3, 24, 24)
+    >>> layers = ["conv2", "conv4"]
+    >>> rows = audit(quantize_model(model, images, QuantConfig("minmax", 8, 4), layers))
+    >>> [(row.name, row.weight_bits, row.activation_bits) for row in rows if not row.reason]
+    [('conv2', 4, 8), ('conv4', 4, 8)]
     """
     reasons = getattr(model, "float_reasons", {})
     rows = Audit()
@@ -106,7 +114,7 @@ def audit(model: nn.Module) -> Audit:
 
 
 def _effective(module: nn.Module, quantizer: nn.Module | None, config: QuantConfig) -> tuple[float, float]:
-    """Bits a weight, and an activation of an input of NOMINAL pixels."""
+    """Return the effective bits of a weight, and of an activation for an input of NOMINAL pixels."""
     weights = sum(stored_weight_bits(module, config)) / module.weight.numel()
     bits, channels = module.quantization.activation_bits, input_channels(module)
     if quantizer is None:
@@ -123,8 +131,8 @@ def is_quantized(model: nn.Module) -> bool:
 
 
 def is_dynamic(model: nn.Module) -> bool:
-    """True if a quantizer takes its normalization from each input.
+    """Return whether a quantizer takes its normalization from each input.
 
-    Then the picture of a crop or tile is not a part of the picture of the whole.
+    If so, the SR image of a crop or tile differs from that part of the whole SR image.
     """
     return any(getattr(module, "dynamic", False) for module in model.modules())

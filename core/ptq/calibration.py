@@ -1,4 +1,4 @@
-"""Calibration: stream images through the float network and gather what each method needs to know.
+"""Calibration: run images through the float network in batches and collect statistics for each method.
 
 `core.ptq.observers` keeps the statistics.
 """
@@ -18,14 +18,17 @@ from core.networks.folding import fold_parametrizations
 from core.networks.running import run
 from core.ptq.observers import Observer
 
-PATCHES = 32  # calibration patches, as DFSQ's authors
-HR_PATCH = 192  # pixels of a side: 96 of the LR at x2 and 48 at x4, as DFSQ's authors
-MAX_BATCH_PIXELS = 8 * 96 * 96  # of LR images in one forward
+PATCHES = 32  # calibration patches, as in the code of DFSQ's authors
+HR_PATCH = 192  # HR pixels a side: LR patches of 96 at x2 and 48 at x4, as DFSQ's authors use
+MAX_BATCH_PIXELS = 8 * 96 * 96  # LR pixels in one forward
 HALF = (torch.float16, torch.bfloat16)  # too coarse for statistics
 
 
 def batches(images: torch.Tensor | Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Cut a (N, 3 or 1, H, W) tensor, or each of an iterable of them, into batches that bound the memory."""
+    """Cut a (N, 3 or 1, H, W) tensor, or each of an iterable of them, into batches that limit the memory.
+
+    ValueError for no images.
+    """
     empty = True
     for chunk in [images] if isinstance(images, torch.Tensor) else images:
         check_images(chunk, "calibration", channels=(1, 3))
@@ -39,7 +42,7 @@ def batches(images: torch.Tensor | Iterable[torch.Tensor]) -> Iterator[torch.Ten
 def with_share(
     images: torch.Tensor | Iterable[torch.Tensor],
 ) -> Iterator[tuple[torch.Tensor, float]]:
-    """`batches`, each with the share of the images that is then done; nan where their number is not known."""
+    """Yield `batches`, each with the fraction of images done after it; nan if their number is unknown."""
     if isinstance(images, torch.Tensor):
         images = [images]
     total = sum(map(len, images)) if isinstance(images, Sequence) else math.nan
@@ -53,10 +56,10 @@ def with_share(
 def recorded(
     model: nn.Module, names: Sequence[str], record: Callable[[str, torch.Tensor], None]
 ) -> Iterator[None]:
-    """While the context is open, `record(name, input)` is called whenever a named layer runs.
+    """Call `record(name, input)` whenever a named layer runs, while the context is open.
 
-    The input is what the network's own pre-forward hooks make of it; of a quantized layer, what its
-    quantizer receives.
+    The input comes after the network's own pre-forward hooks; for a quantized layer it is the input of its
+    activation quantizer.
     """
     modules = dict(model.named_modules())
 
@@ -77,9 +80,9 @@ def recorded(
 
 @contextlib.contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """While the context is open, computations are those of the network's own types, whatever the caller set.
+    """Compute in the network's own dtype and with normal tensors in this context, whatever the caller set.
 
-    Autocast would round statistics to 16 bits; weights made in inference mode could never be trained.
+    Autocast would round statistics to 16 bits; weights created in inference mode could never be trained.
     """
     device = next((p.device.type for p in model.parameters()), "cpu")
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
@@ -93,10 +96,10 @@ def observe(
     observers: dict[str, Observer],
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> set[str]:
-    """Run `model` on the images and feed each named layer's input to its observer; the layers that ran.
+    """Run `model` on the images, show each named layer's input to its observer; return the layers that ran.
 
-    More images may follow, so the observers are not finished. `progress(what, share)` is called after every
-    batch and may raise to cancel. ValueError for NaN or infinite activations.
+    The observers are not finished, since more images may follow. `progress(what, share)` is called after
+    every batch and may raise to cancel. ValueError for NaN or infinite activations.
     """
     ran: set[str] = set()
 
@@ -124,9 +127,10 @@ def layer_inputs(
     images: torch.Tensor,
     progress: Callable[[str, float], None] = lambda what, share: None,
 ) -> torch.Tensor:
-    """Everything the named layer receives at its first call, for all images of (N, 3, H, W) -> (N, C, ...).
+    """Return the input of the named layer at its first call, for all images of (N, 3, H, W) -> (N, C, ...).
 
-    The layers behind it are not run. Works on a copy, so that threads may share the model.
+    Later layers are not run. Works on a copy, so that threads may share the model. ValueError if the layer is
+    not called.
     """
     model = fold_parametrizations(model).eval()
     inputs: list[torch.Tensor] = []
@@ -147,16 +151,16 @@ def layer_inputs(
 
 
 def patch_size(scale: int) -> int:
-    """LR pixels of a calibration patch's side, whose HR is as large at any scale."""
+    """Return the side of a calibration patch in LR pixels; its HR patch has the same size at any scale."""
     return max(1, HR_PATCH // scale)
 
 
 def calibration_patches(
     images: Iterable[torch.Tensor], n_patches: int = 32, size: int = 96, seed: int = 0
 ) -> torch.Tensor:
-    """`n_patches` random square patches (n, 3, size, size) of LR images, as DFSQ calibrates.
+    """Cut `n_patches` random square patches (n, 3, size, size) from LR images, as DFSQ calibrates.
 
-    96 pixels for x2, 48 for x4 (arXiv 2305.05888, sec. 4.1). Images smaller than a patch are passed over;
+    96 pixels for x2, 48 for x4 (arXiv 2305.05888, sec. 4.1). Images smaller than a patch are skipped;
     ValueError if none is left.
     """
     large = [image for image in images if min(image.shape[-2:]) >= size]

@@ -1,6 +1,6 @@
-"""Weights that make up for what quantization does to a layer: rounding with error compensation, bias.
+"""Choose weights that compensate for quantization: rounding with error compensation, and bias correction.
 
-A layer's float output is W x + b; quantized it computes Q x^ + b^ with x^ the quantized input. Both are
+A layer's float output is W x + b; quantized it computes Q x^ + b^ with x^ the quantized input. Q and b^ are
 chosen to minimize E ||W x + b - Q x^ - b^||^2 over the calibration images, from second moments alone.
 """
 
@@ -21,49 +21,50 @@ from core.ptq.rounding import rounded_rows
 from core.quantizers.weights import from_rows
 from core.utils.parallel import over_rows
 
-COLUMNS = 1024  # output pixels drawn per image: plenty for a few hundred unknowns
-DAMPING = 0.003  # of the mean second moment, added to each; of 0.003 to 1 the best on Kodak
+COLUMNS = 1024  # output pixels drawn per image: enough to solve for a few hundred unknowns
+DAMPING = 0.003  # share of the mean second moment added to each one; the best of 0.003 to 1 on Kodak
 REFITS, SWEEPS = 3, 20
 
 
-def columns(module: nn.Module, x: torch.Tensor, some: torch.Tensor | None = None) -> torch.Tensor:
-    """What each output value of the layer is a weighted sum of: (groups, fan_in, outputs).
+def columns(module: nn.Module, x: torch.Tensor, sample: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the values that each output of the layer is a weighted sum of: (groups, fan_in, outputs).
 
-    The weighted sum of `columns` by `weight_rows(module)`, group by group, is the layer's output. some: which
-    outputs of each image (of each row for Linear), all by default.
+    Their weighted sum by `weight_rows(module)`, group by group, is the layer's output. sample: indices of the
+    outputs of each image that are used (of the rows for Linear); all if None.
     """
     if isinstance(module, nn.Linear):
         flat = x.reshape(-1, x.shape[-1])
-        return (flat if some is None else flat[some]).T[None]
+        return (flat if sample is None else flat[sample]).T[None]
     spread, stride = _as_conv_input(module, x)
     (ky, kx), (dy, dx), width = module.kernel_size, module.dilation, spread.shape[3]
     taps = (torch.arange(ky)[:, None] * dy * width + torch.arange(kx) * dx).flatten()
     if isinstance(module, nn.ConvTranspose2d):
-        taps = taps.flip(0)  # its kernel is turned around
+        taps = taps.flip(0)  # a transposed conv applies its kernel flipped
     rows, cols = _places(module, spread, stride)
     corners = (torch.arange(rows)[:, None] * stride[0] * width + torch.arange(cols) * stride[1]).flatten()
-    places = taps[:, None] + (corners if some is None else corners[some])
+    places = taps[:, None] + (corners if sample is None else corners[sample])
     patches = spread.flatten(2)[:, :, places.to(x.device)]  # (N, C, taps, outputs)
     return patches.flatten(1, 2).unflatten(1, (module.groups, -1)).permute(1, 2, 0, 3).flatten(2)
 
 
 def output_count(module: nn.Module, x: torch.Tensor) -> int:
-    """How many outputs `columns` has for one image (rows for Linear)."""
+    """Count the outputs that `columns` has for one image (the rows for Linear)."""
     if isinstance(module, nn.Linear):
         return x[..., 0].numel()
     return math.prod(_places(module, *_as_conv_input(module, x[:, :1])))
 
 
 def _places(module: nn.Module, spread: torch.Tensor, stride: tuple[int, int]) -> list[int]:
-    """How many places the kernel takes, down and across."""
+    """Count the positions of the kernel, down and across."""
     sizes = zip(spread.shape[2:], module.dilation, module.kernel_size, stride, strict=True)
     return [(n - d * (k - 1) - 1) // s + 1 for n, d, k, s in sizes]
 
 
 def _as_conv_input(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
-    """The padded input over which the kernel slides, and its stride.
+    """Return the padded input over which the kernel slides, and its stride.
 
-    A transposed conv is a conv of the input spread out by the stride, with the kernel turned around.
+    A transposed conv is a conv with the kernel flipped, over the input with zeros inserted between its
+    pixels.
     """
     if not isinstance(module, nn.ConvTranspose2d):
         mode = module.padding_mode if module.padding_mode != "zeros" else "constant"
@@ -78,7 +79,7 @@ def _as_conv_input(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, tu
 
 
 class InputMoments:
-    """First and second moments of a layer's columns, float (x) and quantized (x^), by group."""
+    """First and second moments of a layer's `columns`, float (x) and quantized (x^), for each group."""
 
     def __init__(self, seed: int):
         self.count = 0
@@ -86,27 +87,27 @@ class InputMoments:
         self._sums: list[torch.Tensor] | None = None
 
     def update(self, module: nn.Module, x: torch.Tensor, quantized: torch.Tensor) -> None:
-        """Add a batch of inputs: a random choice of output pixels of each image."""
+        """Add a batch of inputs: a random sample of output pixels of each image."""
         if isinstance(module, nn.Linear) or x.ndim == 3:
             x, quantized = x[None], quantized[None]
         for pair in zip(x, quantized, strict=True):
-            both = pair if isinstance(module, nn.Linear) else [image[None] for image in pair]
-            some = torch.randperm(output_count(module, both[0]), generator=self._generator)[:COLUMNS]
-            a, b = (columns(module, image, some).float() for image in both)
+            inputs = pair if isinstance(module, nn.Linear) else [image[None] for image in pair]
+            sample = torch.randperm(output_count(module, inputs[0]), generator=self._generator)[:COLUMNS]
+            a, b = (columns(module, image, sample).float() for image in inputs)
             parts = [a.sum(2), b.sum(2), b @ b.transpose(1, 2), a @ b.transpose(1, 2)]
             parts = [part.double().cpu() for part in parts]
             self._sums = (
                 parts if self._sums is None else [s + p for s, p in zip(self._sums, parts, strict=True)]
             )
-            self.count += len(some)
+            self.count += len(sample)
 
     @property
     def means(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of x and x^, both (groups, fan_in)."""
+        """The means of x and x^, both (groups, fan_in)."""
         return self._sums[0] / self.count, self._sums[1] / self.count
 
     def covariances(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of x^ with itself and of x with x^, both (groups, fan_in, fan_in), damped alike."""
+        """Return the covariances of x^ and of x with x^, both (groups, fan_in, fan_in), damped equally."""
         mean, quantized_mean = self.means
         own = self._sums[2] / self.count - quantized_mean[:, :, None] * quantized_mean[:, None]
         cross = self._sums[3] / self.count - mean[:, :, None] * quantized_mean[:, None]
@@ -125,7 +126,7 @@ def gather(
     seed: int,
     progress: Callable[[str, float], None],
 ) -> dict[str, InputMoments]:
-    """Moments of the named layers' inputs in the float network and of the same inputs quantized."""
+    """Collect the moments of the named layers' inputs in the float network, as they are and quantized."""
     layers = {name: quantized.get_submodule(name) for name in names}
     moments = {name: InputMoments(seed) for name in names}
 
@@ -143,11 +144,12 @@ def gather(
 def compensate(
     module: nn.Module, weight: torch.Tensor, moments: InputMoments, config: QuantConfig
 ) -> torch.Tensor | None:
-    """Set the layer's weight and bias from the moments of its input; the weight's levels (R, k).
+    """Set the layer's weight and bias from the moments of its input, and return the weight's levels (R, k).
 
-    weight: the float rows. `config.recipe.refine` says what is done: "reconstruction" first solves for the
-    float weights that do best on the quantized input; "rounding" rounds so that errors make up for each
-    other, instead of each weight to its nearest level; "bias" sets the bias. None for weights of 32 bits.
+    weight: the float rows. `config.recipe.refine` lists the steps: "reconstruction" first solves for the
+    float weights that are best for the quantized input; "rounding" rounds so that errors compensate each
+    other, instead of each weight to its nearest level; "bias" corrects the bias. Returns None for weights of
+    32 bits.
     """
     rows = target = weight.double().cpu()
     own, cross = moments.covariances()
@@ -170,9 +172,9 @@ def compensate(
 def _round(
     target: torch.Tensor, levels: torch.Tensor, moments: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows on levels near the minimum of (q - w)' H (q - w), and the levels, moved and stretched to fit.
+    """Return rows on levels near the minimum of (q - w)' H (q - w), and the levels as fitted to them.
 
-    GPTQ (arXiv 2210.17323) first; then single weights move while that lowers the error, in turn with a
+    GPTQ (arXiv 2210.17323) first; then single weights move while that lowers the error, alternating with a
     least-squares fit of each row's offset and scale of the levels.
     """
     order = torch.argsort(moments.diagonal(), descending=True)
@@ -203,7 +205,7 @@ def _round(
 
 
 def _refit(target, levels, rounded, moments):
-    """Each row's levels as offset + scale * levels, the best for the weights as they are assigned."""
+    """Fit each row's levels as offset + scale * levels, by least squares; each weight keeps its level."""
     ones = torch.ones_like(rounded)
     ho, hq = ones @ moments, rounded @ moments
     a, b, c = (ho * ones).sum(1), (ho * rounded).sum(1), (hq * rounded).sum(1)
@@ -218,7 +220,7 @@ def _refit(target, levels, rounded, moments):
 
 
 def _correct_bias(module, rows, rounded, moments: InputMoments) -> None:
-    """b^ = b + W E[x] - Q E[x^], so that the output's mean over the calibration images is the float one."""
+    """Set b^ = b + W E[x] - Q E[x^]: the mean output over the calibration images is then the float one."""
     mean, quantized_mean = moments.means
     parts = zip(rows.chunk(len(mean)), rounded.chunk(len(mean)), mean, quantized_mean, strict=True)
     shift = torch.cat([w @ m - q @ n for w, q, m, n in parts])

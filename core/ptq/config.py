@@ -20,9 +20,9 @@ from core.quantizers.microscaling import FORMATS
 from core.quantizers.ranges import RANGES
 from core.quantizers.weights import WEIGHTS
 
-FLOAT = 32  # bits that mean "not quantized"
+FLOAT = 32  # bits that stand for "not quantized"
 BITS = (*range(2, 9), FLOAT)
-MAX_BLOCK = 4096  # pixels
+MAX_BLOCK = 4096  # pixels a side
 SIDE_BITS = (4, 8, 16)
 CHOICES = {
     "selector": tuple(SELECTORS),
@@ -37,13 +37,16 @@ CHOICES = {
 class QuantConfig:
     """Everything that decides a quantized network besides its weights and calibration images.
 
-    bits: 2 to 8, or 32 for float. The method is one choice of every ingredient (`core.Method`); each of
-    selector, normalization, levels, ranges, weights and refine replaces its own, None leaves it. `recipe` has
-    them all. universal_set matters where levels or weights come from it. block: side in pixels of the blocks
-    that are normalized apart, with normalization="block". side_bits: of each number that goes with the values
-    where they are normalized input by input: 16 as they are, 8 or 4 rounded. ValueError for anything outside
-    and for what cannot be together.
+    bits: 2 to 8, or 32 for float. A method is one choice of every ingredient (`core.ptq.methods.Method`);
+    selector, normalization, levels, ranges, weights and refine each replace the method's own, None keeps it.
+    `recipe` has the result. universal_set matters if levels or weights come from it. block: side in pixels of
+    the blocks that are normalized separately, with normalization="block". side_bits: bits of each number of
+    side information where every input is normalized by its own statistics: 16 as they are, 8 or 4 rounded.
+    ValueError for values that are not allowed or do not go together.
 
+    >>> from core import QuantConfig
+    >>> print(QuantConfig("dfsq", activation_bits=4, weight_bits=8))
+    dfsq W8A4
     >>> QuantConfig("dfsq", levels="uniform", ranges="mse").recipe.normalization
     'image'
     """
@@ -112,7 +115,7 @@ class QuantConfig:
 
     @property
     def recipe(self) -> Method:
-        """The method with everything that was chosen in its place."""
+        """The method with the ingredients that this configuration replaces."""
         names = (*CHOICES, "refine")
         return EVERY_METHOD[self.method]._replace(
             **{name: getattr(self, name) for name in names if getattr(self, name) is not None}
@@ -125,18 +128,18 @@ class QuantConfig:
 
     @property
     def candidates(self) -> UniversalSet:
-        """What points come from: the universal set, doubled where the method says so."""
+        """The set that points are chosen from: the universal set, doubled if the method says so."""
         doubled = self.universal_set.doubled or EVERY_METHOD[self.method].doubled
         return dataclasses.replace(self.universal_set, doubled=doubled)
 
     @property
     def block_side(self) -> int:
-        """Side in pixels of the blocks that are normalized apart; 0 where none are."""
+        """Side in pixels of the blocks that are normalized separately; 0 for other normalizations."""
         return (self.block or BLOCK) if self.recipe.normalization == "block" else 0
 
     @property
     def observed(self) -> tuple:
-        """What a calibration has to be about: configurations with the same can share it."""
+        """The kind of statistics that a calibration must hold; equal configurations can share one."""
         normalization = self.recipe.normalization
         if self.activation_bits == FLOAT:
             return ("sign",)

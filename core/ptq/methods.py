@@ -6,20 +6,20 @@ from typing import NamedTuple
 
 from core.quantizers.levels import SHAPES
 
-BLOCK = 8  # pixels; chosen on Kodak: larger ones lose more, smaller ones have too many numbers of their own
-REFINEMENTS = ("reconstruction", "rounding", "bias")  # what each is: `core.ptq.compensation.compensate`
+BLOCK = 8  # pixels; chosen on Kodak: larger blocks lose more dB, smaller ones need too much side information
+REFINEMENTS = ("reconstruction", "rounding", "bias")  # explained in `core.ptq.compensation.compensate`
 CHOSEN = ("uniform", "subset", *SHAPES)
-# How activations are normalized -> the levels that go with it.
+# Normalization of activations -> the levels that go with it.
 NORMALIZATIONS: dict[str, tuple[str, ...]] = {
     "tensor": CHOSEN,  # by constants of the layer
     "channel": CHOSEN,  # by constants of each channel
     "image": CHOSEN,  # each channel of each image by its own mean and maximum (DFSQ)
-    "block": CHOSEN,  # each block of so many pixels by its own lowest and highest value
+    "block": CHOSEN,  # each square block of pixels by its own lowest and highest value
     "deviation": ("gaussian",),  # each channel of each image by its own mean and deviation (DAQ)
     "mx": ("element",),  # 32 channels of a pixel by one power of two
     "nvfp4": ("element",),  # 16 channels of a pixel by one FP8 number
 }
-FROM_EACH_INPUT = ("image", "block", "deviation")  # so that the picture of a crop is not part of the whole's
+FROM_EACH_INPUT = ("image", "block", "deviation")  # a crop is then quantized differently from the whole image
 LEVELS = tuple(dict.fromkeys(name for levels in NORMALIZATIONS.values() for name in levels))
 
 
@@ -29,9 +29,9 @@ class Method(NamedTuple):
     normalization: of NORMALIZATIONS. levels: "uniform", "subset" (points of the universal set, chosen by
     `selector`), "log2" or "apot" (of that shape, scaled), "gaussian" (DAQ's), "element" (of a microscaling
     format). ranges: of `core.quantizers.ranges.RANGES`, for uniform levels. weights: of
-    `core.quantizers.weights.WEIGHTS` or FORMATS; refine: what of REFINEMENTS is done to them beyond rounding
-    each to its nearest level. doubled: the universal set also holds the doubles of its points; pin_zero:
-    "exact" keeps a point at 0, as DFSQ's k-means does. about: in a few words.
+    `core.quantizers.weights.WEIGHTS` or FORMATS; refine: the steps of REFINEMENTS that replace rounding each
+    weight to its nearest level. doubled: the universal set also holds the doubles of its points; pin_zero:
+    "exact" keeps a point at 0, as DFSQ's k-means does. about: a description in a few words.
     """
 
     normalization: str = "tensor"
@@ -78,7 +78,7 @@ METHODS: dict[str, Method] = {
     "mx": Method("mx", "element", weights="mx", about="OCP MX: MXFP4, MXFP6, MXINT8"),
     "nvfp4": Method("nvfp4", "element", weights="nvfp4", about="NVFP4"),
 }
-# What `core odm` trains: a network can have been quantized so, but `quantize_model` cannot do it.
+# Methods of `python -m core odm`: they need training, so `quantize_model` does not offer them.
 TRAINED: dict[str, Method] = {
     name: Method(weights="symmetric", about="trained quantized") for name in ("odm", "odm-v1", "pams")
 }

@@ -1,4 +1,4 @@
-"""Observers: what has to be known about one layer's input, gathered during calibration.
+"""Observers: statistics of one layer's input, collected during calibration.
 
 An observer sees the input batch by batch and keeps statistics, never activations. Its `quantizer(config)`
 then gives the layer's activation quantizer for any configuration whose normalization it observes.
@@ -22,25 +22,28 @@ from core.quantizers.normalized import NormalizedUniformQuantizer, SubsetQuantiz
 from core.quantizers.ranges import PERCENTILES, RANGES
 from core.quantizers.static import LevelQuantizer, UniformQuantizer
 
-SCALES = np.geomspace(0.05, 1, 200)  # shares of the largest value tried for the outermost level
+SCALES = np.geomspace(0.05, 1, 200)  # tried as the outermost level, as a share of the largest value
 
 
 class Observer:
-    """`post_relu`: no value below 0 was seen. `nbytes`: what the statistics take in memory, if it is much."""
+    """The interface of observers.
+
+    post_relu: no value below 0 was seen. nbytes: memory of the statistics, 0 if it is small.
+    """
 
     post_relu: bool
     nbytes: int = 0
 
     def update(self, x: torch.Tensor) -> None:
-        """Add a batch."""
+        """Add a batch of the layer's inputs."""
         raise NotImplementedError
 
     def merge(self, other: Observer) -> None:
-        """Add what `other`, of the same kind, saw of further images; before `finish`."""
+        """Add what `other`, of the same class, saw of further images; only before `finish`."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Free what is not needed, as no more data will come."""
+        """Free statistics that are no longer needed, as no more data will come."""
 
     def quantizer(self, config: QuantConfig) -> nn.Module:
         """Return the layer's activation quantizer."""
@@ -48,20 +51,23 @@ class Observer:
 
 
 class SignObserver(Observer):
-    """Sign and largest magnitude alone: for what takes its statistics from each input."""
+    """An observer of sign and largest magnitude, for quantizers that take statistics from each input."""
 
     def __init__(self, channel_dim: int):
         self.channel_dim, self.post_relu, self.largest = channel_dim, True, 0.0
 
     def update(self, x: torch.Tensor) -> None:
+        """Add a batch of the layer's inputs."""
         self.post_relu = self.post_relu and float(x.min()) >= 0
         self.largest = max(self.largest, float(x.abs().max()))
 
     def merge(self, other: SignObserver) -> None:
+        """Add what `other` saw of further images."""
         self.post_relu = self.post_relu and other.post_relu
         self.largest = max(self.largest, other.largest)
 
     def quantizer(self, config: QuantConfig) -> GaussianQuantizer | MicroscalingQuantizer:
+        """Return DAQ's quantizer or one of a microscaling format."""
         bits, normalization = config.activation_bits, config.recipe.normalization
         if normalization == "deviation":
             return GaussianQuantizer(bits, self.channel_dim, config.side_bits)
@@ -69,32 +75,36 @@ class SignObserver(Observer):
 
 
 class StaticObserver(Observer):
-    """A histogram of each channel; levels are constants of the layer or of each channel."""
+    """An observer of each channel's histogram, for levels that are constants of the layer or the channel."""
 
     def __init__(self, channel_dim: int):
         self.channel_dim, self.post_relu = channel_dim, True
         self._histogram: Histogram | None = None
 
     def update(self, x: torch.Tensor) -> None:
+        """Add a batch of the layer's inputs."""
         rows = x.movedim(self.channel_dim, 0).flatten(1)
         self._histogram = self._histogram or Histogram(len(rows))
         self._histogram.update(rows)
         self.post_relu = self.post_relu and float(x.min()) >= 0
 
     def merge(self, other: StaticObserver) -> None:
+        """Add what `other` saw of further images."""
         self._histogram.merge(other._histogram)
         self.post_relu = self.post_relu and other.post_relu
 
     @property
     def nbytes(self) -> int:
+        """Memory of the histograms in bytes."""
         return self._histogram.count.nbytes + self._histogram.sum.nbytes
 
     def quantizer(self, config: QuantConfig) -> UniformQuantizer | LevelQuantizer:
+        """Return a static quantizer with uniform or other levels."""
         recipe, bits, dim = config.recipe, config.activation_bits, self.channel_dim
         by_channel = recipe.normalization == "channel"
         seen = self._histogram if by_channel else self._histogram.whole()
         if recipe.levels == "uniform":
-            exact = (seen.low, seen.high)  # of bins only the means are known
+            exact = (seen.low, seen.high)  # the bins' means would only approximate the ends
             ends = exact if recipe.ranges == "minmax" else RANGES[recipe.ranges](*seen.values(), bits)
             return UniformQuantizer(*(ends if by_channel else (end[0] for end in ends)), bits, dim)
         if recipe.levels == "subset":
@@ -108,7 +118,7 @@ class StaticObserver(Observer):
         return LevelQuantizer(levels if by_channel else levels[0], bits, dim, stored)
 
     def _points(self, seen: Histogram, config: QuantConfig) -> np.ndarray:
-        """The chosen points (rows, 2**bits), scaled back; normalized as DFSQ does, by constants."""
+        """Return the chosen points (rows, 2**bits), scaled back; normalized as in DFSQ, but by constants."""
         values, counts = seen.values()
         mean = np.zeros(len(values))
         if not self.post_relu:
@@ -120,9 +130,9 @@ class StaticObserver(Observer):
 
 
 class PercentileObserver(Observer):
-    """The mean over images of each image's 0.1th and 99.9th percentile, of the tensor or of each channel.
+    """An observer of each image's 0.1th and 99.9th percentile, of the tensor or of each channel.
 
-    That clips less than the percentiles of all values together, and does better at few bits.
+    Their mean over images clips less than the percentiles of all values together, and is better at few bits.
     """
 
     def __init__(self, channel_dim: int, by_channel: bool):
@@ -130,6 +140,7 @@ class PercentileObserver(Observer):
         self._ends: list[np.ndarray] = []
 
     def update(self, x: torch.Tensor) -> None:
+        """Add a batch of the layer's inputs."""
         self.post_relu = self.post_relu and float(x.min()) >= 0
         one_image = self.channel_dim % x.ndim == 0  # a layer called without a batch dimension
         dim = self.channel_dim if self.channel_dim < 0 else self.channel_dim - 1
@@ -138,22 +149,24 @@ class PercentileObserver(Observer):
             self._ends.append(np.percentile(rows.cpu().numpy(), PERCENTILES, axis=1))
 
     def merge(self, other: PercentileObserver) -> None:
+        """Add what `other` saw of further images."""
         self.post_relu = self.post_relu and other.post_relu
         self._ends += other._ends
 
     def quantizer(self, config: QuantConfig) -> UniformQuantizer:
+        """Return a uniform quantizer between the mean percentiles."""
         low, high = np.mean(self._ends, 0)
         ends = (low, high) if self.by_channel else (low[0], high[0])
         return UniformQuantizer(*ends, config.activation_bits, self.channel_dim)
 
 
 class NormalizedObserver(Observer):
-    """Moments of a layer's input, normalized as each input will be.
+    """An observer of the moments of a layer's input, normalized as each input will be.
 
-    Whether the layer is post-ReLU shows only when all data are seen: until a negative value comes, the
-    moments of both normalizations are kept, except of blocks, for which there is but one. Where no channel
-    ever had more than one value, as with pooled features, the channels are normalized together and share
-    their levels. step: the moments' grid. block, side_bits: as for `Normalization`.
+    Whether the layer is post-ReLU is known only after all data: until a negative value comes, the moments of
+    both normalizations are kept (blocks have only one normalization). If no channel ever had more than one
+    value, as with pooled features, the channels are normalized together and share their levels. step: the
+    moments' grid. block, side_bits: as for `Normalization`.
     """
 
     def __init__(self, channel_dim: int, step: float, block: int = 0, side_bits: int = SIDE_BITS):
@@ -164,6 +177,7 @@ class NormalizedObserver(Observer):
         self._exact: dict[tuple, ExactSelection] = {}
 
     def update(self, x: torch.Tensor) -> None:
+        """Add a batch of the layer's inputs."""
         n_channels, signed = x.shape[self.channel_dim], self._normalization(False)
         if self._two_sided is None:
             self._two_sided = Moments(n_channels, self.step)
@@ -180,11 +194,12 @@ class NormalizedObserver(Observer):
         return Normalization(self.channel_dim, post_relu, self.block, self.side_bits)
 
     def merge(self, other: NormalizedObserver) -> None:
+        """Add what `other` saw of further images."""
         self._two_sided.merge(other._two_sided)
         self.post_relu = self.post_relu and other.post_relu
         self._single = self._single and other._single
-        both = self._one_sided is not None and other._one_sided is not None
-        self._one_sided = self._one_sided.merge(other._one_sided) if both else None
+        one_sided = self._one_sided is not None and other._one_sided is not None
+        self._one_sided = self._one_sided.merge(other._one_sided) if one_sided else None
 
     def finish(self) -> None:
         """Drop the statistics of the normalization that does not fit, as no more data will come."""
@@ -193,19 +208,21 @@ class NormalizedObserver(Observer):
 
     @property
     def moments(self) -> Moments:
-        """Those of the normalization that fits the data."""
+        """The moments of the normalization that fits the data."""
         fitting = self._two_sided if self._one_sided is None else self._one_sided
         return fitting.together() if self._single else fitting
 
     @property
     def nbytes(self) -> int:
+        """Memory of the moments in bytes."""
         return 3 * self.moments.count.nbytes
 
     def points(self, config: QuantConfig) -> np.ndarray:
-        """Return (C, 2**bits) chosen points; ValueError if the universal set has fewer."""
+        """Choose points (C, 2**bits); ValueError if the universal set has fewer."""
         return chosen_points(self.moments, config, self._exact)
 
     def quantizer(self, config: QuantConfig) -> SubsetQuantizer | NormalizedUniformQuantizer:
+        """Return a quantizer to chosen points, uniform levels, or levels of a fixed shape."""
         recipe, bits = config.recipe, config.activation_bits
         how = self.post_relu, bits, self.channel_dim, self.block, self.side_bits
         rows = slice(1 if self._single else None)  # one for all channels
@@ -219,7 +236,7 @@ class NormalizedObserver(Observer):
 
 
 def observer_of(config: QuantConfig, channel_dim: int) -> Observer:
-    """Return an observer for `config.observed`."""
+    """Return a new observer for `config.observed`."""
     kind, *settings = config.observed
     if kind in ("image", "block"):
         block, side_bits, step = settings
@@ -241,14 +258,14 @@ def chosen_points(
 ) -> np.ndarray:
     """Return the (C, 2**bits) points of `config.candidates` that its selector chooses.
 
-    held: exact selections made before, which serve every smaller number of points.
+    held: exact selections made before; each serves every smaller number of points.
     """
     recipe, candidates, n_points = config.recipe, config.candidates, 2**config.activation_bits
     if recipe.selector != "exact":
         return select_points(moments, candidates.points, n_points, selector=recipe.selector, seed=config.seed)
     held = {} if held is None else held
     key = candidates, recipe.pin_zero
-    found = held.get(key)  # a local name, as another thread may put a smaller one in its place
+    found = held.get(key)  # kept in a local variable: another thread may store a smaller one meanwhile
     if found is None or found.max_points < n_points:
         data = prepare(moments, candidates.points, n_points)
         found = held[key] = ExactSelection(data, n_points, recipe.pin_zero)
@@ -258,7 +275,7 @@ def chosen_points(
 def scaled_levels(
     shape: str, bits: int, signed: np.ndarray, values: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Return levels (R, k) of one of SHAPES, each row's scaled so that its squared error is lowest.
+    """Return levels (R, k) of one of SHAPES, scaled for each row to the lowest squared error.
 
     signed: (R,); values, counts: (R, n).
     """
@@ -279,22 +296,24 @@ def _squared_error(values: np.ndarray, counts: np.ndarray, levels: np.ndarray) -
 
 
 class Known(Observer):
-    """Stands for an observer whose quantizer for one configuration is made already (None for float)."""
+    """A stand-in for an observer whose quantizer for one configuration exists already (None for float)."""
 
     def __init__(self, quantizer: nn.Module | None, post_relu: bool):
         self._quantizer, self.post_relu = quantizer, post_relu
 
     def quantizer(self, config: QuantConfig) -> nn.Module:
+        """Return the known quantizer."""
         return self._quantizer
 
 
 class ChosenPoints(Observer):
-    """Stands for an observer whose points are known: `points` (C, 2**bits) of `config.candidates`' grid."""
+    """A stand-in for an observer whose points are known: (C, 2**bits) on `config.candidates`' grid."""
 
     def __init__(self, points: np.ndarray, post_relu: bool, channel_dim: int):
         self._points, self.post_relu, self._channel_dim = points, post_relu, channel_dim
 
     def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
+        """Return a quantizer to the known points."""
         return SubsetQuantizer(
             self._points,
             config.universal_set.step,

@@ -1,4 +1,4 @@
-"""Post-training quantization of any network: calibrate, and the quantized copy."""
+"""Post-training quantization of any network: calibration and the quantized copy."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from core.quantizers.weights import from_rows, weight_rows
 from core.utils.progress import Progress
 
 NEVER_CALLED = "never called during calibration"
-MAX_MOMENTS_BYTES = 2**30  # of statistics held at once; more layers than that take further passes
+MAX_MOMENTS_BYTES = 2**30  # memory for statistics; layers beyond it are calibrated in further passes
 
 
 class Calibration(NamedTuple):
-    """What was learned from the images: an observer per layer, and why other layers stay float.
+    """The result of a calibration: an observer per layer, and why other layers stay float.
 
     One calibration serves every number of bits, selector and seed, and every choice among its layers. It
-    keeps the images where they are one tensor or the configuration refines the weights, else the first.
+    keeps the images if they are one tensor or the configuration refines the weights, else the first image.
     """
 
     config: QuantConfig
@@ -51,7 +51,18 @@ def calibrate(
 ) -> Calibration:
     """Observe the layers to be quantized while the float network runs on the images.
 
-    Keeps the statistics of all layers at once; `quantize_model` on images bounds that memory.
+    All statistics are kept in memory at once; `quantize_model` on images limits that memory. Arguments and
+    errors as for `quantize_model`.
+
+    >>> import torch
+    >>> from core import QuantConfig, calibrate, create_model, quantize_model
+    >>> model, images = create_model("xlsr", 3), torch.rand(2, 3, 24, 24)
+    >>> calibration = calibrate(model, images, QuantConfig("minmax"), ["conv2"])
+    >>> for bits in (2, 3):  # one calibration serves every number of bits
+    ...     quantized = quantize_model(model, calibration, QuantConfig("minmax", bits, bits))
+    ...     print(bits, "bits:", max(len(row.unique()) for row in quantized.conv2.weight), "levels")
+    2 bits: 4 levels
+    3 bits: 8 levels
     """
     first, images = peek(images)
     if config.recipe.refine and iter(images) is images:
@@ -69,17 +80,23 @@ def quantize_model(
     layers: Layers = None,
     progress: Progress = lambda what, share: None,
 ) -> nn.Module:
-    """Return a quantized copy of `model`; the original is left as it is.
+    """Return a quantized copy of `model`; the original is unchanged.
 
-    calibration: LR images (N, 3, H, W) in [0, 1], an iterable of such, or what `calibrate` returned.
-    layers: a predicate `layers(name, module)` over named_modules(), or a list of names (ValueError for an
-    unknown one); by default what the model class declares (`quantized_scope`), also that of a network inside
-    a wrapper, else every Conv2d but the first and the last learned one called. What cannot be quantized stays
-    float, with its reason in `audit`. Re-parameterized weights (weight norm and the like) are folded first;
-    of what torch.compile returned, the network inside is quantized. Weights that the network writes anew in
-    its forward keep their quantized values; ValueError with the layers' names where that cannot be.
-    Zero padding stays a real 0: activations are mapped before they are padded. `progress(what, share)` may
-    raise to cancel.
+    calibration: LR images (N, 3, H, W) in [0, 1], an iterable of such, or the result of `calibrate`. layers:
+    a predicate `layers(name, module)` over named_modules(), or a list of names (ValueError for an unknown
+    one). By default the scope that the model class declares (`quantized_scope`) is quantized, also inside a
+    wrapper, else every Conv2d but the first and the last learned one that is called. Other layers stay float,
+    with the reason in `audit`. Re-parameterized weights (weight norm and the like) are folded first; for a
+    compiled network, the network inside is quantized. Weights that the network overwrites in its forward keep
+    their quantized values; ValueError with the layers' names if they cannot. Zero padding stays a real 0:
+    activations are quantized before they are padded. `progress(what, share)` may raise to cancel.
+
+    >>> import torch
+    >>> from core import QuantConfig, create_model, quantize_model
+    >>> model, images = create_model("xlsr", 3), torch.rand(2, 3, 24, 24)
+    >>> quantized = quantize_model(model, images, QuantConfig("dfsq-exact", 4, 4))
+    >>> quantized(images).shape
+    torch.Size([2, 3, 72, 72])
     """
     with undisturbed(model):
         copies = _float_copy(model).eval(), _float_copy(model)
@@ -87,25 +104,25 @@ def quantize_model(
 
 
 def _quantize(reference: nn.Module, quantized: nn.Module, calibration, config, layers, progress) -> nn.Module:
-    """`quantize_model`, in place of one of two copies."""
+    """Quantize the second of two copies in place; see `quantize_model`."""
     if isinstance(calibration, Calibration):
         first = _first_of(calibration)
     else:
         first, calibration = peek(calibration)
     settle(quantized, first)
     reasons: dict[str, str] = {}
-    wanted_float = config.activation_bits == config.weight_bits == FLOAT
+    keeps_float = config.activation_bits == config.weight_bits == FLOAT
     names: list[str] = []
     images = None
     for part in _parts(reference, calibration, config, layers, progress):
         reasons |= part.reasons
         images = part.images
-        if wanted_float:
+        if keeps_float:
             reasons |= dict.fromkeys(part.observers, "float by configuration (W32A32)")
             continue
         names += part.observers
         for name in list(part.observers):
-            # Popped from a calibration of our own, so that its moments are freed at once.
+            # The caller's calibration is kept; from one made here layers are popped, to free their moments.
             keep = isinstance(calibration, Calibration)
             _attach(quantized, name, part.observers[name] if keep else part.observers.pop(name), config)
     if names and config.recipe.refine:
@@ -115,20 +132,20 @@ def _quantize(reference: nn.Module, quantized: nn.Module, calibration, config, l
     note_levels(quantized)
     quantized.float_reasons, quantized.quant_config = reasons, config
     quantized.scope_in_words = scope_of(quantized, layers)
-    if not wanted_float and not is_quantized(quantized):
+    if not keeps_float and not is_quantized(quantized):
         warnings.warn("no layer is quantized; audit(model) says why", stacklevel=3)
     return quantized
 
 
 def _first_of(calibration: Calibration) -> torch.Tensor:
-    """An image on which the network runs."""
+    """Return an image on which the network runs."""
     if calibration.first is not None or calibration.images is not None:
         return peek(calibration.first if calibration.images is None else calibration.images)[0]
     return torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
 
 def _parts(reference, calibration, config, layers, progress) -> Iterator[Calibration]:
-    """The calibration to quantize from, cut so that each part's statistics fit in memory."""
+    """Yield the calibration in parts whose statistics each fit in memory."""
     if isinstance(calibration, Calibration):
         yield _restricted(reference, calibration, config, layers)
         return
@@ -136,7 +153,7 @@ def _parts(reference, calibration, config, layers, progress) -> Iterator[Calibra
     names, reasons = choose_layers(reference, layers, first)
     groups = layer_groups(reference, names, config)
     if (len(groups) > 1 or config.recipe.refine) and iter(images) is images:
-        images = list(images)  # a generator runs once, but several passes are needed
+        images = list(images)  # a generator can be read only once, and several passes are needed
     for done, group in enumerate(groups):
 
         def tell(what: str, share: float, done: int = done) -> None:
@@ -157,7 +174,7 @@ def _float_copy(model: nn.Module) -> nn.Module:
 
 
 def peek(images) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
-    """The first image, and the images with none lost, also of a generator."""
+    """Return the first image and all images; also a generator then loses none."""
     if isinstance(images, torch.Tensor):
         return next(batches(images))[:1], images
     if iter(images) is not images:
@@ -170,9 +187,9 @@ def _calibrate(reference, images, config, names, reasons, progress) -> Calibrati
     observers = observe_part(reference, images, config, names, progress)
     for observer in observers.values():
         observer.finish()
-    silent = {n: NEVER_CALLED for n in names if n not in observers}
+    never_called = {n: NEVER_CALLED for n in names if n not in observers}
     kept = images if config.recipe.refine or isinstance(images, torch.Tensor) else None
-    return Calibration(config, observers, reasons | silent, kept)
+    return Calibration(config, observers, reasons | never_called, kept)
 
 
 def observe_part(
@@ -182,7 +199,7 @@ def observe_part(
     names: Iterable[str],
     progress: Progress = lambda what, share: None,
 ) -> dict[str, Observer]:
-    """Return observers of those of the named layers that ran; those of other images can be merged into them.
+    """Return observers of the named layers that ran; observers of other images can be merged into them.
 
     ValueError for a method that is learned in training.
     """
@@ -194,7 +211,7 @@ def observe_part(
 
 
 def _restricted(model, calibration: Calibration, config: QuantConfig, layers: Layers) -> Calibration:
-    """`calibration` with only the chosen layers."""
+    """Return `calibration` with the chosen layers alone; ValueError if it does not fit."""
     made_for = calibration.config
     if config.activation_bits != FLOAT:
         if made_for.activation_bits == FLOAT:
@@ -203,29 +220,29 @@ def _restricted(model, calibration: Calibration, config: QuantConfig, layers: La
             )
         if made_for.observed != config.observed:
             raise ValueError(
-                f"the calibration was made for {_in_words(made_for)}, not for {_in_words(config)}; "
-                "calibrate again"
+                f"the calibration was made for {_describe_observed(made_for)}, not for "
+                f"{_describe_observed(config)}; calibrate again"
             )
     if config.recipe.refine and calibration.images is None:
         raise ValueError(f"the calibration keeps no images to refine the weights on; calibrate for {config}")
-    strange = calibration.observers.keys() - dict(model.named_modules()).keys()
-    if strange:
+    unknown_layers = calibration.observers.keys() - dict(model.named_modules()).keys()
+    if unknown_layers:
         raise ValueError(
-            f"the calibration is of another network: this one has no {', '.join(sorted(strange))}"
+            f"the calibration is of another network: this one has no {', '.join(sorted(unknown_layers))}"
         )
     if layers is None:
         return calibration
     names, reasons = choose_layers(model, layers, None)
-    silent = {n: NEVER_CALLED for n in names if calibration.reasons.get(n) == NEVER_CALLED}
-    missing = [n for n in names if n not in calibration.observers and n not in silent]
+    never_called = {n: NEVER_CALLED for n in names if calibration.reasons.get(n) == NEVER_CALLED}
+    missing = [n for n in names if n not in calibration.observers and n not in never_called]
     if missing:
         raise ValueError(f"the calibration does not cover {', '.join(missing)}; calibrate with these layers")
     observers = {n: o for n, o in calibration.observers.items() if n in names}
-    return calibration._replace(config=config, observers=observers, reasons=reasons | silent)
+    return calibration._replace(config=config, observers=observers, reasons=reasons | never_called)
 
 
-def _in_words(config: QuantConfig) -> str:
-    """What `config.observed` is about."""
+def _describe_observed(config: QuantConfig) -> str:
+    """Describe `config.observed` in words, for an error."""
     kind, *settings = config.observed
     if kind not in ("image", "block"):
         return f"{kind} ranges" if kind in ("static", "percentile") else f"normalization {kind!r}"
@@ -239,10 +256,10 @@ def _in_words(config: QuantConfig) -> str:
 def layer_groups(
     model: nn.Module, names: list[str], config: QuantConfig, most_bytes: int | None = None
 ) -> list[list[str]]:
-    """Cut the layers into groups whose moments fit in so many bytes, MAX_MOMENTS_BYTES by default."""
+    """Cut the layers into groups whose moments fit in `most_bytes`, MAX_MOMENTS_BYTES by default."""
     if config.observed[0] not in ("image", "block"):
         return [names]
-    # Two normalizations, three statistics of 8 bytes, four cells a step.
+    # 2 normalizations, 3 statistics of 8 bytes, and 4 / step half-grid cells.
     per_channel = 2 * 3 * 8 * 4 / config.universal_set.step
     groups: list[list[str]] = [[]]
     most_bytes, held = most_bytes or MAX_MOMENTS_BYTES, 0.0
@@ -264,9 +281,9 @@ def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig
             raise ValueError(f"the weight of {name} holds NaN or infinity")
         rows = weight_rows(module)
         rows = rows.float() if rows.dtype in HALF else rows
-        if not config.recipe.refine:  # they round the weights themselves, once every layer has its quantizer
+        if not config.recipe.refine:  # refinements round the weights later, when all layers have quantizers
             rows = rounded_rows(rows, module, config)[1]
-        # A new parameter: where a weight is shared, the other layer decides for itself.
+        # A new parameter: if the weight is shared, the other layer keeps its own.
         own = from_rows(rows, module).to(module.weight, copy=True)
         module.weight = nn.Parameter(own, requires_grad=module.weight.requires_grad)
     if config.activation_bits != FLOAT:
@@ -277,7 +294,7 @@ def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig
 
 
 def _refine(reference, quantized, names, images, config: QuantConfig, progress: Progress) -> None:
-    """What `config.recipe.refine` asks for, in place; the audit and the activations stay as they are."""
+    """Refine the weights by the steps of `config.recipe.refine`, in place."""
     moments = gather(reference, quantized, names, images, config.seed, progress)
     for done, name in enumerate(names):
         progress("Rounding weights", done / len(names))
@@ -286,13 +303,13 @@ def _refine(reference, quantized, names, images, config: QuantConfig, progress: 
 
 
 def attach_quantizer(module: nn.Module, quantizer: nn.Module) -> None:
-    """Let the layer's first argument go through the activation quantizer at every call."""
+    """Quantize the layer's first argument by the activation quantizer at every call."""
     module.activation_quantizer = quantizer.to(module.weight.device).train(module.training)
     module.register_forward_pre_hook(_quantize_input, with_kwargs=True)
 
 
 def _quantize_input(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Forward hook: the layer's first argument goes through its activation quantizer."""
+    """Apply the layer's activation quantizer to its first argument (a forward pre-hook)."""
     if args:
         return (module.activation_quantizer(args[0]), *args[1:]), kwargs
     name = next(iter(kwargs))

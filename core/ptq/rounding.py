@@ -1,4 +1,4 @@
-"""Round a layer's weights to the levels of its rule, and count the bits that they are stored in."""
+"""Round a layer's weights to the levels of its rule, and count the bits of storing them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from core.quantizers.weights import WEIGHTS, as_rows, from_rows, nearest, weight
 def rounded_rows(
     rows: torch.Tensor, module: nn.Module, config: QuantConfig
 ) -> tuple[torch.Tensor | None, torch.Tensor]:
-    """Return the levels (R, k) of each of `rows` (R, n) in the shape of the module's, and the rows on them.
+    """Return the levels (R, k) of each row, and the rows rounded to them.
 
-    No levels where they are by block, not by row.
+    rows: (R, n) of the module's weight. The levels are None for formats whose levels differ by block, not by
+    row.
     """
     rule, bits = config.recipe.weights, config.weight_bits
     if rule in FORMATS:
@@ -27,9 +28,9 @@ def rounded_rows(
 
 
 def stored_weight_bits(module: nn.Module, config: QuantConfig) -> tuple[int, int]:
-    """Return the bits of the codes of a quantized layer's weight, and of what goes with them.
+    """Return the bits of the codes of a quantized layer's weight, and of their side information.
 
-    32 a weight where they left their levels.
+    32 bits a weight if the weights left their levels.
     """
     bits = quantization_of(module).weight_bits
     codes = module.weight.numel() * bits
@@ -39,6 +40,6 @@ def stored_weight_bits(module: nn.Module, config: QuantConfig) -> tuple[int, int
     if recipe.weights in FORMATS:
         return codes, weight_side_bits(module, FORMATS[recipe.weights])
     rule = WEIGHTS[recipe.weights]
-    if "rounding" in recipe.refine:  # it fits the levels of every row
+    if "rounding" in recipe.refine:  # which fits an offset and a scale of the levels for every row
         rule = rule._replace(by_row=True, numbers=2)
     return codes, rule.side_bits(len(weight_rows(module)), bits, len(config.candidates))

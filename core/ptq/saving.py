@@ -1,4 +1,4 @@
-"""Quantized networks as files: safetensors, with what was done to each layer in its header."""
+"""Quantized networks as files: safetensors, with the quantization of each layer in the header."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ QUANTIZERS = {
         MicroscalingQuantizer,
     )
 }
-# What the settings of a quantizer can be. The finest step is that of the largest universal set.
+# Allowed values of a quantizer's settings. The finest step is that of the largest universal set.
 SETTINGS = {
     "bits": lambda value: type(value) is int and value in BITS,
     "channel_dim": lambda value: type(value) is int and value in (-3, -1, 1),
@@ -61,10 +61,20 @@ MAX_SET, MAX_STORED = 2**16, 2**31  # points of a universal set; bits of a layer
 
 
 def save_quantized(model: nn.Module, path: str | Path) -> None:
-    """Write a quantized network to `path` (.safetensors). ValueError if it is not quantized.
+    """Write a quantized network to `path` (.safetensors); ValueError if it is not quantized.
 
-    The header says what the weights are: 32 bits where training moved them off their levels. Of a network
-    in DataParallel, the one inside is saved.
+    The header states the bits of the weights now: 32 where training moved them off their levels. For a
+    network in DataParallel, the one inside is saved.
+
+    >>> import tempfile, torch
+    >>> from core import QuantConfig, create_model, load_quantized, quantize_model, save_quantized
+    >>> images = torch.rand(2, 3, 24, 24)
+    >>> quantized = quantize_model(create_model("xlsr", 3), images, QuantConfig("minmax"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_quantized(quantized, f"{folder}/xlsr_w4a4.safetensors")
+    ...     loaded = load_quantized(f"{folder}/xlsr_w4a4.safetensors")
+    >>> torch.equal(loaded(images), quantized(images))
+    True
     """
     layers, whole = {}, model
     model = _inside(model)
@@ -89,16 +99,16 @@ def save_quantized(model: nn.Module, path: str | Path) -> None:
 
 
 def _inside(model: nn.Module) -> nn.Module:
-    """What runs in copies on several devices, whose wrapper puts "module." before every name."""
+    """Return the network inside DataParallel, whose wrapper puts "module." before every name."""
     return model.module if isinstance(model, (nn.DataParallel, DistributedDataParallel)) else model
 
 
 def load_quantized(path: str | Path, model: nn.Module | None = None) -> nn.Module:
-    """Read what `save_quantized` wrote, in eval mode; the weights are those of the file.
+    """Read a file of `save_quantized`: the network in eval mode with the weights of the file.
 
-    model: any float network of the same architecture, left as it is; not needed for the bundled ones. It may
-    be compiled or in DataParallel, of which the result is not. Raises FileNotFoundError, or ValueError with
-    what does not fit.
+    model: a float network of the same architecture, unchanged; not needed for architectures that
+    `core.load_checkpoint` knows. It may be compiled or in DataParallel; the result is not. FileNotFoundError,
+    or ValueError with the reason. `save_quantized` has an example.
     """
     if model is not None and is_quantized(model):
         raise ValueError("the model is quantized already; give a float network of the same architecture")
@@ -119,7 +129,7 @@ def load_quantized(path: str | Path, model: nn.Module | None = None) -> nn.Modul
 
 
 class _Unfit(Exception):
-    """What is wrong with a file whose header is whole; follows its name."""
+    """The problem of a file with a valid header; the message follows the file's name."""
 
 
 def _restored(header: dict, state: State, model: nn.Module | None, source: str) -> nn.Module:
@@ -129,7 +139,7 @@ def _restored(header: dict, state: State, model: nn.Module | None, source: str) 
     prefix = tuple(f"{name}.activation_quantizer." for name in header["layers"])
     prefix += tuple(f"{name}.residual_quantizer." for name in blocks)
     weights = {name: value for name, value in state.items() if not name.startswith(prefix)}
-    biases = {f"{name}.bias" for name in header["layers"]}  # bias correction adds some
+    biases = {f"{name}.bias" for name in header["layers"]}  # bias correction adds biases
     try:
         if model is None:
             model = network_from_state(weights, source, biases)
@@ -142,7 +152,7 @@ def _restored(header: dict, state: State, model: nn.Module | None, source: str) 
     for name, bits in blocks.items():
         _restore_block(model, name, bits, state)
     _untie(model, state)
-    model.to(memory_format=torch.contiguous_format)  # as it was quantized, so that it gives the same picture
+    model.to(memory_format=torch.contiguous_format)  # as when it was quantized: the same rounding
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -166,7 +176,7 @@ def _restored(header: dict, state: State, model: nn.Module | None, source: str) 
 
 
 def _untie(model: nn.Module, state: State) -> None:
-    """Give tensors that modules share, and of which `state` has more than one, to each module on its own."""
+    """Untie tensors that modules share if `state` has different values for them."""
     owner: dict[int, str] = {}
     for prefix, module in model.named_modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
@@ -178,7 +188,7 @@ def _untie(model: nn.Module, state: State) -> None:
 
 
 def _restore_layer(model: nn.Module, name: str, entry: dict, state: State) -> None:
-    """Make the layer ready to take its tensors from `state`."""
+    """Prepare the layer to take its tensors from `state`."""
     module = dict(model.named_modules()).get(name)
     if module is None or channel_dim_of(module) is None:
         raise _Unfit(f"does not fit the network: it has no layer {name[:80]}")
@@ -194,7 +204,7 @@ def _restore_layer(model: nn.Module, name: str, entry: dict, state: State) -> No
         tensors = {key.removeprefix(own): value for key, value in state.items() if key.startswith(own)}
         attach_quantizer(module, _quantizer(entry, tensors, module))
     module.quantization = done
-    if done.weight_bits != FLOAT:  # its own, also where the float weight was shared
+    if done.weight_bits != FLOAT:  # a weight of its own, even if the float weight was shared
         module.weight = nn.Parameter(module.weight.detach().clone(), module.weight.requires_grad)
     if entry.get("held"):
         _require(type(module) in HELD, "held", type(module).__name__)
@@ -202,7 +212,7 @@ def _restore_layer(model: nn.Module, name: str, entry: dict, state: State) -> No
 
 
 def _restore_block(model: nn.Module, name: str, bits: int, state: State) -> None:
-    """Make a residual block of PAMS ready to take its tensors from `state`."""
+    """Prepare a residual block of PAMS to take its tensors from `state`."""
     module = dict(model.named_modules()).get(name)
     if module is None or next(module.parameters(), None) is None:
         raise _Unfit(f"does not fit the network: it has no block {name[:80]}")
@@ -217,7 +227,7 @@ def _restore_block(model: nn.Module, name: str, bits: int, state: State) -> None
 
 
 def _quantizer(entry: dict, tensors: State, module: nn.Module) -> nn.Module:
-    """Its settings and tensors are checked before it is made: a tiny step would take all memory."""
+    """Check the settings and tensors, then create the quantizer: a tiny step would take all memory."""
     kind, settings, channels = entry["quantizer"], entry["settings"], input_channels(module)
     _require(kind in QUANTIZERS, "quantizer", kind)
     for name, value in settings.items():

@@ -1,4 +1,4 @@
-"""Which layers of a network are quantized, and why the others stay float."""
+"""The scope: which layers of a network are quantized, and why the others stay float."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import nn
 from core.networks.running import run
 from core.ptq.calibration import recorded
 
-# Layers that can be quantized, and the dimension of their input that holds its channels.
+# Class of layers that can be quantized -> the channel dimension of their input.
 CHANNEL_DIM = {nn.Conv2d: -3, nn.ConvTranspose2d: -3, nn.Linear: -1}
 
 Layers = Callable[[str, nn.Module], bool] | Iterable[str] | None
 
 
 def channel_dim_of(module: nn.Module) -> int | None:
-    """Where the module's input has its channels; None if it is no layer that can be quantized."""
+    """Return the channel dimension of the module's input; None for a module that cannot be quantized."""
     return next((dim for cls, dim in CHANNEL_DIM.items() if isinstance(module, cls)), None)
 
 
 def input_channels(module: nn.Module) -> int:
-    """How many channels the input of a layer that can be quantized has."""
+    """Return the number of input channels of a layer that can be quantized."""
     return module.in_features if isinstance(module, nn.Linear) else module.in_channels
 
 
 def scope_of(model: nn.Module, layers: Layers) -> str:
-    """In words, what `choose_layers` chooses."""
+    """Describe in words which layers `choose_layers` chooses."""
     if layers is not None:
         return "the layers that were asked for"
     declared = _declaring(model).values()
@@ -36,9 +36,9 @@ def scope_of(model: nn.Module, layers: Layers) -> str:
 
 
 def _declaring(model: nn.Module) -> dict[str, nn.Module]:
-    """The outermost modules that declare a scope, by name; none if a learned layer is outside them.
+    """Return the outermost modules that declare a scope, by name; none if a learned layer is outside them.
 
-    That is the network itself, or what a wrapper around it holds.
+    That is the network itself, or the network inside a wrapper.
     """
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
@@ -52,9 +52,9 @@ def _declaring(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _is_shift(module: nn.Module) -> bool:
-    """Whether it is a 1x1 conv that scales and shifts each channel, as the MeanShift of EDSR's family.
+    """Return whether the module is a 1x1 conv that only scales and shifts each channel, as EDSR's MeanShift.
 
-    No training ends with zeros everywhere but on the diagonal: such weights were set.
+    Training never ends with exact zeros everywhere off the diagonal: such weights were set by hand.
     """
     if not isinstance(module, nn.Conv2d) or module.kernel_size != (1, 1) or module.groups > 1:
         return False
@@ -66,12 +66,13 @@ def _is_shift(module: nn.Module) -> bool:
 def choose_layers(
     model: nn.Module, layers: Layers, example: torch.Tensor | None
 ) -> tuple[list[str], dict[str, str]]:
-    """The names of the layers to quantize, and the reason of every other layer that has weights.
+    """Return the names of the layers to quantize, and the reason of every other layer that has weights.
 
-    `example` (1, 3, H, W) is run to find the first and last learned conv where no class declares a scope.
+    `example` (1, 3, H, W) is run to find the first and last learned conv if no class declares a scope.
+    ValueError for an unknown name.
     """
     modules = dict(model.named_modules())
-    listed: set[str] = set()  # by name, so each one deserves an answer
+    listed: set[str] = set()  # asked for by name, so each needs a reason if it stays float
     if layers is None:
         chosen = _default(model, example)
     elif callable(layers):
@@ -102,7 +103,7 @@ def choose_layers(
 
 
 def _default(model: nn.Module, example: torch.Tensor | None) -> set[str]:
-    """What is quantized where nothing is asked for."""
+    """Return the layers that are quantized if the caller asks for none."""
     if declaring := _declaring(model):
         return {
             f"{outer}.{name}".strip(".")
@@ -125,7 +126,7 @@ def _default(model: nn.Module, example: torch.Tensor | None) -> set[str]:
 
 @torch.no_grad()
 def _called_convs(model: nn.Module, example: torch.Tensor) -> list[str]:
-    """Names of the Conv2d layers in the order of their first call."""
+    """List the Conv2d layers in the order of their first call."""
     order: list[str] = []
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     with recorded(model, names, lambda name, x: order.append(name) if name not in order else None):

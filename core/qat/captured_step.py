@@ -1,4 +1,4 @@
-"""A training step on a GPU as CUDA graphs: its two thousand small kernels cost one launch."""
+"""A training step on a GPU as CUDA graphs: two thousand small kernels are started by one launch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 class Captured:
     """A function that always does the same with its tensors, recorded on a GPU and replayed.
 
-    The first call runs it as it is, which lets libraries and optimizers make what they keep; the second
-    records it; from then on inputs are copied into those recorded, and the result, always the same tensors,
-    is written anew. On the CPU every call runs the function.
+    The first call runs it normally, so that libraries and optimizers create their state; the second records
+    it; after that, inputs are copied into the recorded ones, and the result (always the same tensors) is
+    overwritten. On the CPU every call runs the function.
     """
 
     def __init__(self, function: Callable):
@@ -24,6 +24,7 @@ class Captured:
         self._graph = self._graph_behind = None
 
     def __call__(self, *inputs: torch.Tensor):
+        """Return the function's result on the inputs."""
         self._calls += 1
         if self._calls == 1 or inputs[0].device.type != "cuda":
             return self.function(*inputs)
@@ -36,7 +37,7 @@ class Captured:
         return self.result
 
     def follow(self, function: Callable[[Any], None]) -> None:
-        """Run `function` on the result, recorded too; always the same function."""
+        """Run `function` on the result, recorded too; it must be the same function at every call."""
         if self._graph_behind is None:
             self._graph_behind, _ = _record(function, self.result)
         self._graph_behind.replay()

@@ -1,4 +1,4 @@
-"""What a run of quantization-aware training is made of: versions of the method, and its constants."""
+"""The configuration of quantization-aware training: versions of the method, and its constants."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from core.ptq.config import BITS, FLOAT, QuantConfig
 
 
 class Version(NamedTuple):
-    """What sets a version of the method apart, and its defaults.
+    """A version of the method: its choices and defaults.
 
-    v1's weight of the variance is not known here: with 1e-3 its gradient is as large as v2's. lr is the rate
-    of the weights, ranges learn `range_rate` times as fast; both halve `halvings` times, evenly spaced.
+    v1's weight of the variance is not published: with 1e-3 its gradient is as large as v2's. lr: learning
+    rate of the weights; the ranges learn `range_rate` times as fast. Both are halved `halvings` times, evenly
+    spaced.
     """
 
     method: str
@@ -33,20 +34,25 @@ VERSIONS = {
     "pams": Version("pams", "mismatch", 1e-5, "angle", "none", lr=1e-4, range_rate=100.0, halvings=3),
 }
 REGULARIZERS = ("none", "naive", "cooperative")
-# Of v2, by the network's class where it is not the version's own (arXiv 2307.13337v2, sec. 4.1).
+# lambda_m of v2 by class of network, where it differs from the version's (arXiv 2307.13337v2, sec. 4.1).
 LAMBDA_M = {"RDN": 1e-6}
 
 
 @dataclasses.dataclass(frozen=True)
 class OdmConfig:
-    """All that decides a training run besides network and data.
+    """Everything that decides a training run besides network and data.
 
-    bits: of weights and activations. regularizer: "none", "naive" or "cooperative"; correction: of the
-    weight clipping; offsets: v1's; lambda_m weighs the regularizer; lr is the rate of the weights, range_rate
-    how many times as fast ranges learn; None leaves each to the version (`Version`), lambda_m to the network
-    too (`for_network`). patch is the side of an LR patch in pixels. offset_share of the layers get a shift,
-    as many a scale. The constants are v2's but for steps and lr: 60,000 at 1e-4 there; for 2,000, 5e-4 is
-    better on Kodak. ValueError for anything outside.
+    bits: of weights and activations. regularizer: "none", "naive" or "cooperative". correction: whether the
+    weight clipping is corrected. offsets: whether layers get v1's offsets. lambda_m: weight of the
+    regularizer. lr: learning rate of the weights; the ranges learn range_rate times as fast. None leaves each
+    of these to the version (`Version`), lambda_m to the network too (`for_network`). patch: side of an LR
+    patch in pixels. offset_share: share of the layers that get a shift, and of those that get a scale. The
+    constants are v2's except steps and lr: the paper has 60,000 at 1e-4; for 2,000 steps, 5e-4 is better on
+    Kodak. ValueError for values that are not allowed.
+
+    >>> from core import OdmConfig
+    >>> print(OdmConfig(bits=4))
+    odm W4A4, cooperative regularizer, correction
     """
 
     bits: int = 2
@@ -86,38 +92,38 @@ class OdmConfig:
 
     @property
     def regularization(self) -> str:
-        """Out of REGULARIZERS, the version's own unless chosen."""
+        """The regularizer, of REGULARIZERS; the version's own if none is chosen."""
         return self.regularizer or VERSIONS[self.version].regularizer
 
     @property
     def weight(self) -> float:
-        """lambda_m, the version's own unless chosen."""
+        """lambda_m; the version's own if none is chosen."""
         return VERSIONS[self.version].lambda_m if self.lambda_m is None else self.lambda_m
 
     @property
     def rates(self) -> tuple[float, float]:
-        """Of the weights, and of the ranges as a multiple of it; the version's own unless chosen."""
+        """The learning rate of the weights, and that of the ranges as a multiple of it."""
         version = VERSIONS[self.version]
         return self.lr or version.lr, self.range_rate or version.range_rate
 
     def for_network(self, network: str) -> OdmConfig:
-        """Return the same with lambda_m as the paper has it for networks of that class, unless chosen."""
+        """Return the configuration with the paper's lambda_m for this class, unless one is chosen."""
         if self.lambda_m is not None or self.version != "v2" or network not in LAMBDA_M:
             return self
         return dataclasses.replace(self, lambda_m=LAMBDA_M[network])
 
     @property
     def corrects(self) -> bool:
-        """Whether the weight clipping is corrected, as the version does unless chosen."""
+        """Whether the weight clipping is corrected; as in the version if not chosen."""
         return VERSIONS[self.version].correction if self.correction is None else self.correction
 
     @property
     def has_offsets(self) -> bool:
-        """Whether layers get distribution offsets, as the version does unless chosen."""
+        """Whether layers get distribution offsets; as in the version if not chosen."""
         return VERSIONS[self.version].offsets if self.offsets is None else self.offsets
 
     def constants(self) -> dict:
-        """Every field, with what was left to the version said."""
+        """Return every field by name, with the version's values for those that are None."""
         own = {
             "regularizer": self.regularization,
             "correction": self.corrects,
@@ -130,7 +136,7 @@ class OdmConfig:
 
     @property
     def quant_config(self) -> QuantConfig:
-        """Of the network that comes out."""
+        """The `QuantConfig` of the trained network."""
         method = VERSIONS[self.version].method
         return QuantConfig(method, activation_bits=self.bits, weight_bits=self.bits, seed=self.seed)
 

@@ -1,6 +1,6 @@
-"""Fake quantization whose ranges are learned: what a network is trained with, and what becomes of it.
+"""Fake quantization with learned ranges, for training.
 
-Every module here turns into a static quantizer of `core.quantizers` when training is over.
+Every module here is replaced by a static quantizer of `core.quantizers` when training is over.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from torch import nn
 
 from core.quantizers.static import OffsetQuantizer, UniformQuantizer, by_channel
 
-NARROWEST = 1e-6  # a range never closes: its gradient divides by its width
-SMALLEST_SCALE = 1e-2  # of an offset: a channel is never lost or mirrored
+NARROWEST = 1e-6  # smallest width of a range, by which its gradient is divided
+SMALLEST_SCALE = 1e-2  # smallest scale of an offset, so that no channel vanishes or changes its sign
 
 
 class FakeQuantize(torch.autograd.Function):
-    """q(x; l, u) of `core.quantizers.static.uniform` in one step, for a scalar range.
+    """The function q(x; l, u) of `core.quantizers.static.uniform` for a scalar range, and its gradients.
 
-    Rounding passes the gradient straight through: to x within [l, u]; to l and u the whole of it where x is
-    clipped there, and (x - q) / (u - l) and its negative within, as LSQ's (arXiv 1902.08153).
+    Rounding passes the gradient straight through: to x within [l, u]; to l and u all of it where x is clipped
+    there, and within the range (x - q) / (u - l) and its negative, as in LSQ (arXiv 1902.08153).
     """
 
     @staticmethod
     def forward(ctx, x, low, high, bits: int):
+        """Return the quantized x."""
         ctx.width = (high - low).clamp_min(NARROWEST)
         quantized = _fused(_levels_of, x)(x, low, ctx.width, 2**bits - 1)
         ctx.save_for_backward(x, quantized, low, high)
@@ -33,6 +34,7 @@ class FakeQuantize(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
+        """Return the gradients to x, low and high."""
         x, quantized, low, high = ctx.saved_tensors
         inside, to_low, to_high = _fused(_gradients, x)(grad, x, quantized, low, high, ctx.width)
         return inside, to_low.view_as(low), to_high.view_as(high), None
@@ -44,7 +46,7 @@ def _levels_of(x, low, width, steps: int) -> torch.Tensor:
 
 
 def _gradients(grad, x, quantized, low, high, width) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of x, low and high."""
+    """Return the gradients to x, low and high."""
     below = x < low
     inside = grad.masked_fill(below | (x > high), 0)
     from_rounding = (inside * (x - quantized)).sum() / width
@@ -54,7 +56,7 @@ def _gradients(grad, x, quantized, low, high, width) -> tuple[torch.Tensor, torc
 
 
 def _fused(function: Callable, x: torch.Tensor) -> Callable:
-    """Return the function, on a GPU compiled to as few passes over the data as it takes."""
+    """Return the function; on a GPU compiled, so that it passes over the data as few times as possible."""
     return _compiled(function) if x.is_cuda else function
 
 
@@ -64,11 +66,11 @@ def _compiled(function: Callable) -> Callable:
 
 
 class LearnedRange(nn.Module):
-    """Activations of one layer: q(x; l, u) with one learned range.
+    """A quantizer of one layer's activations, q(x; l, u) with one learned range.
 
-    shift, scale: v1's distribution
-    offsets, which make x * scale + shift of the input first, one learned number a channel each; None where
-    the layer has none. While `penalty` is set, every call appends penalty(x, q) to `penalties`.
+    shift, scale: v1's distribution offsets, one learned number a channel each; they first change the input to
+    x * scale + shift. None if the layer has none. While `penalty` is set, every call appends penalty(x, q) to
+    `penalties`.
     """
 
     dynamic = False
@@ -93,10 +95,11 @@ class LearnedRange(nn.Module):
         self.penalties: list[torch.Tensor] = []
 
     def ends(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """l and u."""
+        """Return l and u."""
         return self.low, self.high
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x, with its offsets, on the levels; of x's shape."""
         if self.scale is not None:
             x = x * by_channel(self.scale.clamp_min(SMALLEST_SCALE), x, self.channel_dim)
         if self.shift is not None:
@@ -108,7 +111,7 @@ class LearnedRange(nn.Module):
 
     @torch.no_grad()
     def frozen(self) -> nn.Module:
-        """The static quantizer with the same output; offsets fold into where each channel's codes begin."""
+        """Return the static quantizer with the same output; offsets become input ranges of channels."""
         low, high = self.ends()
         high = torch.maximum(high, low + NARROWEST)
         if self.shift is None and self.scale is None:
@@ -120,11 +123,11 @@ class LearnedRange(nn.Module):
 
 
 class ClippedWeight(nn.Module):
-    """Weights of one layer: q(w; -u, u) with u = f(W), the same for all output channels.
+    """A quantizer of one layer's weights, q(w; -u, u) with u = f(W), the same for all output channels.
 
-    correction: u = gamma * f(W) with f the percentile of |W| and a learned gamma from 1 (arXiv 2307.13337v2);
-    without it u is the largest |W|. f follows the weights and passes no gradient on. A parametrization of
-    `torch.nn.utils.parametrize`.
+    correction: u = gamma * f(W), where f is the percentile of |W| and gamma is learned, starting at 1 (arXiv
+    2307.13337v2); without it u is the largest |W|. f follows the weights and gets no gradient. A
+    parametrization of `torch.nn.utils.parametrize`.
     """
 
     def __init__(self, bits: int, correction: bool, percentile: float):
@@ -133,12 +136,13 @@ class ClippedWeight(nn.Module):
         self.gamma = nn.Parameter(torch.ones(())) if correction else None
 
     def high(self, weight: torch.Tensor) -> torch.Tensor:
-        """u."""
+        """Return u."""
         sizes = weight.detach().abs().flatten()
         if self.gamma is None:
             return sizes.max()
         return self.gamma * torch.quantile(sizes, self.percentile / 100)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the weight on its levels."""
         high = self.high(weight)
         return FakeQuantize.apply(weight, -high, high, self.bits)

@@ -1,4 +1,4 @@
-"""What comes out of quantization-aware training, and what it started from, as networks quantized for good."""
+"""Networks quantized for good, after quantization-aware training and as before it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from core.quantizers.pams import PamsRange, PamsWeight, ResidualQuantizer, attac
 
 @torch.no_grad()
 def quantized_before(model: nn.Module, card: dict) -> nn.Module:
-    """What the run of a card (`core.qat.run`) started from, made anew from the float network.
+    """Return the quantized network that a run started from, rebuilt from the float network.
 
-    The ranges are those of the record, to four digits; gamma and offsets begin by doing nothing.
+    card: of the run. The ranges are those of the record (`core.qat.run`), to four digits; gamma and offsets
+    start without effect.
     """
     fields = {field.name for field in dataclasses.fields(OdmConfig)}
     config = OdmConfig(**{name: value for name, value in card.items() if name in fields})
@@ -52,7 +53,7 @@ def quantized_before(model: nn.Module, card: dict) -> nn.Module:
 def freeze(
     module: nn.Module, weight: torch.Tensor, learned: LearnedRange | PamsRange | None, config: OdmConfig
 ) -> None:
-    """Quantize one layer for good, in place; its input stays float where nothing is learned for it."""
+    """Quantize one layer for good, in place; its input stays float if no range was learned for it."""
     own = weight.detach().clone().contiguous()
     module.weight = nn.Parameter(own, requires_grad=module.weight.requires_grad)
     method, bits = config.quant_config.method, config.bits

@@ -1,4 +1,4 @@
-"""Where PAMS quantizes a network, while it is trained and for good."""
+"""The places where PAMS quantizes a network, in training and for good."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from core.quantizers.pams import (
 class PamsPlaces:
     """PAMS's quantizers of activations in `model`, and the features that its loss compares.
 
-    layers: those whose weights are quantized; the input of each is too, but of the first in a block, which is
-    the skip's. The features are what the module named by `model.features_into` receives. ValueError for a
-    network without residual blocks or such a name.
+    layers: those whose weights are quantized. The input of each is quantized too, except of the first in a
+    block, where the quantizer of the skip serves. The features are the input of the module that
+    `model.features_into` names. ValueError for a network without residual blocks or without that name.
     """
 
     def __init__(self, model: nn.Module, reference: nn.Module, layers: Sequence[str], bits: int):
@@ -49,7 +49,7 @@ class PamsPlaces:
         model.get_submodule(into).register_forward_pre_hook(self._keep)
 
     def _is_first(self, name: str, layers: Sequence[str]) -> bool:
-        """Whether the layer is the first of its block, whose input is the block's own."""
+        """Return whether the layer is the first of its block, whose input is the block's own."""
         block = next((b for b in self.blocks if name.startswith(f"{b}.")), None)
         return block is not None and name == next(n for n in layers if n.startswith(f"{block}."))
 
@@ -61,7 +61,7 @@ class PamsPlaces:
         self._features = args[0]
 
     def come_to(self, step: int, steps: int) -> bool:
-        """Say how far the training is; whether the ranges still follow their inputs.
+        """Set the quantizers to the epoch of `step`, and return whether the ranges still follow their inputs.
 
         They do in the first of PAMS's epochs.
         """
@@ -71,14 +71,14 @@ class PamsPlaces:
         return any(learned.starting for learned in self._ranges)
 
     def attention_loss(self, lr: torch.Tensor) -> torch.Tensor:
-        """Return that of the features of the model's last forward, on the same images."""
-        wanted: list[torch.Tensor] = []
-        with torch.no_grad(), recorded(self.reference, [self._into], lambda _, x: wanted.append(x)):
+        """Return the attention loss of the features in the model's last forward, on the same images."""
+        expected: list[torch.Tensor] = []
+        with torch.no_grad(), recorded(self.reference, [self._into], lambda _, x: expected.append(x)):
             self.reference(lr)
-        return attention_loss(self._features, wanted[0])
+        return attention_loss(self._features, expected[0])
 
     def highs(self) -> dict[str, list[float]]:
-        """Return the learned ranges by module: one of a layer, those of skip and output of a block."""
+        """Return the learned ranges by module: one for a layer, those of skip and branch for a block."""
         found = {}
         for name, module in self.model.named_modules():
             if isinstance(getattr(module, "activation_quantizer", None), PamsRange):

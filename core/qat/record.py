@@ -1,8 +1,8 @@
-"""What a run of quantization-aware training looks like from inside, as plain numbers that a file holds.
+"""The record of a run of quantization-aware training, as plain numbers that a file can hold.
 
 Curves over steps: loss, PSNR, and by layer the mismatch, the angle between the two gradients, the share of
-weights in conflict, and the learned ranges. Snapshots: what the layers receive, as histograms over one fixed
-span each.
+weights in conflict, and the learned ranges. Snapshots: histograms of the layers' inputs, each over a fixed
+span.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from core.qat.cooperation import conflict, cosine
 from core.qat.training import Gradients, QuantizedTraining
 
 BINS = 96
-SPAN = 1.5  # of a histogram, in widths of what the float network's layer receives
+SPAN = 1.5  # width of a histogram, relative to the range of the layer's input in the float network
 CURVES = ("step", "loss")
 BY_LAYER = ("mismatch", "cosine", "conflict", "low", "high", "gamma")
 
 
 def empty_record(layers: Sequence[str]) -> dict:
-    """No step, no snapshot."""
+    """Return a record without steps and snapshots."""
     curves = {name: [] for name in (*CURVES, *BY_LAYER)}
     return {
         "layers": list(layers),
@@ -36,20 +36,20 @@ def empty_record(layers: Sequence[str]) -> dict:
 
 
 def add_step(record: dict, training: QuantizedTraining, gradients: Gradients) -> None:
-    """The state before a step: one number, or one by layer, for every curve.
+    """Add the state before a step to every curve: one number, or one by layer.
 
-    mismatch is ||X - q(X)||_2 (v2) or the deviation (v1) of the layer; cosine and conflict are of the two
-    gradients of its weights, None after which no quantized layer comes; gamma is 1 where the clipping is not
-    corrected.
+    mismatch: ||X - q(X)||_2 (v2) or the deviation (v1) of the layer. cosine, conflict: of the two gradients
+    of its weights; None for the last quantized layer, whose output no quantizer receives. gamma: 1 if the
+    clipping is not corrected.
     """
     numbers: dict[str, list[float | None]] = {name: [] for name in BY_LAYER}
     for name, quantizer in training.quantizers().items():
         weight = f"{name}.parametrizations.weight.original"
         pair = gradients.reconstruction[weight], gradients.regularizer.get(weight)
         numbers["mismatch"].append(float(gradients.penalties[name]))
-        both = pair[1] is not None
-        numbers["cosine"].append(float(cosine(*pair)) if both else None)
-        numbers["conflict"].append(float(conflict(*pair)) if both else None)
+        regularized = pair[1] is not None
+        numbers["cosine"].append(float(cosine(*pair)) if regularized else None)
+        numbers["conflict"].append(float(conflict(*pair)) if regularized else None)
         for end, value in zip(("low", "high"), quantizer.ends(), strict=True):
             numbers[end].append(float(value.detach()))
         gamma = training.weight_clipping()[name].gamma
@@ -61,15 +61,15 @@ def add_step(record: dict, training: QuantizedTraining, gradients: Gradients) ->
 
 
 def add_psnr(record: dict, step: int, psnr: float) -> None:
-    """On the validation images, in dB."""
+    """Add the PSNR on the validation images, in dB, to its curve."""
     record["psnr"]["step"].append(step)
     record["psnr"]["psnr_y"].append(round(psnr, 3))
 
 
 def add_snapshot(record: dict, step: int, model: nn.Module, images: torch.Tensor) -> None:
-    """Histograms of what every layer of `model` receives from the images, before it is quantized.
+    """Add histograms of every layer's input in `model` on the images, before it is quantized.
 
-    The first one, of the float network, sets the spans; what lies beyond falls into the outermost bins.
+    The first snapshot, of the float network, sets the spans; values beyond count in the outermost bins.
     """
     seen = inputs(model, images, record["layers"])
     spans = record["spans"]
@@ -86,7 +86,7 @@ def add_snapshot(record: dict, step: int, model: nn.Module, images: torch.Tensor
 
 @torch.no_grad()
 def inputs(model: nn.Module, images: torch.Tensor, layers: Sequence[str]) -> dict[str, np.ndarray]:
-    """Layer -> all values that it receives from the images, flat."""
+    """Return all values that each layer receives from the images, by layer and flat."""
     seen: dict[str, np.ndarray] = {}
 
     def keep(name: str, x: torch.Tensor) -> None:
@@ -100,5 +100,5 @@ def inputs(model: nn.Module, images: torch.Tensor, layers: Sequence[str]) -> dic
 
 
 def _short(value: float | None) -> float | None:
-    """Four significant digits."""
+    """Round to four significant digits."""
     return None if value is None else float(f"{value:.4g}")

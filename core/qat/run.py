@@ -1,7 +1,7 @@
 """A whole run of quantization-aware training: resumed, recorded, scored along the way, saved.
 
-The state is a function of the step alone: killed at any moment and started again, a run goes on from its
-checkpoint and ends with the same weights.
+The state depends on the step alone: a run that was killed and started again continues from its checkpoint and
+ends with the same weights.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from core.qat.training import RANGE_BATCHES, QuantizedTraining
 from core.training.patches import PatchSampler
 from core.utils.files import output_file, replace_file
 
-CURVE_POINTS, PSNR_POINTS, SNAPSHOTS = 100, 20, 8  # a run
-VALIDATION_SIDE = 96  # LR pixels of the middle of every validation image, scored while training
+CURVE_POINTS, PSNR_POINTS, SNAPSHOTS = 100, 20, 8  # in each run
+VALIDATION_SIDE = 96  # side in LR pixels of the middle of each validation image, scored while training
 SAVE_EVERY = 5  # seconds
 
 
@@ -36,10 +36,10 @@ def train(
     validation: Sequence[Pair] = (),
     report: Callable[[int, float, dict], None] = lambda step, loss, record: None,
 ) -> dict:
-    """Train to the end, resuming from `checkpoint` if it exists; the record (`core.qat.record`).
+    """Train to the end, resuming from `checkpoint` if it exists, and return the record (`core.qat.record`).
 
     validation: pairs to score on along the way. `report(steps done, loss, record)` is called after every
-    step; what it raises, or a KeyboardInterrupt, ends the run with its state saved. FloatingPointError when
+    step; if it raises, or at a KeyboardInterrupt, the run ends with its state saved. FloatingPointError if
     the loss is not finite.
     """
     steps = training.config.steps
@@ -49,11 +49,11 @@ def train(
     saved = time.monotonic()
     try:
         while training.step < steps:
-            wanted = _due(training.step, steps, CURVE_POINTS)
-            if wanted:
+            recording = _due(training.step, steps, CURVE_POINTS)
+            if recording:
                 _look(record, training, validation)
-            gradients = training.gradients(wanted or training.config.regularization != "none")
-            if wanted:
+            gradients = training.gradients(recording or training.config.regularization != "none")
+            if recording:
                 add_step(record, training, gradients)
             training.advance(gradients)
             if training.step == steps:
@@ -63,7 +63,7 @@ def train(
                 saved = time.monotonic()
             report(training.step, float(gradients.loss), record)
     except FloatingPointError:
-        raise  # a broken state is not kept: the last sound one is
+        raise  # without saving: the last checkpoint is still sound
     except BaseException:
         training.save(checkpoint, record)
         raise
@@ -71,12 +71,12 @@ def train(
 
 
 def _due(step: int, steps: int, points: int) -> bool:
-    """Whether `step` is one of `points` spread over the run, its end among them."""
+    """Return whether `step` is one of `points` steps spread over the run, including its end."""
     return step == steps or step % max(1, steps // points) == 0
 
 
 def _look(record: dict, training: QuantizedTraining, validation: Sequence[Pair]) -> None:
-    """Score and take histograms where they are due and not there yet."""
+    """Add scores and histograms to the record if they are due and not there yet."""
     step, steps = training.step, training.config.steps
     if not record["snapshots"]:
         add_snapshot(record, None, training.reference, _probe(training))
@@ -88,12 +88,12 @@ def _look(record: dict, training: QuantizedTraining, validation: Sequence[Pair])
 
 
 def _probe(training: QuantizedTraining) -> torch.Tensor:
-    """Patches for the histograms that the run does not train on."""
+    """Return patches for the histograms, which the run does not train on."""
     return training.batch(training.config.steps + RANGE_BATCHES)[0]
 
 
 def middles(pairs: Sequence[Pair], scale: int, side: int = VALIDATION_SIDE) -> list[Pair]:
-    """The middle `side` LR pixels of each pair, or what there is of them."""
+    """Crop each pair to its middle `side` LR pixels; smaller images stay whole."""
     cut = []
     for name, lr, hr in pairs:
         height, width = (min(side, size) for size in lr.shape[-2:])
@@ -117,9 +117,9 @@ def run(
     layers: Layers = None,
     report: Callable[[int, float, dict], None] = lambda step, loss, record: None,
 ) -> nn.Module:
-    """Train on HR images (1, 3, H, W) and write `out`.safetensors and .json; the quantized network.
+    """Train on HR images (1, 3, H, W), write OUT.safetensors and OUT.json, and return the quantized network.
 
-    card: what is known of network and data. The file .json holds it, the constants, and the record so far.
+    card: facts about network and data. OUT.json holds them, the constants, and the record so far.
     """
     sampler = PatchSampler(images, scale, config.patch)
     training = QuantizedTraining(model, sampler, config, layers)
@@ -141,5 +141,5 @@ def run(
 
 
 def write_json(card: dict, path: Path) -> None:
-    """So that a reader finds the old file or the new one."""
+    """Write the card in one step, so that a reader finds the old file or the new one."""
     replace_file(path, (json.dumps(card) + "\n").encode())

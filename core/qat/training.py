@@ -1,8 +1,8 @@
-"""Quantization-aware training, step by step: ODM v1 and v2 (arXiv 2307.13337), and PAMS
-(`core.quantizers.pams`).
+"""Quantization-aware training, step by step: ODM v1 and v2 (arXiv 2307.13337), and PAMS.
 
-A float network gets fake quantization with learned ranges; each step takes the gradients of reconstruction
-and of the regularizer apart, and adds what cooperates. Out comes a network as `core.quantize_model` makes.
+A float network gets fake quantization with learned ranges. Each step computes the gradients of reconstruction
+and of the regularizer separately, and adds the part of the latter that cooperates. The result is a quantized
+network like those of `core.quantize_model`. PAMS is explained in `core.quantizers.pams`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from core.quantizers.pams import ATTENTION, PamsRange, PamsWeight
 from core.training.loop import read_state, save_state
 from core.training.patches import PatchSampler
 
-RANGE_BATCHES = 4  # of training patches, for the first ranges and the choice of the offsets' layers
+RANGE_BATCHES = 4  # batches for the initial ranges and the choice of the layers with offsets
 
 
 class Gradients(NamedTuple):
-    """Of one step: the loss in the network's own range, and by parameter name."""
+    """The gradients of one step by parameter name, and the loss in the range of the network's features."""
 
     loss: torch.Tensor
     penalties: dict[str, torch.Tensor]  # layer -> its term of the regularizer, empty unless asked for
@@ -47,7 +47,7 @@ class Gradients(NamedTuple):
 
 
 class QuantizedTraining:
-    """A copy of a float network with fake quantization in it, its optimizer, and the step it has come to.
+    """A copy of a float network with fake quantization in it, its optimizer, and its present step.
 
     layers: as in `core.quantize_model`. ValueError for a network without a layer to quantize.
     """
@@ -78,7 +78,7 @@ class QuantizedTraining:
         groups = [{"params": slow, "rate": 1.0}, {"params": fast, "rate": range_rate}]
         on_gpu = self.device.type == "cuda"
         for group in groups if on_gpu else ():
-            group["lr"] = torch.tensor(lr, device=self.device)  # each its own, for `advance` to write into
+            group["lr"] = torch.tensor(lr, device=self.device)  # separate tensors, which `advance` overwrites
         self.optimizer = torch.optim.Adam(groups, lr=lr, capturable=on_gpu)
         self._captured: dict[tuple[bool, bool], Captured] = {}
 
@@ -99,7 +99,7 @@ class QuantizedTraining:
             parametrize.register_parametrization(module, "weight", clipped)
 
     def _prepare_pams(self, batches: Sequence[torch.Tensor]) -> PamsPlaces:
-        """PAMS's quantizers at its places, started by letting them follow one batch."""
+        """Add PAMS's quantizers at its places; their ranges start from one batch."""
         places = PamsPlaces(self.model, self.reference, self.layers, self.config.bits)
         for name in self.layers:
             weight = PamsWeight(self.config.bits).to(self.device)
@@ -111,25 +111,28 @@ class QuantizedTraining:
         return places
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Name and parameter of all that learns."""
+        """Yield the name and parameter of everything that learns."""
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
 
     def quantizers(self) -> dict[str, LearnedRange | PamsRange]:
-        """Layer -> quantizer of its activations; PAMS leaves the first conv of each block without."""
+        """Return each layer's quantizer of activations; the first conv of each block has none in PAMS."""
         layers = {name: self.model.get_submodule(name) for name in self.layers}
         return {n: m.activation_quantizer for n, m in layers.items() if hasattr(m, "activation_quantizer")}
 
     def weight_clipping(self) -> dict[str, ClippedWeight | PamsWeight]:
-        """Layer -> quantizer of its weights."""
+        """Return each layer's quantizer of weights."""
         return {name: self.model.get_submodule(name).parametrizations.weight[0] for name in self.layers}
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """LR and HR patches of a step."""
+        """Return the LR and HR patches of a step."""
         pair = self.sampler.batch(self.config.batch, self.config.seed, step, self.device)
         return tuple(t.to(memory_format=torch.channels_last) for t in pair)
 
     def gradients(self, regularizer: bool) -> Gradients:
-        """Of the present step, the regularizer's only if asked for; on a GPU valid until the next."""
+        """Return the gradients of the present step, the regularizer's only if asked for.
+
+        On a GPU they are valid until the next call. FloatingPointError if the loss is not finite.
+        """
         starting = self.pams is not None and self.pams.come_to(self.step, self.config.steps)
         case = regularizer, starting
         if case not in self._captured:
@@ -143,7 +146,7 @@ class QuantizedTraining:
         penalty = PENALTIES[VERSIONS[self.config.version].penalty] if regularizer else None
         for quantizer in self.quantizers().values():
             quantizer.penalty, quantizer.penalties = penalty, []
-        # The authors' loss is in the range that the features have too: 0 to 255 for EDSR's own weights.
+        # As in the authors' code, the loss is in the range of the features: 0 to 255 for EDSR's own weights.
         loss = (self.model(lr) - hr).abs().mean() * _rgb_range(self.model)
         if self.pams is not None:
             loss = loss + ATTENTION * self.pams.attention_loss(lr)
@@ -164,9 +167,9 @@ class QuantizedTraining:
         return Gradients(loss.detach(), penalties, *by_name)
 
     def advance(self, gradients: Gradients) -> None:
-        """One step of Adam on lambda_R = 1 times reconstruction and the regularizer's cooperating part.
+        """Take one step of Adam on lambda_R = 1 times reconstruction and the regularizer's cooperating part.
 
-        What the quantizers learn (ranges, gamma, offsets) follows reconstruction alone.
+        The parameters of quantizers (ranges, gamma, offsets) follow reconstruction alone.
         """
         halvings = VERSIONS[self.config.version].halvings * self.step // self.config.steps
         for group in self.optimizer.param_groups:
@@ -195,13 +198,13 @@ class QuantizedTraining:
         self.optimizer.step()
 
     def save(self, path: Path, extra: dict) -> None:
-        """Write all that `resume` needs; `extra` (plain values and tensors) comes back from it."""
+        """Write everything that `resume` needs; `extra` (plain values and tensors) comes back from it."""
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "extra": extra}
         state |= {"step": self.step, "config": dataclasses.asdict(self.config), "layers": self.layers}
         save_state(state | {"data": self.sampler.checksum}, path)
 
     def resume(self, path: Path) -> dict:
-        """Go on where `save` was; ValueError if the file belongs to another run."""
+        """Continue where `save` was called and return its `extra`; ValueError for the file of another run."""
         saved = read_state(path, self.device)
         for key, own in (("config", dataclasses.asdict(self.config)), ("layers", self.layers)):
             if saved[key] != own:
@@ -218,7 +221,7 @@ class QuantizedTraining:
 
     @torch.no_grad()
     def quantized(self) -> nn.Module:
-        """The network as it is now, quantized for good, as `core.quantize_model` returns one.
+        """Return the network as it is now, quantized for good, like those of `core.quantize_model`.
 
         gamma and the percentile fold into the weights, offsets into the activations' quantizer.
         """
@@ -237,7 +240,7 @@ class QuantizedTraining:
 
 
 def _is_quantizers(name: str) -> bool:
-    """The parameter belongs to a quantizer, not to the network."""
+    """Return whether the parameter belongs to a quantizer, not to the network."""
     return "_quantizer." in name or name.endswith(".gamma")
 
 
@@ -246,7 +249,7 @@ def _is_range(name: str) -> bool:
 
 
 def _rgb_range(model: nn.Module) -> float:
-    """The range of the network's features, 1 unless it says otherwise."""
+    """Return the range of the network's features; 1 if it does not state one."""
     value = getattr(model, "rgb_range", 1.0)
     return float(getattr(value, "value", value))
 
@@ -255,7 +258,7 @@ def _rgb_range(model: nn.Module) -> float:
 def _first_ranges(
     model: nn.Module, batches: Sequence[torch.Tensor], layers: Sequence[str], percentile: float
 ) -> dict[str, tuple[float, float]]:
-    """Layer -> l and u: the lower and upper percentile of its input, the mean over the images."""
+    """Return each layer's l and u: the lower and upper percentile of its input, averaged over the images."""
     ends: dict[str, list[torch.Tensor]] = {}
     shares = torch.tensor([100 - percentile, percentile]) / 100
 
@@ -272,7 +275,7 @@ def _first_ranges(
 def _offset_layers(
     model: nn.Module, batches: Sequence[torch.Tensor], layers: Sequence[str], config: OdmConfig
 ) -> dict[str, set[str]]:
-    """Layer -> its offsets: shifts where channel means differ most, scales where deviations do (v1)."""
+    """Return each layer's offsets (v1): shifts where channel means differ most, scales where deviations."""
     chosen: dict[str, set[str]] = {name: set() for name in layers}
     number = round(config.offset_share * len(layers))
     if not config.has_offsets or not number:

@@ -1,7 +1,7 @@
-"""Compiled quantization of float32 activations, one fused pass over the data each.
+"""Compiled quantization of float32 activations, each in one fused pass over the data.
 
-Rows are the channels of images, x (rows, n); `error_model="numpy"`, as Python's own would test each divisor
-for 0 and no vector instruction could do the division. NaN stays NaN.
+Rows are the channels of images, x (rows, n). `error_model="numpy"`: Python's own would test each divisor for
+0, and the division could not use vector instructions. NaN stays NaN.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import numpy as np
 from numba import njit
 
 EPS = 1e-8  # of `core.quantizers.normalization`
-AT_ONCE = 1024  # values that stay in the nearest cache between two loops
-FEW_LEVELS = 32  # up to which comparing with every boundary is quicker than searching
+AT_ONCE = 1024  # values that stay in the L1 cache between two loops
+FEW_LEVELS = 32  # up to so many, comparing with every boundary is faster than bisection
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def uniform(start, stop, x, low, high, n_steps, out):
-    """`core.quantizers.static.uniform` with low and high (rows,)."""
+    """Compute `core.quantizers.static.uniform` with low and high (rows,)."""
     for row in range(start, stop):
         lowest, highest = low[row], high[row]
         scale = np.float32((highest - lowest) / np.float32(n_steps))
@@ -30,8 +30,8 @@ def uniform(start, stop, x, low, high, n_steps, out):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _cell(x, mean, scale, half):
-    """Index of the half-grid cell of a normalized value; beyond the table, and for NaN, one of its ends."""
-    # In float64 the product is exact, so a value at a midpoint is recognised.
+    """Return the half-grid cell of a normalized value, the first or last for NaN and values beyond."""
+    # In float64 the product is exact, so that a value exactly at a midpoint goes to the lower cell.
     edge = np.ceil(np.float64((x - mean) / scale) * half)
     edge = edge if edge > 1 - half else 1 - half
     return np.int32(edge if edge < half else half) + (half - 1)
@@ -39,7 +39,7 @@ def _cell(x, mean, scale, half):
 
 @njit(nogil=True, cache=True)
 def look_up(start, stop, x, mean, scale, codes, levels, rows_per_image, out):
-    """The level whose code the cell of each normalized value holds, scaled back."""
+    """Replace each value by the level that the table of codes has for its cell, scaled back."""
     n_channels, half = mean.shape[1], codes.shape[1] // 2
     cells = np.empty(AT_ONCE, np.int32)
     for row in range(start, stop):
@@ -48,7 +48,7 @@ def look_up(start, stop, x, mean, scale, codes, levels, rows_per_image, out):
         m, s = mean[image, channel], scale[image, channel]
         for first in range(0, x.shape[1], AT_ONCE):
             part, result = x[row, first : first + AT_ONCE], out[row, first : first + AT_ONCE]
-            # Two loops: the arithmetic of the first goes into vector instructions, looking up does not.
+            # Two loops: the arithmetic of the first uses vector instructions, the look-up cannot.
             for i in range(len(part)):
                 cells[i] = _cell(part[i], m, s, half)
             for i in range(len(part)):
@@ -57,7 +57,7 @@ def look_up(start, stop, x, mean, scale, codes, levels, rows_per_image, out):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def search(start, stop, x, mean, scale, levels, rows_per_image, out):
-    """The nearest of sorted levels (C or 1, k) to each normalized value, scaled back; of two the lower."""
+    """Replace each value by the nearest sorted level (C or 1, k), scaled back; ties go to the lower."""
     n_channels, k = mean.shape[1], levels.shape[1]
     padded = -(-max(k - 1, 1) // 5) * 5
     normalized, found = np.empty(AT_ONCE, np.float32), np.empty(AT_ONCE, np.float32)
@@ -85,7 +85,10 @@ def search(start, stop, x, mean, scale, levels, rows_per_image, out):
 
 @njit(nogil=True, cache=True)
 def _step_by_step(values, middles, above, lowest, found):
-    """Five steps up at once, so that values stay in registers; `middles` are padded to whole fives."""
+    """Raise `found` to the highest level whose lower boundary is below the value.
+
+    Five boundaries at a time, so that values stay in registers; `middles` are padded to a multiple of five.
+    """
     for i in range(len(values)):
         found[i] = lowest
     for j in range(0, len(middles), 5):
@@ -102,14 +105,14 @@ def _step_by_step(values, middles, above, lowest, found):
 
 @njit(nogil=True, cache=True)
 def block_ranges(x, width, low, high):
-    """`block_normalization` of a row of blocks x (height, W): the middles into low, the scales into high."""
+    """Compute `block_normalization` of a row of blocks x (height, W): middles into low, scales into high."""
     half, eps = np.float32(0.5), np.float32(EPS)
     low[:] = x[0]
     high[:] = x[0]
     for y in range(1, x.shape[0]):
         for i in range(x.shape[1]):
             v = x[y, i]
-            low[i] = v if v < low[i] or v != v else low[i]  # once NaN it stays so
+            low[i] = v if v < low[i] or v != v else low[i]  # v != v is NaN, which stays
             high[i] = v if v > high[i] or v != v else high[i]
     for first in range(0, x.shape[1], width):
         stop = min(first + width, x.shape[1])
@@ -123,7 +126,7 @@ def block_ranges(x, width, low, high):
 
 @njit(nogil=True, cache=True)
 def look_up_in_blocks(start, stop, x, n_channels, height, width, codes, levels, out):
-    """`look_up` for images x (rows, H, W), each block of so many pixels by its own range."""
+    """Compute `look_up` for images x (rows, H, W), each block of height x width pixels by its own range."""
     half, n = codes.shape[1] // 2, x.shape[2]
     cells = np.empty(n, np.int32)
     middle, scale = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -144,7 +147,7 @@ def look_up_in_blocks(start, stop, x, n_channels, height, width, codes, levels, 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def uniform_in_blocks(start, stop, x, height, width, low, high, n_steps, out):
-    """Uniform levels from low to high (rows,), normalized, for images x (rows, H, W) in blocks."""
+    """Quantize images x (rows, H, W) by blocks to uniform levels from low to high (rows,), normalized."""
     n = x.shape[2]
     middle, scale = np.empty(n, np.float32), np.empty(n, np.float32)
     for row in range(start, stop):
@@ -165,9 +168,9 @@ def uniform_in_blocks(start, stop, x, height, width, low, high, n_steps, out):
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
 def daq_statistics(start, stop, x, post_relu, mean, deviation):
-    """Mean and deviation of each row; post-ReLU, those of its positive values with one count more.
+    """Compute each row's mean and deviation; post-ReLU, those of its positive values and a count of 1 more.
 
-    Sums in any order, so that vector instructions do them.
+    Sums are taken in any order, so that they use vector instructions.
     """
     for row in range(start, stop):
         values, n = x[row], x.shape[1]
@@ -194,7 +197,7 @@ def daq_statistics(start, stop, x, post_relu, mean, deviation):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def daq(start, stop, x, post_relu, mean, step, half, out):
-    """DAQ's levels: (i + 1/2) step (rows,) around the mean, or post-ReLU i step from 0 without end."""
+    """Quantize to DAQ's levels: (i + 1/2) step (rows,) around the mean; post-ReLU, i step from 0 up."""
     for row in range(start, stop):
         h, u = step[row], np.float32(0) if post_relu else mean[row]
         last = np.float32(half - 0.5)

@@ -13,7 +13,7 @@ COARSE = 24  # ends tried between lowest and highest value before the search nar
 
 @njit(nogil=True, cache=True)
 def _error(values, weights, low, high, n_steps):
-    """Weighted squared error of the uniform levels low, low + step, ..., high."""
+    """Return the weighted squared error of the uniform levels low, low + step, ..., high."""
     step = (high - low) / n_steps
     total = 0.0
     for i in range(len(values)):
@@ -31,7 +31,7 @@ def _present(values, weights):
 
 @njit(nogil=True, cache=True)
 def bound_search(start, stop, all_values, all_weights, n_steps, one_sided, lows, highs):
-    """Shrink the ranges in lows and highs to the best of BOUND_STEPS, the first of equals."""
+    """Shrink the ranges in lows and highs to the best of BOUND_STEPS steps, the first if several are."""
     for row in range(start, stop):
         values, weights = _present(all_values[row], all_weights[row])
         low, high = lows[row], highs[row]
@@ -46,7 +46,10 @@ def bound_search(start, stop, all_values, all_weights, n_steps, one_sided, lows,
 
 @njit(nogil=True, cache=True)
 def search(start, stop, all_values, all_weights, n_steps, lows, highs):
-    """The range of the lowest squared error: 2DQuant's steps, a coarse look at all pairs, then ever finer."""
+    """Find the range of the lowest squared error.
+
+    First 2DQuant's steps, then a coarse grid of all pairs of ends, then ever finer grids around the best.
+    """
     for row in range(start, stop):
         values, weights = _present(all_values[row], all_weights[row])
         if len(values) == 0:
@@ -86,7 +89,7 @@ def search(start, stop, all_values, all_weights, n_steps, lows, highs):
 
 @njit(nogil=True, cache=True)
 def count(start, stop, x, bins_per_unit, counts, totals):
-    """Add each value of the rows x (R, n) to its bin's count and sum, bins even around 0."""
+    """Add each value of the rows x (R, n) to the count and sum of its bin; bins are symmetric around 0."""
     n_bins = counts.shape[1]
     for row in range(start, stop):
         for i in range(x.shape[1]):

@@ -16,12 +16,12 @@ from core.utils.parallel import over_rows
 
 
 class GaussianQuantizer(nn.Module):
-    """Per image and channel, uniform in standard deviations, which are found anew for every input.
+    """DAQ's quantizer: uniform in the standard deviations of each image and channel of the input.
 
-    Signed: `2**bits` levels (i + 1/2) step around the mean. Post-ReLU, which is where the lowest value of the
-    whole input is 0: levels i step from 0 up without end, the deviation that of the positive values; so more
-    than `2**bits` levels can occur. deviation_bits: 8 or 4 to quantize the deviations of an image's channels
-    in turn, 16 to leave them. A constant channel stays as it is.
+    Signed: `2**bits` levels (i + 1/2) step around the mean. Post-ReLU, that is when the lowest value of the
+    whole input is 0: levels i step from 0 up without a limit, with the deviation of the positive values; so
+    more than `2**bits` levels can occur. deviation_bits: 8 or 4 to quantize the deviations of an image's
+    channels too, 16 to leave them. A constant channel stays as it is.
     """
 
     dynamic = True
@@ -35,12 +35,12 @@ class GaussianQuantizer(nn.Module):
         return {name: getattr(self, name) for name in ("bits", "channel_dim", "deviation_bits")}
 
     def normalization(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what level 0 stands for and the deviation, per image and channel."""
+        """Return the value of level 0 and the deviation, per image and channel."""
         mean, deviation = self._statistics(x)
         return torch.where(is_post_relu(x), 0.0, mean), deviation.clamp_min(1e-30)
 
     def _statistics(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and deviation, which broadcast against x."""
+        """Return mean and deviation, which broadcast against x."""
         dims = within_channel(x, self.channel_dim)
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         count = 1 + (x > 0).sum(dims, keepdim=True)
@@ -54,6 +54,7 @@ class GaussianQuantizer(nn.Module):
         return mean, rounded_deviations(deviation, self.deviation_bits, self.channel_dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x on DAQ's levels, of its shape and dtype; the gradient passes straight through."""
         return Replace.apply(x, self._quantized(x.detach()).to(x.dtype))
 
     def _quantized(self, x: torch.Tensor) -> torch.Tensor:
@@ -82,35 +83,36 @@ class GaussianQuantizer(nn.Module):
         return out.movedim(1, dim) if dim else out[0]
 
     def levels(self, channel: int) -> np.ndarray:
-        """Return the sorted levels of the channel of a signed input, in standard deviations from the mean."""
+        """Return the sorted levels of a signed input, in standard deviations from the mean."""
         half = 2 ** (self.bits - 1)
         return (np.arange(-half, half) + 0.5) * daq_step(self.bits)
 
     def constants(self) -> int:
-        """Return the bits that are stored once: none."""
+        """Return the bits of stored constants: none, as all statistics come from the input."""
         return 0
 
     def side_information(self, x: torch.Tensor) -> int:
-        """Return the bits that an input like x needs beside its codes: a mean and a deviation a channel."""
+        """Return the bits that an input like x needs besides its codes: each channel's mean and deviation."""
         dims = within_channel(x, self.channel_dim)
         groups = math.prod(n for d, n in enumerate(x.shape) if d not in dims)
         ends = 0 if self.deviation_bits == SIDE_BITS else 2 * SIDE_BITS * x.shape[0]
         return groups * (SIDE_BITS + self.deviation_bits) + ends
 
     def extra_repr(self) -> str:
+        """Return the settings that `print` shows."""
         return f"bits={self.bits}, deviation_bits={self.deviation_bits}"
 
 
 def is_post_relu(x: torch.Tensor) -> torch.Tensor:
-    """Return whether DAQ takes the input for that of a ReLU: its lowest value is exactly 0."""
+    """Return whether DAQ treats the input as the output of a ReLU: its lowest value is exactly 0."""
     return x.min() == 0
 
 
 def rounded_deviations(deviation: torch.Tensor, bits: int, dim: int) -> torch.Tensor:
     """Return the deviations of an image's channels, along `dim`, on DAQ's own levels around their mean.
 
-    Not for 16 bits, nor for one channel alone. What would fall below 0 becomes 0 (in the authors' code it
-    does not, and such a channel comes out as a constant).
+    They stay as they are with 16 bits or a single channel. Levels below 0 become 0 (in the authors' code they
+    do not, and such a channel comes out as a constant).
     """
     if bits == SIDE_BITS or deviation.shape[dim] == 1:
         return deviation

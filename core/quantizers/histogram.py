@@ -1,4 +1,4 @@
-"""Values of unknown range, counted row by row from batches, of which ranges and levels are found."""
+"""Histograms of values of unknown range, from which ranges and levels are estimated."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ BINS = 4096
 
 
 class Histogram:
-    """Count and sum of the values of each row in even bins over [-limit, limit], and the outermost values.
+    """Count and sum of each row's values in even bins over [-limit, limit], and the lowest and highest value.
 
-    The limit doubles, and bins merge in pairs, when a value lies beyond it: at least a quarter of the bins
-    span what was seen, whatever the order of the batches. `low`, `high`: (R,) exact.
+    When a value lies beyond the limit, the limit doubles and bins merge in pairs: at least a quarter of the
+    bins span the data, whatever the order of the batches. `low`, `high`: (R,) exact.
     """
 
     def __init__(self, n_rows: int):
@@ -48,12 +48,12 @@ class Histogram:
         self.limit = max(self.limit, limit)
 
     def merge(self, other: Histogram) -> None:
-        """Add what `other` counted, which is left as it is; ValueError if it has another number of rows."""
+        """Add what `other` counted, which stays unchanged; ValueError if it has another number of rows."""
         if other.count.shape != self.count.shape:
             raise ValueError(
                 f"cannot merge a histogram of {len(other.count)} rows into one of {len(self.count)}"
             )
-        # Limits are powers of two, so that bins always fall together.
+        # Limits are powers of two, so that the edges of bins always coincide.
         limit, other = max(self.limit, other.limit), copy.deepcopy(other)
         self._widen(limit)
         other._widen(limit)
@@ -62,12 +62,12 @@ class Histogram:
         self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
 
     def whole(self) -> Histogram:
-        """Return all rows counted as one."""
+        """Return the histogram of all rows as one row."""
         one = Histogram(1)
         one.limit, one.count, one.sum = self.limit, self.count.sum(0)[None], self.sum.sum(0)[None]
         one.low, one.high = self.low.min(keepdims=True), self.high.max(keepdims=True)
         return one
 
     def values(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean of each bin and its count, both (R, bins); an empty bin counts nothing."""
+        """Return the mean and the count of each bin, both (R, bins), 0 for an empty bin."""
         return np.divide(self.sum, self.count, out=np.zeros_like(self.sum), where=self.count > 0), self.count

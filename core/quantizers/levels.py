@@ -1,4 +1,4 @@
-"""Level sets that are not chosen: powers of two, their sums, and the Gaussian's uniform step.
+"""Level sets of a fixed shape: powers of two, their sums, and the uniform step for a Gaussian.
 
 Each is normalized: the largest level is 1 (the Gaussian's levels are in standard deviations).
 """
@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-FINEST_EXPONENT = 30  # log2 levels below 2^-30 are not told from 0 in float32 sums
-# By bits, the step of the uniform quantizer that suits a standard normal best (Max, IRE Trans. 1960,
-# table II), to three digits as DAQ's authors have it.
+FINEST_EXPONENT = 30  # levels below 2^-30 make no difference to float32 sums
+# Step of the best uniform quantizer of a standard normal, for 0, 1, ... bits (Max, IRE Trans. 1960, tab. II),
+# to three digits as in the code of DAQ's authors.
 GAUSSIAN_STEPS = (2.0, 1.596, 0.996, 0.586, 0.335, 0.188, 0.104, 0.057, 0.031)
 
 
@@ -30,9 +30,9 @@ def log2_levels(bits: int, signed: bool) -> np.ndarray:
 def apot_levels(bits: int, signed: bool) -> np.ndarray:
     """Return additive powers of two, at most `2**bits` levels, sorted.
 
-    Sums of one value from each term (Li et al., arXiv 1909.13144, eq. 5, with k = 2). An even number of
-    bits makes n = bits / 2 terms {0, 2^-i, 2^-(i+n), 2^-(i+2n)}, i = 1..n. The bit left over from an odd
-    number makes a term {0, 2^-(2n+1)} of its own, and the last exponent of the others one larger, as in the
+    Sums of one value from each term (Li et al., arXiv 1909.13144, eq. 5, with k = 2). An even number of bits
+    makes n = bits / 2 terms {0, 2^-i, 2^-(i+n), 2^-(i+2n)}, i = 1..n. With an odd number, the remaining bit
+    makes an extra term {0, 2^-(2n+1)}, and the last exponent of the other terms is larger by one, as in the
     authors' code. Signed: one bit is the sign.
     """
     n, odd = divmod(bits - 1 if signed else bits, 2)
@@ -45,12 +45,12 @@ def apot_levels(bits: int, signed: bool) -> np.ndarray:
 
 
 def daq_step(bits: int) -> float:
-    """Return the step of DAQ's levels, in standard deviations: Max's for one bit less.
+    """Return the step of DAQ's levels, in standard deviations: Max's step for one bit less.
 
-    So the authors' code has it (arXiv 2012.11230, Cheeun/DAQ-pytorch).
+    This is how the authors' code has it (arXiv 2012.11230, Cheeun/DAQ-pytorch).
     """
     return GAUSSIAN_STEPS[bits - 1]
 
 
-# name -> levels (bits, signed) of a fixed shape, which is scaled to fit the data
+# name -> function (bits, signed) that returns levels of a fixed shape; they are scaled to fit the data
 SHAPES: dict[str, Callable[[int, bool], np.ndarray]] = {"log2": log2_levels, "apot": apot_levels}

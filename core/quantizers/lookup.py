@@ -1,4 +1,4 @@
-"""Map activations to levels, in one fused pass on the CPU and by tensor operations elsewhere."""
+"""Map activations to levels: in one fused pass on the CPU, by tensor operations elsewhere."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from core.utils.parallel import over_rows
 
 
 class Replace(torch.autograd.Function):
-    """`value` in the place of x; the gradient passes straight through."""
+    """Straight-through estimator: returns `value` in the place of x and passes the gradient on to x."""
 
     @staticmethod
     def forward(ctx, x, value):
+        """Return `value`."""
         return value
 
     @staticmethod
     def backward(ctx, grad):
+        """Return the gradient unchanged for x, none for `value`."""
         return grad, None
 
 
@@ -32,10 +34,10 @@ def nearest_points(
     levels: torch.Tensor,
     channel_dim: int,
 ) -> torch.Tensor:
-    """Return Q((x - mean) / scale) * scale + mean, the gradient passing straight through.
+    """Return Q((x - mean) / scale) * scale + mean; the gradient passes straight through.
 
-    mean, scale: of x's rank, broadcast over all dims but the first and the channels. levels (C or 1, k):
-    the points. codes (C or 1, cells) uint8: which of them is nearest to each half-grid cell (low, high] of
+    mean, scale: of x's rank, broadcast over all dims but the first and the channels. levels (C or 1, k): the
+    points. codes (C or 1, cells) uint8: the index of the nearest point for each half-grid cell (low, high] of
     [-1, 1]. ValueError if x has another number of channels.
     """
     _check_channels(x, codes, channel_dim)
@@ -49,7 +51,7 @@ def nearest_points(
 def nearest_levels(
     x: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor, levels: torch.Tensor, channel_dim: int
 ) -> torch.Tensor:
-    """Return the same for sorted levels (C or 1, k) that lie on no grid; of two as near the lower."""
+    """Return the same as `nearest_points` for sorted levels (C or 1, k) off any grid; ties go down."""
     _check_channels(x, levels, channel_dim)
     if not is_compiled(x) or _varies_within(mean, channel_dim):
         return Replace.apply(x, levels_reference(x.detach(), mean, scale, levels, channel_dim))
@@ -61,8 +63,8 @@ def nearest_levels(
 def uniform_levels(
     x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: int, channel_dim: int
 ) -> torch.Tensor:
-    """Return q(x; low, high) without gradient, for float32 on the CPU; the ends broadcast against x."""
-    if low.numel() == high.numel() == 1:  # the shape does not matter
+    """Return q(x; low, high) without gradient, for float32 on the CPU; low and high broadcast against x."""
+    if low.numel() == high.numel() == 1:  # one range for all: any division into rows will do
         rows = math.prod(x.shape[:-2])
         low, high = low.reshape(1).expand(rows), high.reshape(1).expand(rows)
         return _by_rows(kernels.uniform, x, -3, *_contiguous(low, high), 2**bits - 1, inner=2)
@@ -75,7 +77,7 @@ def uniform_levels(
 def nearest_points_in_blocks(
     x: torch.Tensor, size: tuple[int, int], codes: torch.Tensor, levels: torch.Tensor
 ) -> torch.Tensor:
-    """Return `nearest_points` for images (..., C, H, W), each block of `size` pixels by its own range."""
+    """Return `nearest_points` of images (..., C, H, W), each block of `size` pixels by its own range."""
     _check_channels(x, codes, -3)
     if not is_compiled(x):
         return Replace.apply(x, reference_in_blocks(x.detach(), size, codes, levels))
@@ -86,19 +88,19 @@ def nearest_points_in_blocks(
 def uniform_in_blocks(
     x: torch.Tensor, size: tuple[int, int], low: torch.Tensor, high: torch.Tensor, bits: int
 ) -> torch.Tensor:
-    """Return uniform levels from low to high (C,), normalized, for images by blocks; float32 on the CPU."""
+    """Return images by blocks on uniform levels from low to high (C,), normalized; float32 on the CPU."""
     ends = (end.expand(x.shape[:-2]).reshape(-1) for end in (low, high))
     return _by_images(kernels.uniform_in_blocks, x, *size, *_contiguous(*ends), 2**bits - 1)
 
 
 def is_compiled(x: torch.Tensor) -> bool:
-    """Return whether the compiled loops take x."""
-    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # which see tensor operations alone
+    """Return whether the compiled loops support x: float32 on the CPU, not traced."""
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # tracers see tensor operations alone
     return x.device.type == "cpu" and x.dtype == torch.float32 and not traced
 
 
 def _varies_within(mean: torch.Tensor, channel_dim: int) -> bool:
-    """Whether one channel of an image has more than one mean, as with blocks."""
+    """Return whether one channel of an image has more than one mean, as with blocks."""
     return any(n > 1 for d, n in enumerate(mean.shape) if d not in (0, channel_dim % mean.ndim))
 
 
@@ -111,7 +113,7 @@ def _check_channels(x: torch.Tensor, levels: torch.Tensor, channel_dim: int) -> 
 
 
 def reference(x, mean, scale, codes, levels, channel_dim):
-    """Do what `nearest_points` does by tensor operations, on any device and dtype."""
+    """Compute `nearest_points` by tensor operations, on any device and dtype."""
     half = codes.shape[1] // 2
     normalized = ((x - mean) / scale).double()
     edge = torch.ceil(normalized * half).clamp_(1 - half, half).nan_to_num_(1 - half)
@@ -121,7 +123,7 @@ def reference(x, mean, scale, codes, levels, channel_dim):
 
 
 def levels_reference(x, mean, scale, levels, channel_dim):
-    """Do what `nearest_levels` does by tensor operations, on any device and dtype."""
+    """Compute `nearest_levels` by tensor operations, on any device and dtype."""
     normalized = ((x - mean) / scale).to(levels.dtype)
     rows = normalized.movedim(channel_dim, 0).reshape(x.shape[channel_dim], -1)
     middles = ((levels[:, 1:] + levels[:, :-1]) / 2).expand(len(rows), -1)
@@ -133,19 +135,19 @@ def levels_reference(x, mean, scale, levels, channel_dim):
 
 
 def reference_in_blocks(x, size, codes, levels):
-    """Do what `nearest_points_in_blocks` does by tensor operations, on any device and dtype."""
+    """Compute `nearest_points_in_blocks` by tensor operations, on any device and dtype."""
     middle, scale = (spread(part, size, x) for part in block_normalization(x, size))
     return reference(x, middle, scale, codes, levels, -3)
 
 
 def _channel(x: torch.Tensor, n_rows: int, channel_dim: int) -> torch.Tensor:
-    """The row of a table for each channel, which broadcasts against x."""
+    """Return the table's row for each channel, which broadcasts against x."""
     shape = [-1 if d == channel_dim % x.ndim else 1 for d in range(x.ndim)]
     return (torch.arange(x.shape[channel_dim], device=x.device) % n_rows).view(shape)
 
 
 def _by_image(x, channel_dim, mean, scale):
-    """Mean and scale as (images, C), and how many rows of channels an image has."""
+    """Return mean and scale as (images, C), and the number of rows that each channel of an image has."""
     dim = channel_dim % x.ndim
     n_images, n_channels = (x.shape[0] if dim else 1), x.shape[dim]
     shape = [x.shape[d] if d in (0, dim) else 1 for d in range(x.ndim)]
@@ -158,7 +160,7 @@ def _contiguous(*parts: torch.Tensor) -> list:
 
 
 def _by_rows(kernel: Callable, x: torch.Tensor, channel_dim: int, *tables, inner: int = 0) -> torch.Tensor:
-    """`kernel` on every row of a channel of an image, or on rows of so many `inner` dims."""
+    """Apply `kernel` to every row: one channel of one image, or the last `inner` dims."""
     x = x.detach()
     dims = x.ndim - inner if inner else channel_dim % x.ndim + 1
     n_rows = math.prod(x.shape[: max(dims, 0)])

@@ -1,4 +1,4 @@
-"""Microscaling formats: what hardware does with blocks that share a scale.
+"""Microscaling formats: number formats of hardware in which blocks of values share a scale.
 
 OCP Microscaling Formats (MX) 1.0: 32 values along the dimension that is summed, one power-of-two scale of 8
 bits; elements of 4 bits are FP4 E2M1, of 6 FP6 E2M3, of 8 INT8. NVFP4 (NVIDIA Blackwell): 16 values of FP4
@@ -19,12 +19,12 @@ from core.quantizers.lookup import Replace, is_compiled
 from core.utils.parallel import over_rows
 
 PIXELS_AT_ONCE = 1024
-SMALLEST = 2.0**-126  # normal float32: a scale below would be 0
+SMALLEST = 2.0**-126  # smallest normal float32; a smaller scale may be flushed to 0
 E4M3_LARGEST, E4M3_SMALLEST_NORMAL, E4M3_STEPS = 448.0, 2.0**-6, 8
 
 
 class Element(NamedTuple):
-    """A number format of elements: steps double with every power of two above 1, up to `largest`."""
+    """A number format of elements: steps double at every power of two from 2 on, up to `largest`."""
 
     name: str
     finest: float  # the step between elements below 2
@@ -40,7 +40,10 @@ ELEMENTS = {
 
 
 class Format(NamedTuple):
-    """block: values that share a scale of `scale_bits`; two_level: an FP8 scale, times one float a tensor."""
+    """A format of blocks of `block` values that share a scale of `scale_bits`.
+
+    two_level: the scale is FP8, times one float for the tensor. bits: of the elements.
+    """
 
     name: str
     block: int
@@ -49,14 +52,14 @@ class Format(NamedTuple):
     bits: tuple[int, ...]
 
     def element(self, bits: int) -> Element:
-        """Return the format of so many bits; ValueError if there is none."""
+        """Return the element format of `bits` bits; ValueError if there is none."""
         if bits not in self.bits:
             there = ", ".join(map(str, self.bits))
             raise ValueError(f"{self.name} has elements of {there} bits, not of {bits}; choose one of these")
         return ELEMENTS[bits]
 
     def side_bits(self, n_channels: int, n_others: int) -> int:
-        """Return the bits of the scales: blocks along so many channels, at so many places."""
+        """Return the bits of the scales of `n_others` places with `n_channels` channels each."""
         return math.ceil(n_channels / self.block) * n_others * self.scale_bits + 32 * self.two_level
 
 
@@ -69,10 +72,10 @@ FORMATS = {
 def microscaled(
     x: torch.Tensor, dim: int, form: Format, bits: int, largest: torch.Tensor | float = 0.0
 ) -> torch.Tensor:
-    """Return x with each block of values along `dim` on the elements times its scale; the last is shorter.
+    """Round x to elements times the scale of their block along `dim`; the last block may be shorter.
 
-    largest: of the magnitudes of all such tensors, from which the scale of a two-level format's tensor
-    follows. ValueError for bits that the format does not have.
+    largest: the largest magnitude of all tensors to be quantized alike, which sets the tensor's scale in a
+    two-level format. ValueError for bits that the format does not have.
     """
     element = form.element(bits)
     tensor_scale = largest / (element.largest * E4M3_LARGEST)
@@ -97,7 +100,7 @@ def _scales(x: torch.Tensor, dim: int, form: Format, bits: int, largest: torch.T
 
 
 def _blocks(x, dim: int, form: Format, element: Element, tensor_scale: torch.Tensor | float):
-    """x with its blocks along the last dimension, (..., blocks, values), and the scale of each."""
+    """Return x in blocks along the last dimension, (..., blocks, values), and the scale of each block."""
     last = x.float().movedim(dim, -1)
     padding = -last.shape[-1] % form.block
     blocks = nn.functional.pad(last, (0, padding)).unflatten(-1, (-1, form.block))
@@ -112,7 +115,7 @@ def _blocks(x, dim: int, form: Format, element: Element, tensor_scale: torch.Ten
 def _reference(
     x, dim: int, form: Format, element: Element, tensor_scale: torch.Tensor | float
 ) -> torch.Tensor:
-    """The same by tensor operations, on any device and dtype."""
+    """Compute `microscaled` by tensor operations, on any device and dtype."""
     blocks, scale = _blocks(x, dim, form, element, tensor_scale)
     divisor = torch.where(scale > 0, scale, 1.0).clamp_min(SMALLEST)
     size = (blocks / divisor).abs().clamp(max=element.largest)
@@ -122,13 +125,13 @@ def _reference(
 
 
 def _power_below(x: torch.Tensor) -> torch.Tensor:
-    """The largest power of two that is not above x; 0 where x is 0."""
+    """Return the largest power of two that is not above x; 0 where x is 0."""
     exponent = torch.frexp(x).exponent - 1
     return torch.where(x > 0, torch.ldexp(torch.ones_like(x), exponent), 0.0)
 
 
 def _e4m3(x: torch.Tensor) -> torch.Tensor:
-    """x from 0 rounded to FP8 E4M3, saturating."""
+    """Round x, which is not negative, to FP8 E4M3, saturating."""
     x = x.clamp(max=E4M3_LARGEST)
     step = _power_below(x).clamp_min(E4M3_SMALLEST_NORMAL) / E4M3_STEPS
     return torch.round(x / step) * step
@@ -136,7 +139,7 @@ def _e4m3(x: torch.Tensor) -> torch.Tensor:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _microscale(start, stop, x, block, finest, top, scale_of_top, tensor_scale, out):
-    """Rows are runs of PIXELS_AT_ONCE places of x (outer, channels, places)."""
+    """Round x (outer, channels, places) to elements times scales; a row is PIXELS_AT_ONCE places."""
     runs = -(-x.shape[2] // PIXELS_AT_ONCE)
     sizes, scales = np.empty(PIXELS_AT_ONCE, np.float32), np.empty(PIXELS_AT_ONCE, np.float32)
     bits, floats = sizes.view(np.int32), np.empty(PIXELS_AT_ONCE, np.float32)
@@ -154,7 +157,7 @@ def _microscale(start, stop, x, block, finest, top, scale_of_top, tensor_scale, 
                     size = abs(part[i])
                     sizes[i] = size if size > sizes[i] else sizes[i]
             for i in range(n):
-                powers[i] = bits[i] & 0x7F800000  # the power of two below
+                powers[i] = bits[i] & 0x7F800000  # keeps the exponent: the power of two below
             if tensor_scale > 0:
                 for i in range(n):
                     size = sizes[i] / top / tensor_scale
@@ -184,7 +187,7 @@ def _microscale(start, stop, x, block, finest, top, scale_of_top, tensor_scale, 
 
 
 def microscaled_weight(weight: torch.Tensor, module: nn.Module, form: Format, bits: int) -> torch.Tensor:
-    """Return the layer's `weight` with blocks along its input channels."""
+    """Return the layer's `weight` rounded with blocks along its input channels."""
     return microscaled(weight, _summed_dim(module), form, bits, weight.abs().max())
 
 
@@ -199,10 +202,10 @@ def _summed_dim(module: nn.Module) -> int:
 
 
 class MicroscalingQuantizer(nn.Module):
-    """Quantizer of activations by blocks of channels at every pixel; their scales follow each input.
+    """A quantizer of activations by blocks of channels at every pixel; the scales follow each input.
 
-    form: of FORMATS. largest: the largest magnitude seen in calibration, which a two-level format scales by.
-    A block's scale depends on its own values alone, so a crop is quantized as the whole image.
+    form: of FORMATS. largest: the largest magnitude seen in calibration, which sets the scale of a two-level
+    format. A block's scale depends on its own values alone, so a crop is quantized as in the whole image.
     """
 
     dynamic = False
@@ -210,7 +213,7 @@ class MicroscalingQuantizer(nn.Module):
     def __init__(self, form: str, bits: int, channel_dim: int, largest: float | torch.Tensor = 0.0):
         super().__init__()
         self.form, self.bits, self.channel_dim = form, bits, channel_dim
-        FORMATS[form].element(bits)  # ValueError where there is none
+        FORMATS[form].element(bits)  # raises ValueError if there is none
         self.register_buffer("largest", torch.as_tensor(largest, dtype=torch.float32))
 
     def settings(self) -> dict:
@@ -218,6 +221,7 @@ class MicroscalingQuantizer(nn.Module):
         return {name: getattr(self, name) for name in ("form", "bits", "channel_dim")}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x on the format's values, of its shape; the gradient passes straight through."""
         form = FORMATS[self.form]
         return Replace.apply(x, microscaled(x, self.channel_dim, form, self.bits, self.largest))
 
@@ -235,7 +239,7 @@ class MicroscalingQuantizer(nn.Module):
         return np.array([-s for s in found[:0:-1]] + found)
 
     def constants(self) -> int:
-        """Return the bits that are stored once."""
+        """Return the bits of stored constants."""
         return 32 * FORMATS[self.form].two_level
 
     def side_information(self, x: torch.Tensor) -> int:
@@ -244,5 +248,6 @@ class MicroscalingQuantizer(nn.Module):
         return FORMATS[self.form].side_bits(n, x.numel() // n)
 
     def extra_repr(self) -> str:
+        """Return the settings that `print` shows."""
         form = FORMATS[self.form]
         return f"{form.name}, {form.element(self.bits).name}, blocks of {form.block}"

@@ -1,4 +1,4 @@
-"""Normalization of activations: DFSQ's, per channel of an image, and by the range of each of its blocks."""
+"""Normalization of activations: by channel of an image, as DFSQ, or by blocks of pixels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-EPS = 1e-8  # DFSQ's, in the denominator
-SIDE_BITS = 16  # of a number that goes with the values
+EPS = 1e-8  # added to the denominator, as in DFSQ
+SIDE_BITS = 16  # bits of each number of side information
 
 
 def within_channel(x: torch.Tensor, channel_dim: int) -> list[int]:
-    """Return the dimensions over which the values that are normalized together extend.
+    """Return the dimensions of the values that are normalized together: those of one image and channel.
 
-    Those of one image and channel. Where that is a single value, as with pooled features (N, C, 1, 1) or
-    (N, C), it has no spread, and the image's channels go together.
+    If that is a single value, as with pooled features (N, C, 1, 1) or (N, C), it has no spread, and the
+    channels of the image are normalized together.
     """
     first = 1 if channel_dim % x.ndim else 0  # a layer called without a batch dimension has no images
     together = is_single(x, channel_dim)
@@ -25,17 +25,17 @@ def within_channel(x: torch.Tensor, channel_dim: int) -> list[int]:
 
 
 def is_single(x: torch.Tensor, channel_dim: int) -> bool:
-    """Return whether every channel of an image has one value alone."""
+    """Return whether every channel of an image has only one value."""
     return all(n == 1 for d, n in enumerate(x.shape) if d not in (0, channel_dim % x.ndim))
 
 
 @dataclasses.dataclass(frozen=True)
 class Normalization:
-    """How each input is brought to [-1, 1]: by the mean and maximum of a channel, or the ends of a block.
+    """A normalization of inputs to [-1, 1] by mean and maximum of a channel, or by the ends of a block.
 
-    block: side in pixels of the regions of an image that are normalized apart, by their middle and half their
-    range; 0 for the whole image (arXiv 2305.05888, eq. 4 and 5). side_bits: of each such number; with fewer
-    than 16 they are rounded to as many evenly spaced values (`rounded`).
+    block: side in pixels of the blocks of an image that are normalized separately, by their middle and half
+    their range; 0 for the whole image (arXiv 2305.05888, eq. 4 and 5). side_bits: bits of each mean, maximum
+    or end; with fewer than 16 these are rounded to evenly spaced values (`rounded`).
     """
 
     channel_dim: int
@@ -49,7 +49,7 @@ class Normalization:
         Post-ReLU: mean 0, scale max|x|. Otherwise max|x - mean|. EPS is added to the scale, so that a
         constant channel is normalized to 0, and one of zeros stays 0.
         """
-        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x  # where EPS would be 0
+        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x  # EPS is 0 in float16
         if self.in_blocks(x):
             size = block_size(x, self.block)
             return tuple(spread(part, size, x) for part in block_normalization(x, size, self.side_bits))
@@ -63,13 +63,13 @@ class Normalization:
         return mean, rounded(scale, self.side_bits, self.channel_dim, torch.ceil) + EPS
 
     def in_blocks(self, x: torch.Tensor) -> bool:
-        """Return whether x is normalized in blocks: images are, (N, C, H, W) or (C, H, W), of some pixels."""
+        """Return whether x is normalized in blocks: only images (N, C, H, W) or (C, H, W) are."""
         image = self.block > 0 and self.channel_dim % x.ndim == x.ndim - 3
         return image and not is_single(x, self.channel_dim)
 
     def side_information(self, x: torch.Tensor) -> int:
-        """Return the bits of the numbers that go with an input like x, which may be a meta tensor."""
-        ends = 0 if self.side_bits == SIDE_BITS else 2 * SIDE_BITS  # between which they are rounded
+        """Return the bits of side information of an input like x, which may be a meta tensor."""
+        ends = 0 if self.side_bits == SIDE_BITS else 2 * SIDE_BITS  # the ends of the range of `rounded`
         if self.in_blocks(x):
             height, width = block_size(x, self.block)
             blocks = -(-x.shape[-2] // height) * -(-x.shape[-1] // width)
@@ -82,7 +82,7 @@ class Normalization:
 
 
 def rounded(values: torch.Tensor, bits: int, dims: int | tuple[int, ...], rounding: Callable) -> torch.Tensor:
-    """Round to 2**bits even steps between the lowest and highest along `dims`; not for 16 bits."""
+    """Round to 2**bits even steps from the lowest to the highest along `dims`; 16 bits change nothing."""
     if bits >= SIDE_BITS:
         return values
     low, high = values.amin(dims, keepdim=True), values.amax(dims, keepdim=True)
@@ -92,7 +92,7 @@ def rounded(values: torch.Tensor, bits: int, dims: int | tuple[int, ...], roundi
 
 
 def block_size(x: torch.Tensor, block: int) -> tuple[int, int]:
-    """Return height and width of equal blocks of about `block` pixels each way."""
+    """Return height and width of blocks of equal size, each side about `block` pixels."""
     # In torch.jit.trace, sizes are tensors.
     return tuple(-(-n // max(1, round(n / block))) for n in map(int, x.shape[-2:]))
 
@@ -102,9 +102,9 @@ def block_normalization(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return middle and half the range of every block of (..., H, W), both (..., rows, columns).
 
-    So the values of each block fill [-1, 1]; within so few the mean is often far from the middle. What the
-    last blocks lack is filled up by repeating the last row and column. side_bits < 16: the ends of a
-    channel's blocks are rounded outwards, to so many bits over the range that they have in the channel.
+    They map the values of each block to [-1, 1]; the mean of so few values is often far from the middle. The
+    last blocks are filled up by repeating the last row and column. side_bits < 16: the ends of a channel's
+    blocks are rounded outwards to evenly spaced values over the range of these ends.
     """
     (height, width), (h, w) = size, x.shape[-2:]
     down, right = -h % height, -w % width
@@ -116,13 +116,13 @@ def block_normalization(
 
 
 def _reduced(x: torch.Tensor, size: tuple[int, int], reduce: Callable) -> torch.Tensor:
-    """`reduce` over every block: rows first, then columns turned to rows, which is fast on the CPU."""
+    """Apply `reduce` to every block: rows first, then columns turned into rows, which is fast on the CPU."""
     rows = reduce(x.unflatten(-2, (-1, size[0])), -2)
     return reduce(rows.mT.contiguous().unflatten(-2, (-1, size[1])), -2).mT
 
 
 def spread(part: torch.Tensor, size: tuple[int, int], x: torch.Tensor) -> torch.Tensor:
-    """Return one number a block, (..., rows, columns), at every pixel of x (..., H, W)."""
+    """Repeat one number a block, (..., rows, columns), at every pixel of x (..., H, W)."""
     (height, width), (rows, columns), (h, w) = size, part.shape[-2:], x.shape[-2:]
     pixels = part[..., None, :, None].expand(*part.shape[:-1], height, columns, width)
     return pixels.reshape(*part.shape[:-2], rows * height, columns * width)[..., :h, :w]

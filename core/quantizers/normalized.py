@@ -1,6 +1,6 @@
-"""Quantizers that normalize each input by its own statistics, as DFSQ's: the levels are of normalized values.
+"""Quantizers that normalize each input by its own statistics, as DFSQ; levels are those of normalized values.
 
-So a crop is quantized otherwise than the whole image.
+Therefore a crop is quantized differently from the whole image.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.quantizers.static import by_channel, uniform
 
 
 class NormalizedQuantizer(nn.Module):
-    """What they have in common: `normalize`, and bits. Mean and scale are found anew for every input."""
+    """The base class: bits, and a normalization whose mean and scale are computed for every input."""
 
     dynamic = True
 
@@ -41,7 +41,7 @@ class NormalizedQuantizer(nn.Module):
         return self.normalize(x)
 
     def side_information(self, x: torch.Tensor) -> int:
-        """Return the bits that an input like x needs beside its codes, constants among them."""
+        """Return the bits that an input like x needs besides its codes, including constants."""
         return self.normalize.side_information(x) + self.constants()
 
     def _fused_blocks(self, x: torch.Tensor) -> bool:
@@ -49,7 +49,7 @@ class NormalizedQuantizer(nn.Module):
         return plain and self.normalize.in_blocks(x) and x.dtype in (torch.float32, torch.float64)
 
     def constants(self) -> int:
-        """Return the bits that are stored once."""
+        """Return the bits of stored constants."""
         return sum(SIDE_BITS * buffer.numel() for buffer in self.buffers())
 
 
@@ -57,8 +57,8 @@ class SubsetQuantizer(NormalizedQuantizer):
     """DFSQ's quantizer of activations: normalize per image and channel, map to the nearest chosen point.
 
     points: (C, k <= 2**bits) of a grid, one row per channel; a single row serves every channel. step: of the
-    grid; None for levels that lie on none. set_size: how many there are to choose from, so that a point is
-    stored as an index. block, side_bits: as for `Normalization`.
+    grid; None for levels off any grid. set_size: number of points to choose from, so that a point is stored
+    as an index. block, side_bits: as for `Normalization`.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class SubsetQuantizer(NormalizedQuantizer):
         return self.points[channel % len(self.points)].numpy(force=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x on the points, of its shape and dtype; the gradient passes straight through."""
         normalize = self.normalize
         if self.codes is not None and self._fused_blocks(x):
             size = block_size(x, normalize.block)
@@ -100,16 +101,17 @@ class SubsetQuantizer(NormalizedQuantizer):
         return nearest_points(x, mean, scale, self.codes, levels, normalize.channel_dim).to(x.dtype)
 
     def constants(self) -> int:
-        """Return the bits that are stored once."""
+        """Return the bits of stored constants."""
         each = (self.set_size - 1).bit_length() if self.set_size else SIDE_BITS
         return each * self.points.numel()
 
     def extra_repr(self) -> str:
+        """Return the settings that `print` shows."""
         return f"bits={self.bits}, channels={len(self.points)}, post_relu={self.normalize.post_relu}"
 
 
 class NormalizedUniformQuantizer(NormalizedQuantizer):
-    """Uniform levels of values that are normalized per image and channel, or block.
+    """A quantizer to uniform levels of values that are normalized per image and channel, or block.
 
     low, high: (C,) the outermost levels, normalized.
     """
@@ -134,6 +136,7 @@ class NormalizedUniformQuantizer(NormalizedQuantizer):
         return np.linspace(low, high, 2**self.bits)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x on the levels, of its shape and dtype; the gradient passes straight through."""
         return Replace.apply(x, self._quantized(x.detach()).to(x.dtype))
 
     def _quantized(self, x: torch.Tensor) -> torch.Tensor:
@@ -147,11 +150,12 @@ class NormalizedUniformQuantizer(NormalizedQuantizer):
         return uniform(x.to(mean.dtype), low, high, self.bits)
 
     def extra_repr(self) -> str:
+        """Return the settings that `print` shows."""
         return f"bits={self.bits}, channels={len(self.low)}, post_relu={self.normalize.post_relu}"
 
 
 def _follow_points(quantizer: SubsetQuantizer, keys: object) -> None:
-    """After other points were loaded, look them up."""
+    """Update the table of codes after other points were loaded."""
     if quantizer.step is not None:
         quantizer.codes = nearest_codes(quantizer.points, round(1 / quantizer.step))
 
@@ -162,7 +166,7 @@ def nearest_codes(points: torch.Tensor, steps_per_unit: int) -> torch.Tensor:
     (C, 4 / step) uint8; cells are (low, high], so that a midpoint goes to the lower point.
     """
     middles = (points[:, 1:] + points[:, :-1]) / 2
-    # Midpoints lie on cell edges: rounding to whole cells removes float64's error.
+    # Midpoints lie on edges of cells: rounding to whole cells removes the error of float64.
     edges = torch.round((middles + 1) * 2 * steps_per_unit)
     cells = torch.arange(1, 4 * steps_per_unit + 1, dtype=torch.float64, device=points.device)
     return torch.searchsorted(edges, cells.expand(len(points), -1).contiguous()).to(torch.uint8)

@@ -1,7 +1,7 @@
-"""PAMS (arXiv 2011.04212, and the authors' code): ranges that are learned, at its places, with its loss.
+"""PAMS (arXiv 2011.04212, and the authors' code): learned ranges, where they are placed, and its loss.
 
-2^b - 1 symmetric levels with 0 among them, for weights and activations, also behind ReLU. In every residual
-block y = x + f(x) three things are quantized: the skip x, what the later convs of f receive, and f(x).
+2^b - 1 symmetric levels with 0 among them, for weights and activations, also after ReLU. In every residual
+block y = x + f(x) three things are quantized: the skip x, the inputs of the later convs of f, and f(x).
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from core.quantizers.static import LevelQuantizer
 
 EPOCHS = 30  # of a run; rates halve after every ten
 ATTENTION = 1000.0  # weight of the attention transfer
-KEPT = 0.9997  # of the moving average, from the second epoch of the start on
-SMALLEST = 1e-6  # a range never closes
+KEPT = 0.9997  # share that the moving average keeps, from its second epoch on
+SMALLEST = 1e-6  # smallest range, so that no division by 0 occurs
 
 
 class PamsQuantize(torch.autograd.Function):
-    """round(clip(x, -a, a) Q / a) a / Q with Q = 2^(b-1) - 1.
+    """The function round(clip(x, -a, a) Q / a) a / Q with Q = 2^(b-1) - 1, and its gradients.
 
-    Gradients: to x 1 within, half at the ends, 0 beyond; to a sign(x) beyond and (q - x) / a within. Without
+    To x: 1 within the range, half at its ends, 0 beyond. To a: sign(x) beyond and (q - x) / a within. Without
     `clips`, values beyond a keep their codes beyond Q.
     """
 
     @staticmethod
     def forward(ctx, x, high, last: int, clips: bool):
+        """Return the quantized x; high is a, last is Q."""
         kept = torch.clamp(x, -high, high) if clips else x
         quantized = torch.round(kept * last / high) * high / last
         ctx.save_for_backward(x, quantized, high)
@@ -38,6 +39,7 @@ class PamsQuantize(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
+        """Return the gradients to x and high."""
         x, quantized, high = ctx.saved_tensors
         size = x.abs()
         beyond = (size > high) if ctx.clips else torch.zeros_like(x, dtype=torch.bool)
@@ -49,11 +51,11 @@ class PamsQuantize(torch.autograd.Function):
 
 
 class PamsRange(nn.Module):
-    """Activations at one place, with a learned a.
+    """A quantizer of activations at one place, with a learned range [-a, a].
 
-    While `epoch` is set and at most `ema_epochs`, nothing is clipped and a follows the input: the mean over
-    images of max|x|, itself in the first epoch and as a moving average from the second on. While `penalty`
-    is set, every call appends penalty(x, q) to `penalties`.
+    While `epoch` is set and at most `ema_epochs`, nothing is clipped and a follows the input: it is the mean
+    over images of max|x| in the first epoch, and its moving average from the second on. While `penalty` is
+    set, every call appends penalty(x, q) to `penalties`.
     """
 
     dynamic = False
@@ -69,7 +71,7 @@ class PamsRange(nn.Module):
 
     @torch.no_grad()
     def follow(self, x: torch.Tensor, epoch: int) -> None:
-        """Let a follow the batch x (N, ...)."""
+        """Update a from the batch x (N, ...)."""
         largest = x.abs().flatten(1).amax(1).mean()
         self.high.copy_(largest if epoch == 1 else KEPT * self.high + (1 - KEPT) * largest)
         self.high.clamp_(min=SMALLEST)
@@ -84,6 +86,7 @@ class PamsRange(nn.Module):
         return self.epoch is not None and self.epoch <= self.ema_epochs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x on the levels, of its shape; learns or follows a."""
         if self.starting:
             self.follow(x.detach(), self.epoch)
         high = self.high.clamp_min(SMALLEST)
@@ -101,7 +104,7 @@ class PamsRange(nn.Module):
 
 
 class PamsWeight(nn.Module):
-    """Weights of one layer: the symmetric levels up to the largest |W|, which passes no gradient on.
+    """A quantizer of one layer's weights to symmetric levels up to the largest |W|, which gets no gradient.
 
     A parametrization of `torch.nn.utils.parametrize`.
     """
@@ -117,24 +120,26 @@ class PamsWeight(nn.Module):
         return weight.detach().abs().max() + EPS
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the weight on its levels; the gradient passes straight through."""
         last, high = 2 ** (self.bits - 1) - 1, self.high(weight)
         quantized = torch.round(weight.detach() * last / high) * high / last
         return weight + (quantized - weight).detach()
 
 
 class ResidualQuantizer(nn.Module):
-    """Of a block y = x + f(x), the skip x and f(x) through a quantizer each."""
+    """A quantizer of a block y = x + f(x): one quantizer for the skip x, one for f(x)."""
 
     def __init__(self, skip: nn.Module, branch: nn.Module):
         super().__init__()
         self.skip, self.branch = skip, branch
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Return the block's output from its input x and float output y."""
         return self.skip(x) + self.branch(y - x)
 
 
 def attach_residual_quantizer(block: nn.Module, quantizer: ResidualQuantizer) -> None:
-    """Let the block's skip and output go through `quantizer` at every call."""
+    """Quantize the block's skip and branch by `quantizer` at every call."""
     block.residual_quantizer = quantizer.to(next(block.parameters()).device)
     block.register_forward_hook(_quantize_residual)
 
@@ -144,12 +149,12 @@ def _quantize_residual(block: nn.Module, args: tuple, y: torch.Tensor) -> torch.
 
 
 def is_residual(module: nn.Module) -> bool:
-    """Return whether the module is a residual block whose skip and output are quantized."""
+    """Return whether the module is a residual block whose skip and branch are quantized."""
     return hasattr(module, "residual_quantizer")
 
 
 def residual_blocks(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the blocks y = x + f(x) by name, which say `residual_block = True`; ValueError for none."""
+    """Return the blocks y = x + f(x) by name: modules with `residual_block = True`; ValueError for none."""
     found = {name: m for name, m in model.named_modules() if getattr(m, "residual_block", False)}
     if not found:
         raise ValueError(
@@ -160,9 +165,9 @@ def residual_blocks(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def attention_loss(features: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared difference of two attention maps (N, C, H, W): sums of squares over channels.
+    """Return the mean squared difference of two attention maps, of features (N, C, H, W).
 
-    Each map is flattened and divided by its length.
+    A map is the mean of squares over the channels, flattened and divided by its L2 norm.
     """
     maps = (F.normalize(x.square().mean(1).flatten(1)) for x in (features, reference))
     return F.mse_loss(*maps)

@@ -1,7 +1,7 @@
 """Static quantizers: ranges and levels are fixed by calibration or training.
 
-Each simulates quantization: float in, float out, the output restricted to `2**bits` levels. What takes its
-normalization from each input is in `core.quantizers.normalized`, `core.quantizers.daq` and
+Each simulates quantization: float in, float out, the output restricted to `2**bits` levels. Quantizers that
+normalize by each input are in `core.quantizers.normalized`, `core.quantizers.daq` and
 `core.quantizers.microscaling`.
 """
 
@@ -16,21 +16,23 @@ from core.quantizers.normalization import SIDE_BITS
 
 
 class Round(torch.autograd.Function):
-    """Round to nearest; the gradient passes straight through."""
+    """Straight-through estimator: rounds to the nearest integer and passes the gradient on."""
 
     @staticmethod
     def forward(ctx, x):
+        """Return x rounded, ties to even."""
         return x.round()
 
     @staticmethod
     def backward(ctx, grad):
+        """Return the gradient unchanged."""
         return grad
 
 
 def uniform(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: int) -> torch.Tensor:
     """Return q(x; l, u) = round((clip(x, l, u) - l) / s) * s + l with s = (u - l) / (2^bits - 1).
 
-    low, high: broadcast against x. Where l = u every value becomes l.
+    low, high: broadcast against x. If l = u every value becomes l.
     """
     scale = (high - low) / (2**bits - 1)
     divisor = torch.where(scale > 0, scale, torch.ones_like(scale))
@@ -38,14 +40,14 @@ def uniform(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: int) -
 
 
 def by_channel(values: torch.Tensor, x: torch.Tensor, channel_dim: int) -> torch.Tensor:
-    """Shape (C,) or () so that it broadcasts against x."""
+    """Reshape values (C,) or () so that they broadcast against x."""
     if values.ndim == 0:
         return values
     return values.view([-1 if d == channel_dim % x.ndim else 1 for d in range(x.ndim)])
 
 
 class UniformQuantizer(nn.Module):
-    """Static uniform quantizer of activations, fixed by calibration: one range a tensor or a channel.
+    """A static uniform quantizer of activations: one range for the tensor or for each channel.
 
     low, high: a number, or (C,) for the channels at `channel_dim`.
     """
@@ -59,6 +61,7 @@ class UniformQuantizer(nn.Module):
         self.register_buffer("high", torch.as_tensor(high, dtype=torch.float32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x on the levels, of its shape; the gradient passes straight through within the range."""
         low, high = (by_channel(end.to(x.dtype), x, self.channel_dim) for end in (self.low, self.high))
         if is_compiled(x) and not (torch.is_grad_enabled() and x.requires_grad):
             return uniform_levels(x, low, high, self.bits, self.channel_dim)
@@ -74,23 +77,24 @@ class UniformQuantizer(nn.Module):
         return np.linspace(low, high, 2**self.bits)
 
     def constants(self) -> int:
-        """Return the bits that are stored once."""
+        """Return the bits of stored constants."""
         return sum(SIDE_BITS * buffer.numel() for buffer in self.buffers())
 
     def side_information(self, x: torch.Tensor) -> int:
-        """Return the bits that an input like x needs beside its codes."""
+        """Return the bits that an input like x needs besides its codes."""
         return self.constants()
 
     def extra_repr(self) -> str:
+        """Return the settings that `print` shows."""
         ranges = f"low={self.low.mean():.4g}, high={self.high.mean():.4g}"
         return f"bits={self.bits}, {ranges}" + (f", {len(self.low)} channels" if self.low.ndim else "")
 
 
 class OffsetQuantizer(UniformQuantizer):
-    """Static uniform quantizer whose codes begin at another value in every channel, but mean the same.
+    """A static uniform quantizer with another input range for every channel, and the same levels for all.
 
-    low, high: (C,), what the first and last code stand for at the input; level_low, level_high: what they
-    become, one number for all channels, so that the convolution still needs one scale.
+    low, high: (C,), the input of the first and last code; level_low, level_high: the output of these codes,
+    one number for all channels, so that the convolution still needs only one scale.
     """
 
     def __init__(self, low, high, level_low, level_high, bits: int, channel_dim: int = 1):
@@ -99,6 +103,7 @@ class OffsetQuantizer(UniformQuantizer):
         self.register_buffer("level_high", torch.as_tensor(level_high, dtype=torch.float32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x moved to the common range and put on its levels, of x's shape."""
         low, high = (by_channel(end.to(x.dtype), x, self.channel_dim) for end in (self.low, self.high))
         scale = (self.level_high - self.level_low) / (high - low)
         moved = (x - low) * scale + self.level_low
@@ -106,10 +111,10 @@ class OffsetQuantizer(UniformQuantizer):
 
 
 class LevelQuantizer(nn.Module):
-    """Static quantizer of activations to the nearest of sorted levels.
+    """A static quantizer of activations to the nearest of sorted levels.
 
     points: (k,) for every channel, or (C, k) for those at `channel_dim`. stored: bits of the numbers that
-    say what they are; by default each level takes as many as any side information.
+    define the levels; by default SIDE_BITS for each level.
     """
 
     dynamic = False
@@ -127,6 +132,7 @@ class LevelQuantizer(nn.Module):
         return {"bits": self.bits, "channel_dim": self.channel_dim, "stored": self.stored}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x on the nearest levels, of its shape; the gradient passes straight through."""
         points = self.points.to(x.dtype)
         one = x.new_ones([1] * x.ndim)
         return nearest_levels(
@@ -139,12 +145,13 @@ class LevelQuantizer(nn.Module):
         return points if points.ndim == 1 else points[channel % len(points)]
 
     def constants(self) -> int:
-        """Return the bits that are stored once."""
+        """Return the bits of stored constants."""
         return self.stored
 
     def side_information(self, x: torch.Tensor) -> int:
-        """Return the bits that an input like x needs beside its codes."""
+        """Return the bits that an input like x needs besides its codes."""
         return self.constants()
 
     def extra_repr(self) -> str:
+        """Return the settings that `print` shows."""
         return f"bits={self.bits}, {self.points.shape[-1]} levels to {self.points[..., -1].mean():.4g}"

@@ -17,7 +17,7 @@ from core.quantizers.normalization import EPS
 from core.quantizers.ranges import bound_search as search_bounds
 from core.quantizers.ranges import mse as search_range
 
-SIDE_BITS = 16  # of a number stored beside codes: scale, zero point, mean
+SIDE_BITS = 16  # bits of each number stored besides the codes: scale, zero point, mean
 
 
 def weight_rows(module: nn.Module) -> torch.Tensor:
@@ -26,7 +26,7 @@ def weight_rows(module: nn.Module) -> torch.Tensor:
 
 
 def as_rows(weight: torch.Tensor, module: nn.Module) -> torch.Tensor:
-    """Return a tensor of the shape of the module's weight as (out_channels, fan_in)."""
+    """Reshape a tensor of the shape of the module's weight to (out_channels, fan_in)."""
     if isinstance(module, nn.ConvTranspose2d):  # (in, out / groups, ...), groups along `in`
         groups = module.groups
         weight = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
@@ -34,7 +34,7 @@ def as_rows(weight: torch.Tensor, module: nn.Module) -> torch.Tensor:
 
 
 def from_rows(rows: torch.Tensor, module: nn.Module) -> torch.Tensor:
-    """Return rows in the shape of the module's weight: the inverse of `weight_rows`."""
+    """Reshape rows to the shape of the module's weight: the inverse of `weight_rows`."""
     if isinstance(module, nn.ConvTranspose2d):
         inputs, outputs, *kernel = module.weight.shape
         by_group = rows.view(module.groups, outputs, inputs // module.groups, *kernel)
@@ -43,19 +43,19 @@ def from_rows(rows: torch.Tensor, module: nn.Module) -> torch.Tensor:
 
 
 def nearest(rows: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """Map each value of `rows` (R, n) to the nearest of sorted `levels` (R, k); of two as near the lower."""
+    """Map each value of `rows` (R, n) to the nearest of sorted `levels` (R, k); ties go to the lower."""
     middles = (levels[:, 1:] + levels[:, :-1]) / 2
     return levels.gather(1, torch.searchsorted(middles.contiguous(), rows.contiguous()))
 
 
 def _spaced(low: torch.Tensor, high: torch.Tensor, bits: int) -> torch.Tensor:
-    """Uniform levels (R, 2**bits) from low to high (R,), the ends exact."""
+    """Return uniform levels (R, 2**bits) from low to high (R,), the ends exact."""
     share = torch.arange(2**bits, dtype=low.dtype, device=low.device) / (2**bits - 1)
     return torch.lerp(low[:, None], high[:, None], share)
 
 
 def minmax(rows: torch.Tensor, bits: int, universal_set: UniversalSet | None = None) -> torch.Tensor:
-    """Return whole multiples of each row's step, so that 0 is a level wherever a row has both signs.
+    """Return whole multiples of each row's step, so that 0 is a level of every row with both signs.
 
     The standard affine rule with an integer zero point, which DFSQ's authors use: s = (max - min) / (2^b - 1)
     and levels (round(min / s) + i) s, i = 0 ... 2^b - 1. The levels of a constant row are that constant.
@@ -94,7 +94,7 @@ def symmetric(rows: torch.Tensor, bits: int, universal_set: UniversalSet | None 
 
 
 def gaussian(rows: torch.Tensor, bits: int, universal_set: UniversalSet | None = None) -> torch.Tensor:
-    """Return DAQ's levels (i + 1/2) h, one h for the whole tensor: its step in standard deviations, mean 0.
+    """Return DAQ's levels (i + 1/2) h around 0; h is DAQ's step times the tensor's standard deviation.
 
     (arXiv 2012.11230, and the authors' code.)
     """
@@ -105,10 +105,11 @@ def gaussian(rows: torch.Tensor, bits: int, universal_set: UniversalSet | None =
 
 
 def apot(rows: torch.Tensor, bits: int, universal_set: UniversalSet | None = None) -> torch.Tensor:
-    """Return APoT's levels for the tensor, normalized by mean and deviation, clipped where errors are least.
+    """Return APoT's levels for the tensor, normalized by mean and deviation, with the best clip.
 
-    In training APoT leaves the weights normalized and learns the clip (arXiv 1909.13144, sec. 2.2 and 3);
-    after training neither can be, so mean and deviation are put back.
+    In training APoT keeps the weights normalized and learns the clip (arXiv 1909.13144, sec. 2.2 and 3);
+    after training neither is possible, so mean and deviation are put back, and the clip has the lowest
+    squared error.
     """
     shape = torch.from_numpy(apot_levels(bits, True)).to(rows)
     mean, deviation = rows.mean(), rows.std() if rows.numel() > 1 else torch.zeros_like(rows[0, 0])
@@ -129,11 +130,11 @@ def subset(rows: torch.Tensor, bits: int, universal_set: UniversalSet) -> torch.
 
 
 class WeightRule(NamedTuple):
-    """How the weights of a layer get their levels, and what has to be stored beside the codes.
+    """A rule that gives the weights of a layer their levels, and what it stores besides the codes.
 
-    levels: rows (R, n), bits, set -> levels (R, 2**bits), sorted. by_row: whether each row has levels of its
-    own, else the tensor has; numbers: how many they take, of SIDE_BITS each; codebook: and as many points of
-    the universal set as there are levels.
+    levels: rows (R, n), bits, set -> levels (R, 2**bits), sorted. by_row: whether each row has its own
+    levels, else the whole tensor. numbers: how many numbers of SIDE_BITS they take. codebook: whether the
+    levels are stored as points of the universal set too.
     """
 
     levels: Callable[[torch.Tensor, int, UniversalSet], torch.Tensor]
@@ -142,7 +143,7 @@ class WeightRule(NamedTuple):
     codebook: bool = False
 
     def side_bits(self, n_rows: int, bits: int, set_size: int) -> int:
-        """Return the bits stored beside the codes of a layer's weights."""
+        """Return the bits stored besides the codes of a layer's weights."""
         index = math.ceil(math.log2(set_size)) if self.codebook else 0
         return (n_rows if self.by_row else 1) * (self.numbers * SIDE_BITS + index * 2**bits)
 

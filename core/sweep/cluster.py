@@ -1,4 +1,4 @@
-"""The machines that a sweep runs on: this one's cores, or a Dask cluster by its address."""
+"""The machines that a sweep runs on: this one's cores, or a Dask cluster at an address."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ STARTS = 3  # attempts to start the workers of this machine
 
 
 class LeaveInterruptsToParent(WorkerPlugin):
-    """Ctrl-C in a terminal reaches every process of it; the one that started the workers stops them."""
+    """A plugin that makes workers ignore Ctrl-C, which a terminal sends to every process.
+
+    The process that started the workers stops them.
+    """
 
     name = "leave-interrupts-to-parent"
 
     def setup(self, worker) -> None:
-        # In a thread (a cluster within this process) there is no signal to be had, and no need.
+        # A worker in a thread (a cluster within this process) cannot set signals and need not.
+        """Ignore SIGINT in the worker."""
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def local_client(workers: int | None = None) -> Iterator[Client]:
-    """A client of `workers` processes of one thread each, one a core by default; they end with the context.
+    """Yield a client of `workers` processes with one thread each, by default one per core.
 
-    They listen on loopback alone. Should this process be killed, they notice and end.
+    They end with the context, and also if this process is killed. They listen on loopback alone.
     """
     with _local_cluster(workers or CORES) as cluster, Client(cluster) as client:
         client.register_plugin(LeaveInterruptsToParent())
@@ -37,10 +41,10 @@ def local_client(workers: int | None = None) -> Iterator[Client]:
 
 
 def _local_cluster(workers: int) -> LocalCluster:
-    """ValueError if its processes cannot be started."""
+    """Start the processes; ValueError if they cannot be started."""
     environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     for _ in range(STARTS):
-        # A worker that dies later is started anew; one that dies while it starts ends the whole cluster.
+        # Dask restarts a worker that dies later, but one that dies at its start ends the whole cluster.
         with contextlib.suppress(RuntimeError):
             return LocalCluster(
                 n_workers=workers,
@@ -49,16 +53,16 @@ def _local_cluster(workers: int) -> LocalCluster:
                 dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": False},
                 env=environment,
-                silence_logs=logging.CRITICAL,  # rows tell what fails; a cancelled task is no news
+                silence_logs=logging.CRITICAL,  # the rows report failures; cancelled tasks are normal
             )
     raise ValueError(f"the {workers} worker processes end as they start; try fewer, as memory may be short")
 
 
 @contextlib.contextmanager
 def connected(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
-    """A client of the cluster at `scheduler`, such as tcp://host:8786, or else of this machine's cores.
+    """Yield a client of the cluster at `scheduler`, such as tcp://host:8786, else of this machine's cores.
 
-    ValueError if nobody answers there.
+    ValueError if no scheduler answers.
     """
     if scheduler is None:
         with local_client(workers) as client:

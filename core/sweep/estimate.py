@@ -1,4 +1,4 @@
-"""Roughly how long a sweep takes, from a forward that is timed here and now."""
+"""Estimate the duration of a sweep from a forward that is timed on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.sweep.grid import Choice, Networks
 
 SIDE = 96  # LR pixels of the image that is timed
 START = 8.0  # seconds until the first worker computes
-# Measured, as multiples of what a float network takes on the same images.
+# Measured time of each task, as a multiple of a float forward on the same images.
 QUANTIZED, OBSERVED, REFINED = 1.4, 1.7, 6.0
 
 
@@ -24,7 +24,10 @@ def estimate(
     networks: Networks,
     workers: int,
 ) -> float:
-    """Seconds on so many cores. pixels: of each HR image, by name; all of them where a choice names none."""
+    """Return the seconds that the configurations take on `workers` cores.
+
+    choices: configuration -> names of its images, None for all. pixels: of each HR image, by name.
+    """
     forward, score = {}, {}
     for choice in choices:
         key = choice.network, choice.scale
@@ -46,14 +49,14 @@ def estimate(
 
 
 def _seconds_per_pixel(networks: Networks, network: str, scale: int) -> tuple[float, float]:
-    """Of a float forward on one thread, and of scoring, by LR pixel."""
+    """Return the seconds per LR pixel of a float forward on one thread, and of scoring."""
     model = networks.model(network, scale)
     pair = Pair("", torch.rand(1, 3, SIDE, SIDE), torch.rand(1, 3, SIDE * scale, SIDE * scale))
-    super_resolve(model, pair.lr)  # the first is slower
+    super_resolve(model, pair.lr)  # not timed: the first call is slower
     start = time.perf_counter()
     super_resolve(model, pair.lr)
     middle = time.perf_counter()
     evaluate(model, [pair], scale)
-    both = time.perf_counter() - middle
-    alone = (middle - start) * torch.get_num_threads()
-    return alone / SIDE**2, max(0.0, both * torch.get_num_threads() - alone) / SIDE**2
+    evaluating = (time.perf_counter() - middle) * torch.get_num_threads()
+    forward = (middle - start) * torch.get_num_threads()
+    return forward / SIDE**2, max(0.0, evaluating - forward) / SIDE**2

@@ -1,4 +1,4 @@
-"""The grid of a sweep: a mapping from fields to lists, and the configurations that it stands for."""
+"""The grid of a sweep: a mapping from fields to lists of values, expanded to configurations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.ptq.config import QuantConfig
 from core.ptq.scope import choose_layers
 from core.zoo import bundled, create_model
 
-ALL, EACH = "all", "each"  # of the layers: all that the network declares; every one of them alone
+ALL, EACH = "all", "each"  # values of layers: all in the network's scope; every one of them alone
 QUANTIZATION = [field.name for field in dataclasses.fields(QuantConfig)]
 MAX_RUNS = 100_000  # configurations, and rows, of one sweep
 FIELDS = ("network", "scale", "images", "layers", "bits", *QUANTIZATION)
@@ -37,7 +37,7 @@ KINDS = (
     }
     | dict.fromkeys(("scale", "bits", "activation_bits", "weight_bits", "seed", "side_bits"), WHOLE)
 )
-MOST = dict.fromkeys(FIELDS, 2**15) | {"seed": 2**32}  # what a column of the rows, and numpy, take
+LIMITS = dict.fromkeys(FIELDS, 2**15) | {"seed": 2**32}  # of int16 columns, and of numpy's seeds
 Grid = Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]]
 
 
@@ -45,8 +45,8 @@ Grid = Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]]
 class Choice:
     """One configuration of a sweep in plain values, which `config` checks.
 
-    network: the name of a bundled one, or a checkpoint's path. layers: names, or () for all that the network
-    declares. The rest: as in `core.QuantConfig`, whose `universal_set` is (words, terms) here.
+    network: the name of a bundled one, or a checkpoint's path. layers: names, or () for the network's scope.
+    The other fields: as in `core.QuantConfig`, whose `universal_set` is (words, terms) here.
     """
 
     network: str
@@ -67,7 +67,7 @@ class Choice:
     side_bits: int = 16
 
     def config(self) -> QuantConfig:
-        """ValueError, with its reason, where there is no such configuration."""
+        """Return the `QuantConfig`; ValueError, with its reason, if there is none."""
         values = {name: getattr(self, name) for name in QUANTIZATION}
         return QuantConfig(**values | {"universal_set": UniversalSet(*self.universal_set)})
 
@@ -79,7 +79,7 @@ class Networks:
         self._loaded: dict[tuple[str, int], nn.Module] = {}
 
     def scales(self, network: str) -> list[int]:
-        """At which a network is there: the bundled ones, or that of a checkpoint."""
+        """Return the scales of a bundled network, or that of a checkpoint; ValueError if it is unknown."""
         if Path(network).suffix:
             model = load_checkpoint(Path(network).expanduser())
             self._loaded[network, model.scale] = model
@@ -91,25 +91,25 @@ class Networks:
         return found
 
     def model(self, network: str, scale: int) -> nn.Module:
-        """In eval mode; `scale` is one of `scales(network)`."""
+        """Return the network in eval mode; `scale` is one of `scales(network)`."""
         if (network, scale) not in self._loaded:
             self._loaded[network, scale] = create_model(network, scale)
         return self._loaded[network, scale]
 
     def layers(self, network: str, scale: int) -> list[str]:
-        """The layers that are quantized unless others are asked for."""
+        """Return the names of the layers that are quantized by default."""
         return choose_layers(self.model(network, scale), None, torch.zeros(1, 3, 24, 24))[0]
 
 
 def expand(grid: Grid, networks: Networks) -> dict[Choice, list[str] | None]:
-    """Every configuration of the grid, and the names of its images (None: all there are).
+    """Return every configuration of the grid with the names of its images (None: all images).
 
-    grid: field -> values, or a list of such grids, one after the other. Fields are those of `QuantConfig`
-    (with (words, terms) for a universal set), `bits` for weights and activations alike, `network`, `scale`
-    (by default every one that the network has), `images`, and `layers`: "all", "each" alone, a name, or
-    a list of names. What does not matter to a method is not varied for it. ValueError for an unknown field,
-    network or scale, or for more than `MAX_RUNS`, before they are spelled out; a configuration that cannot be
-    is found out by `Choice.config`.
+    grid: field -> values, or a list of such grids, which are joined. Fields are those of `QuantConfig` (with
+    (words, terms) for a universal set), `bits` for weights and activations alike, `network`, `scale` (by
+    default every one that the network has), `images`, and `layers`: "all", "each" alone, a name, or a list of
+    names. Fields that do not matter to a method are not varied for it. ValueError for an unknown field,
+    network or scale, and for more than `MAX_RUNS`, before they are listed; an invalid configuration is found
+    by `Choice.config`.
     """
     found: dict[Choice, list[str] | None] = {}
     grids = [grid] if isinstance(grid, Mapping) else grid
@@ -122,8 +122,8 @@ def expand(grid: Grid, networks: Networks) -> dict[Choice, list[str] | None]:
         images = list(map(str, part["images"])) if "images" in part else None
         for choice in _choices(part, networks):
             before = found.get(choice, [])
-            both = None if images is None or before is None else list(dict.fromkeys([*before, *images]))
-            found[choice] = both
+            merged = None if images is None or before is None else list(dict.fromkeys([*before, *images]))
+            found[choice] = merged
             check_number(len(found))
     if not found:
         raise ValueError("the grid is empty; give it at least network and method")
@@ -131,7 +131,7 @@ def expand(grid: Grid, networks: Networks) -> dict[Choice, list[str] | None]:
 
 
 def check_number(runs: int) -> None:
-    """ValueError for more than a sweep may have."""
+    """Raise ValueError for more runs than a sweep may have."""
     if runs > MAX_RUNS:
         raise ValueError(
             f"the grid stands for {runs:,} runs or more and a sweep has at most {MAX_RUNS:,}; give fewer "
@@ -162,7 +162,7 @@ def _check(part: Mapping[str, Sequence]) -> None:
 
 
 def _check_value(name: str, value) -> None:
-    """Only what a row can hold; whether there is such a configuration is found out by `Choice.config`."""
+    """Raise ValueError for a value that a row cannot hold; `Choice.config` checks the rest."""
     kind, wanted = KINDS[name]
     items = value if name in LISTS and isinstance(value, list | tuple) else [value]
     for item in items:
@@ -173,8 +173,8 @@ def _check_value(name: str, value) -> None:
         if isinstance(item, bool) or not isinstance(item, kind):
             hint = "; YAML reads yes, no, on and off as true and false" if isinstance(item, bool) else ""
             raise ValueError(f"{name} must be {wanted}, got {item!r:.80}{hint}")
-        if isinstance(item, int) and not 0 <= item < MOST[name]:
-            raise ValueError(f"{name} must be {wanted} from 0 to {MOST[name] - 1:,}, got {item!r:.80}")
+        if isinstance(item, int) and not 0 <= item < LIMITS[name]:
+            raise ValueError(f"{name} must be {wanted} from 0 to {LIMITS[name] - 1:,}, got {item!r:.80}")
         if isinstance(item, str) and not item.isprintable():
             raise ValueError(
                 f"{name} has {item!r:.80}, where YAML took a \\ for more; write it in single quotes"
@@ -190,7 +190,7 @@ def _choices(part: Mapping[str, Sequence], networks: Networks) -> Iterable[Choic
             own = dict(zip(("layers", *varied), chosen, strict=True))
             if "bits" in own:
                 own["activation_bits"] = own["weight_bits"] = own.pop("bits")
-            yield _told_apart(Choice(network, scale, **own))
+            yield _normalized(Choice(network, scale, **own))
 
 
 def _networks(part: Mapping[str, Sequence], networks: Networks) -> Iterable[tuple[str, int]]:
@@ -217,7 +217,7 @@ def _tuple(value) -> tuple:
 
 
 def _plain(name: str, value):
-    """A value of the grid as `Choice` holds it: hashable and the same however it was written."""
+    """Return a value of the grid as `Choice` holds it: hashable, and equal for all ways of writing it."""
     if isinstance(value, UniversalSet):
         return value.words, value.terms
     if name == "universal_set" and not (isinstance(value, list | tuple) and len(value) == 2):
@@ -225,12 +225,12 @@ def _plain(name: str, value):
     return _tuple(value) if name in LISTS and value is not None else value
 
 
-def _told_apart(choice: Choice) -> Choice:
-    """Equal questions made equal: what does not matter to a configuration gets its default."""
+def _normalized(choice: Choice) -> Choice:
+    """Set the fields that do not matter to their defaults, so that equal configurations compare equal."""
     try:
         config = choice.config()
     except ValueError:
-        return choice  # it ends as a row with its reason
+        return choice  # it becomes a row with the reason
     recipe, idle = config.recipe, []
     if recipe.levels != "subset":
         idle.append("selector")
@@ -243,7 +243,6 @@ def _told_apart(choice: Choice) -> Choice:
     if not recipe.dynamic:
         idle.append("side_bits")
     default = {field.name: field.default for field in dataclasses.fields(Choice)}
-    known = (
-        {} if "selector" in idle else {"selector": recipe.selector}
-    )  # said, also where it is the method's own
+    # The selector is stated even if it is the method's own.
+    known = {} if "selector" in idle else {"selector": recipe.selector}
     return dataclasses.replace(choice, **known | {name: default[name] for name in idle})

@@ -1,4 +1,4 @@
-"""YAML files as people write them: what YAML takes for something else is said in one sentence."""
+"""Grids in YAML files; values that YAML reads in an unexpected way are reported in one sentence."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from core.sweep.grid import Grid
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only; of two equal keys YAML itself would keep the last without a word."""
+    """A YAML loader of plain values that refuses duplicate keys; YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Return the mapping; ConstructorError for a duplicate key."""
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
@@ -29,7 +30,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> object:
-    """The values of a YAML file; ValueError with the place where it is none."""
+    """Return the values of a YAML file; ValueError with the place of an error."""
     try:
         return yaml.load(path.read_bytes(), _Loader)
     except yaml.MarkedYAMLError as error:
@@ -42,9 +43,10 @@ def read_yaml(path: Path) -> object:
 
 
 def load_grid(path: Path) -> tuple[Grid, dict[str, torch.Tensor]]:
-    """A YAML file as `sweep` takes it: the grid, and the images that it names.
+    """Read a YAML file for `sweep`: the grid, and the images that it names.
 
-    images: packaged photographs by name, and folders of HR images; without them, the packaged photographs.
+    images: packaged photographs by name, and folders of HR images; by default the packaged photographs.
+    ValueError for two different images of one name.
     """
     grid = read_yaml(path)
     found: dict[str, torch.Tensor] = {}
@@ -53,7 +55,7 @@ def load_grid(path: Path) -> tuple[Grid, dict[str, torch.Tensor]]:
         if isinstance(part, dict) and isinstance(part.get("images", ()), list | tuple):
             own = named_images(part.get("images", demo_names()))
             parts[i] = part | {"images": list(own)}
-            for name in own.keys() & found.keys():  # of a folder that two grids name, or of two folders
+            for name in own.keys() & found.keys():  # equal if two grids name the same folder
                 if not torch.equal(own[name], found[name]):
                     raise ValueError(f"two images are named {name}; rename one")
             found |= own
@@ -61,7 +63,10 @@ def load_grid(path: Path) -> tuple[Grid, dict[str, torch.Tensor]]:
 
 
 def named_images(entries: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Name -> HR image, of packaged photographs and of folders (by the files' names)."""
+    """Return HR images by name, of packaged photographs and of folders (by the files' names).
+
+    ValueError for two images of one name.
+    """
     found: dict[str, torch.Tensor] = {}
     for entry in map(str, entries):
         own = {entry: demo_image(entry)} if entry in demo_names() else _folder(Path(entry).expanduser())

@@ -1,6 +1,6 @@
-"""What if, in bulk: every configuration of a grid on every image, a row each.
+"""Run a sweep: every configuration of a grid on every image, one row each.
 
-A sweep that was stopped, or killed, goes on where it was when it is asked for again.
+A sweep that was stopped or killed continues where it was when it is started again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.sweep.schedule import Inputs, Wanted, computed, wanted_rows
 from core.sweep.store import Store, read_sweep
 
 FLUSH = 1.0  # seconds that finished rows may stay unwritten
-Progress = Callable[[int, int], None]  # rows that are done and kept, and rows in all
+Progress = Callable[[int, int], None]  # called with the number of rows written, and of all rows
 
 
 def sweep(
@@ -39,10 +39,10 @@ def sweep(
 
     grid: field -> values as in `core.sweep.grid.expand`. images: name -> HR image (1, 3, H, W) in [0, 1]; its
     LR is made by bicubic reduction. client: of a Dask cluster; by default of this machine's cores, and then
-    a script that calls this needs `if __name__ == "__main__":`. out: a folder that keeps the rows; what it
-    has is not computed again. calibration: HR images whose LR patches calibrate, by default the packaged
-    photographs. `progress(done, total)` is called several times a second and may raise to cancel.
-    ValueError for a grid that cannot be; a configuration that cannot be is a row with its reason.
+    the calling script needs `if __name__ == "__main__":`. out: a folder that keeps the rows; rows that it has
+    are not computed again. calibration: HR images for the LR patches of calibration, by default the packaged
+    photographs. `progress(done, total)` is called several times a second and may raise to cancel. ValueError
+    for an invalid grid; an invalid configuration becomes a row with its reason.
     """
     cluster = connected() if client is None else contextlib.nullcontext(client)
     return sweep_on(cluster, grid, images, out, calibration, progress)
@@ -56,7 +56,10 @@ def sweep_on(
     calibration: Sequence[torch.Tensor] | None,
     progress: Progress,
 ) -> pd.DataFrame:
-    """The cluster is entered only if there is something to compute."""
+    """Run the sweep on `cluster`, a context that is entered only if there is something to compute.
+
+    Arguments as for `sweep`.
+    """
     inputs, rows = prepared(grid, images, calibration)
     with contextlib.ExitStack() as stack:
         folder = out or stack.enter_context(tempfile.TemporaryDirectory())
@@ -70,7 +73,7 @@ def sweep_on(
 def prepared(
     grid: Grid, images: Mapping[str, torch.Tensor], calibration: Sequence[torch.Tensor] | None = None
 ) -> tuple[Inputs, list[Wanted]]:
-    """All that the grid asks for, with nothing computed; arguments as for `sweep`."""
+    """Return the inputs and all rows of the grid without computing them; arguments as for `sweep`."""
     networks = Networks()
     choices = expand(grid, networks)
     if not images:
@@ -90,7 +93,7 @@ def prepared(
 
 
 def _fill(store: Store, rows: list[Wanted], inputs: Inputs, cluster, progress: Progress) -> None:
-    """Compute and keep what the store does not have."""
+    """Compute the rows that the store does not have and add them."""
     left = [row for row in rows if row.key not in store.keys]
     kept, flushed = len(rows) - len(left), time.monotonic()
 

@@ -1,4 +1,4 @@
-"""The rows of a sweep on Dask: split by configuration and image, with what they share computed once."""
+"""Schedule the rows of a sweep on Dask, by configuration and image; shared results are computed once."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from core.sweep import tasks as tasks
 from core.sweep.grid import Choice, Networks
 from core.sweep.tasks import Failure
 
-CHUNK = 8  # calibration images whose statistics one task gathers
-GROUP_BYTES = 2**27  # of one task's statistics
-AHEAD = 8  # rows submitted for every thread of the cluster, so that none waits
-POLL = 0.2  # seconds between two looks at what is done
+CHUNK = 8  # calibration images whose statistics one task computes
+GROUP_BYTES = 2**27  # memory of one task's statistics
+ROWS_AHEAD_PER_THREAD = 8  # rows submitted in advance, so that no thread waits
+POLL = 0.2  # seconds between two checks for finished rows
 PACKAGES = ("torch", "numpy", "distributed", "sr-quantization-explorer")
 
 
 class Inputs(NamedTuple):
-    """What a sweep runs on besides its grid: by scale, the pairs by name and the calibration patches."""
+    """The inputs of a sweep besides its grid: by scale, the pairs by name and the calibration patches."""
 
     networks: Networks
     pairs: dict[int, dict[str, Pair]]
     patches: dict[int, torch.Tensor]
-    source: str  # of the patches, in words
+    source: str  # a description of the patches
 
 
 class Wanted(NamedTuple):
-    """A row that is to be computed."""
+    """A row to be computed."""
 
     choice: Choice
     image: str
@@ -52,7 +52,7 @@ class Wanted(NamedTuple):
 
 
 def wanted_rows(choices: Mapping[Choice, Sequence[str] | None], inputs: Inputs) -> list[Wanted]:
-    """Every row, those that share calibration one after the other; ValueError for an unknown image."""
+    """List every row; rows that share calibration follow each other. ValueError for an unknown image."""
     calibration = {scale: fingerprint([images]) for scale, images in inputs.patches.items()}
     images = {
         (scale, name): fingerprint([pair.lr, pair.hr])
@@ -84,7 +84,7 @@ def wanted_rows(choices: Mapping[Choice, Sequence[str] | None], inputs: Inputs) 
 
 
 def _calibration_of(wanted: Wanted) -> tuple:
-    """What rows with the same statistics agree in."""
+    """Return what rows with the same statistics have in common."""
     choice = wanted.choice
     try:
         config = choice.config()
@@ -94,7 +94,7 @@ def _calibration_of(wanted: Wanted) -> tuple:
 
 
 class Submitter:
-    """Hands tasks to Dask. What rows share is a task too: what a lost worker held is computed again."""
+    """A submitter of tasks to Dask, shared results included, which Dask recomputes if a worker is lost."""
 
     def __init__(self, client: Client, inputs: Inputs):
         self._client, self._inputs = client, inputs
@@ -106,7 +106,7 @@ class Submitter:
         return self._client.submit(task, *args, key=key, pure=False)
 
     def rows(self, wanted: Iterable[Wanted]) -> Iterator[tuple[Wanted, Future | Failure]]:
-        """Submits a row, and before it what it needs, when the next one is asked for."""
+        """Yield each row with its result, submitting the row and what it needs when it is asked for."""
         for (name, scale), own in itertools.groupby(wanted, lambda w: (w.choice.network, w.choice.scale)):
             model = self._inputs.networks.model(name, scale)
             sent = self._submit(tasks.network, pickle.dumps(model))
@@ -119,7 +119,7 @@ class Submitter:
                 yield from self._alike(list(alike), model, sent, chunks, references)
 
     def _alike(self, wanted, model, sent: Future, chunks: list[Future], references: dict[str, Future]):
-        """The rows of configurations with the same statistics."""
+        """Yield the rows of configurations with the same statistics."""
         statistics = None
         for choice, rows in itertools.groupby(wanted, lambda w: w.choice):
             try:
@@ -141,7 +141,7 @@ class Submitter:
                 yield row, self._submit(tasks.score, quantized, pair, references[row.image])
 
     def _observe(self, wanted, model, config: QuantConfig, sent: Future, chunks: list[Future]):
-        """(statistics, layers) of each group of layers, merged from all chunks of the calibration images."""
+        """Return (statistics, layers) of each group of layers, merged from all chunks of images."""
         modules = dict(model.named_modules())
         named = dict.fromkeys(name for row in wanted for name in row.choice.layers)
         names = [name for name in named if name in modules and channel_dim_of(modules[name])]
@@ -151,7 +151,7 @@ class Submitter:
         found = []
         for group in layer_groups(model, names, config, GROUP_BYTES):
             seen = [self._submit(tasks.observe, sent, chunk, config, group) for chunk in chunks]
-            while len(seen) > 1:  # in pairs and in order: the same sums on any number of workers
+            while len(seen) > 1:  # merged in pairs and in order: equal sums on any number of workers
                 pairs = [seen[i : i + 2] for i in range(0, len(seen), 2)]
                 seen = [self._submit(tasks.merge, *pair) if len(pair) == 2 else pair[0] for pair in pairs]
             found.append((seen[0], group))
@@ -173,12 +173,15 @@ def _own(names: Sequence[str], choice: Choice) -> list[str]:
 def computed(
     client: Client, wanted: Sequence[Wanted], inputs: Inputs, look: Callable[[], None]
 ) -> Iterator[list[dict]]:
-    """Rows as they come. `look` is called several times a second and may raise to cancel what is left."""
+    """Yield rows as they are finished.
+
+    `look` is called several times a second and may raise to cancel the remaining rows.
+    """
     submitted = Submitter(client, inputs).rows(wanted)
     pending: dict[Future, Wanted] = {}
     try:
         while True:
-            most = AHEAD * max(1, sum(client.nthreads().values()))
+            most = ROWS_AHEAD_PER_THREAD * max(1, sum(client.nthreads().values()))
             rows = []
             for row, result in itertools.islice(submitted, max(0, most - len(pending))):
                 if isinstance(result, Failure):
@@ -200,14 +203,14 @@ def computed(
 
 
 def _wait(client: Client, pending: dict[Future, Wanted]) -> None:
-    # When nothing comes, the caller looks whether it is cancelled. Without a current client, `wait` takes
-    # the newest one of this process and its event loop, which need not be that of these futures.
+    # A timeout lets the caller check for cancelling. Without a current client, `wait` uses the newest one of
+    # this process and its event loop, which may not be that of these futures.
     with client.as_current(), contextlib.suppress(TimeoutError):
         wait(list(pending), timeout=POLL, return_when="FIRST_COMPLETED")
 
 
 def _result(future: Future) -> dict | Failure:
-    """What a task returned; a `Failure` too where Dask gave it up, as when it killed worker after worker."""
+    """Return a task's result, or a `Failure` if Dask gave it up, as a task that kills worker after worker."""
     try:
         return future.result()
     except Exception as error:
@@ -247,5 +250,5 @@ def _set_size(choice: Choice) -> int | None:
 
 @functools.cache
 def versions() -> str:
-    """Of the packages that decide a row's numbers."""
+    """Return the versions of the packages that influence a row's numbers."""
     return ", ".join(f"{name} {version(name)}" for name in PACKAGES)

@@ -1,7 +1,7 @@
-"""Where the rows of a sweep are kept: a Parquet dataset that is whole at every moment.
+"""Store the rows of a sweep in a Parquet dataset that is complete at every moment.
 
-A folder of `part-00000.parquet` and so on. Each part is replaced at once by a longer one until it is full,
-so a process killed at any moment leaves every row that was written, once.
+A folder of `part-00000.parquet` and so on. Each part is replaced in one step by a longer one until it is
+full, so if the process is killed, every row that was written is there, once.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from filelock import FileLock, Timeout
 from core.utils.files import replace_file
 
 PART_ROWS = 1000
-FINAL = ("", "ValueError")  # errors that another try would not mend
-ABOUT = "_sweep.json"  # names with _ and . in front are no part of the dataset
+FINAL = ("", "ValueError")  # no error, or one that would occur again
+ABOUT = "_sweep.json"  # Parquet readers skip names that begin with _ or .
 
 SCHEMA = pa.schema(
     [
-        ("key", pa.string()),  # tells apart what was asked: configuration, weights, calibration, image
+        ("key", pa.string()),  # hash of the question: configuration, weights, calibration, image
         ("network", pa.string()),
         ("scale", pa.int16()),
         ("image", pa.string()),
@@ -54,8 +54,8 @@ SCHEMA = pa.schema(
         ("gbitops", pa.float64()),  # of one output of 1280x720 pixels
         ("quantize_seconds", pa.float64()),  # once a configuration
         ("seconds", pa.float64()),  # of this image
-        ("error", pa.string()),  # kind of what went wrong; empty for a score
-        ("reason", pa.string()),  # and in a sentence
+        ("error", pa.string()),  # class of the error; empty for a score
+        ("reason", pa.string()),  # the message of the error
         ("scope", pa.string()),
         ("calibration", pa.string()),
         ("metric", pa.string()),
@@ -66,10 +66,10 @@ SCHEMA = pa.schema(
 
 
 class Store:
-    """The dataset in `folder`, which no other process writes to while this one is open.
+    """The dataset in `folder`, which no other process writes to while it is open.
 
-    Rows of errors that another try may mend are taken out when it is opened. ValueError where the folder is
-    in use or holds something else.
+    Opening it removes rows of errors that may not occur again. ValueError if the folder is in use or holds
+    something else.
     """
 
     def __init__(self, folder: str | Path):
@@ -90,7 +90,7 @@ class Store:
 
     def _open(self) -> None:
         self.keys: set[str] = set()
-        self._last, self._rows = 0, []  # the part that is not full, and what it holds
+        self._last, self._rows = 0, []  # the number of the part that is not full, and its rows
         for path in parts(self.folder):
             table = read_part(path)
             final = table.filter(pc.field("error").isin(FINAL))
@@ -110,11 +110,11 @@ class Store:
             self._lock.release()
 
     def describe(self, about: dict) -> None:
-        """Keep what was asked beside the rows."""
+        """Save a description of the sweep beside the rows."""
         replace_file(self.folder / ABOUT, json.dumps(about, indent=1, default=str).encode())
 
     def add(self, rows: Iterable[dict]) -> None:
-        """Rows that `flush` will write; ValueError for one that is there already."""
+        """Add rows, which `flush` will write; ValueError for a row that is already there."""
         for row in rows:
             if row["key"] in self.keys:
                 raise ValueError(f"the row {row['key']} is there already")
@@ -122,7 +122,7 @@ class Store:
             self._rows.append(row)
 
     def flush(self) -> None:
-        """Write what was added."""
+        """Write the added rows."""
         while len(self._rows) > self._written:
             part = self._rows[:PART_ROWS]
             replace_part(_part(self.folder, self._last), pa.Table.from_pylist(part, SCHEMA))
@@ -132,7 +132,10 @@ class Store:
 
 
 def read_sweep(path: str | Path) -> pd.DataFrame:
-    """The rows of a sweep's folder, or of one Parquet file, as they came; FileNotFoundError for none."""
+    """Return the rows of a sweep's folder, or of one Parquet file, in the order of their writing.
+
+    FileNotFoundError if there is none; ValueError for a damaged one.
+    """
     path = Path(path)
     if path.is_file():
         return read_part(path).to_pandas()
@@ -143,31 +146,31 @@ def read_sweep(path: str | Path) -> pd.DataFrame:
 
 
 def described(folder: str | Path) -> dict:
-    """What `Store.describe` kept."""
+    """Return what `Store.describe` saved."""
     return json.loads((Path(folder) / ABOUT).read_text())
 
 
 def parts(folder: Path) -> list[Path]:
-    """The files of the dataset in their order."""
+    """Return the files of the dataset in order."""
     return sorted(folder.glob("part-*.parquet"))
 
 
 def read_part(path: Path) -> pa.Table:
-    """ValueError if it is no part of a sweep, or damaged."""
+    """Read one file of a dataset; ValueError if it is no part of a sweep, or damaged."""
     try:
-        # By its path Arrow opens it twice, and may meet the end of one file and the pages of its successor.
+        # Given a path, Arrow opens it twice, and may mix the old file and the one that replaces it.
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
         return table.select(SCHEMA.names).cast(SCHEMA)
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, KeyError, OSError, ValueError) as error:  # Arrow's own errors are of all kinds
+    except (pa.ArrowException, KeyError, OSError, ValueError) as error:  # Arrow raises all of these
         raise ValueError(
             f"{path} holds no rows of a sweep, or is damaged; move it away, or give another folder"
         ) from error
 
 
 def replace_part(path: Path, table: pa.Table) -> None:
-    """Write the table in the place of the file, whole or not at all."""
+    """Replace the file by the table in one step."""
     sink = pa.BufferOutputStream()
     pq.write_table(table.cast(SCHEMA), sink, compression="zstd")
     replace_file(path, sink.getvalue().to_pybytes())

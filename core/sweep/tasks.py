@@ -1,4 +1,4 @@
-"""What the workers of a sweep compute. An error is handed on as a value: it ends as rows, not the sweep."""
+"""The tasks that the workers of a sweep compute; errors are returned as values and end up in rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from core.ptq.scope import choose_layers
 
 
 class Failure(NamedTuple):
-    """What went wrong: the error's class and its sentence."""
+    """An error as a value: its class and its message."""
 
     error: str
     reason: str
@@ -33,20 +33,20 @@ class Failure(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network on its way: Dask would take a bare module apart, and its hooks would be lost."""
+    """A wrapper for sending a network: Dask would take a bare module apart and lose its hooks."""
 
     model: nn.Module
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantized(Network):
-    """A quantized network and what is known of it without an image."""
+    """A quantized network with the numbers that do not depend on an image."""
 
     facts: dict[str, float]
 
 
 def handing_on(task: Callable) -> Callable:
-    """Let the task return a `Failure` where it, or what it builds on, failed."""
+    """Make the task return a `Failure` if it, or one of its inputs, failed."""
 
     @functools.wraps(task)
     def run(*args):
@@ -63,12 +63,12 @@ def handing_on(task: Callable) -> Callable:
 
 
 def failure(error: BaseException) -> Failure:
-    """In one line."""
+    """Return the `Failure` of an error, its message in one line."""
     return Failure(type(error).__name__, " ".join(str(error).split()) or "no reason was given")
 
 
 def pack(image: torch.Tensor) -> np.ndarray:
-    """(1, 3, H, W) as (H, W, 3) uint8 where that loses nothing, else as it is."""
+    """Return an image (1, 3, H, W) as (H, W, 3) uint8 if nothing is lost, else as a float array."""
     small = to_uint8(image)[0]
     return small if torch.equal(to_tensor(small), image) else image.numpy()
 
@@ -79,24 +79,25 @@ def _unpack(array: np.ndarray) -> torch.Tensor:
 
 @handing_on
 def network(pickled: bytes) -> Network:
-    """Pickles go between the processes of one cluster, which trust each other; none is a file."""
+    """Unpickle a network; pickles only go between processes of one cluster, which trust each other."""
     return Network(pickle.loads(pickled))
 
 
 @handing_on
 def pair(name: str, lr: np.ndarray, hr: np.ndarray) -> Pair:
+    """Return a pair from two packed images."""
     return Pair(name, _unpack(lr), _unpack(hr))
 
 
 @handing_on
 def patches(packed: list[np.ndarray]) -> torch.Tensor:
-    """(N, 3, h, w) calibration images."""
+    """Return the calibration images (N, 3, h, w) from packed ones."""
     return torch.cat([_unpack(array) for array in packed])
 
 
 @handing_on
 def float_psnr(network: Network, image: Pair) -> float:
-    """Of the float network, in dB."""
+    """Return the PSNR of the float network in dB."""
     return evaluate(network.model, [image], _scale(image)).psnr
 
 
@@ -104,13 +105,13 @@ def float_psnr(network: Network, image: Pair) -> float:
 def observe(
     network: Network, images: torch.Tensor, config: QuantConfig, names: Sequence[str]
 ) -> dict[str, Observer]:
-    """Statistics of the named layers' inputs over some of the calibration images."""
+    """Return the statistics of the named layers' inputs over a part of the calibration images."""
     return observe_part(copy.deepcopy(network.model), images, config, names)
 
 
 @handing_on
 def merge(a: dict[str, Observer], b: dict[str, Observer]) -> dict[str, Observer]:
-    """Statistics of both; the inputs may be needed again and are left as they are."""
+    """Return the merged statistics; the arguments may be needed again and stay unchanged."""
     merged = copy.deepcopy(a)
     for name, observer in b.items():
         if name in merged:
@@ -124,7 +125,7 @@ def merge(a: dict[str, Observer], b: dict[str, Observer]) -> dict[str, Observer]
 def activation_quantizers(
     observers: dict[str, Observer], config: QuantConfig, names: Sequence[str]
 ) -> dict[str, Known]:
-    """For one configuration: what moves on is small, the statistics stay where they are."""
+    """Return the quantizers for one configuration, which are small to send; the statistics stay in place."""
     found = {}
     for name in names:
         if name in observers:
@@ -143,13 +144,14 @@ def quantize(
     config: QuantConfig,
     layers: tuple[str, ...],
 ) -> Quantized:
+    """Quantize the network with known activation quantizers and compute its cost; ValueError for no layer."""
     start, model = time.perf_counter(), network.model
     names, reasons = choose_layers(model, layers or None, images[0][:1])
     observers = {name: observer for part in known for name, observer in part.items() if name in names}
-    silent = {name: NEVER_CALLED for name in names if name not in observers}
+    never_called = {name: NEVER_CALLED for name in names if name not in observers}
     if not observers:
         raise ValueError("no layer is quantized; name layers that can be")
-    found = Calibration(config, observers, reasons | silent, images)
+    found = Calibration(config, observers, reasons | never_called, images)
     quantized = quantize_model(model, found, config, list(layers) if layers else None)
     seconds = time.perf_counter() - start
     height, width = (n // model.scale for n in HR_PIXELS)
@@ -162,7 +164,7 @@ def quantize(
 
 @handing_on
 def score(quantized: Quantized, image: Pair, reference: float) -> dict[str, float]:
-    """The numbers of a row. reference: PSNR of the float network in dB."""
+    """Return the numbers of a row; reference: PSNR of the float network in dB."""
     start = time.perf_counter()
     result = evaluate(quantized.model, [image], _scale(image))
     numbers = {"psnr": result.psnr, "ssim": result.ssim, "float_psnr": reference}

@@ -1,4 +1,4 @@
-"""Float training of the bundled networks, and the folders of images it takes."""
+"""Float training of the bundled networks on folders of images."""
 
 from core.images.folders import image_files, load_folder
 from core.training.loop import TrainConfig, train

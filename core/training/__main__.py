@@ -1,4 +1,4 @@
-"""The old way to `python -m core train`; goes with the next version."""
+"""The former way to run `python -m core train`; it goes with the next version."""
 
 from core.commands.train import main
 

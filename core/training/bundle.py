@@ -1,4 +1,4 @@
-"""What a trained network leaves: its weights in float16 and a card that says how it was made."""
+"""The files of a trained network: its weights in float16 and a card that describes its training."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from core.utils.files import distinct_names, output_file, replace_file
 
 
 def transfer(model: nn.Module, source: nn.Module) -> int:
-    """Copy every parameter of the same name and shape (a x4 network starts from a x2 body); their number."""
+    """Copy every parameter of the same name and shape, and return how many were copied.
+
+    So a x4 network can start from the body of a x2 network.
+    """
     target, given = model.state_dict(), source.state_dict()
-    same = {k: v for k, v in given.items() if k in target and v.shape == target[k].shape}
-    model.load_state_dict(target | same)
-    return len(same)
+    matching = {k: v for k, v in given.items() if k in target and v.shape == target[k].shape}
+    model.load_state_dict(target | matching)
+    return len(matching)
 
 
 def save_bundle(model: nn.Module, out: Path, card: dict) -> None:
-    """Write `out`.safetensors (float16) and the model card `out`.json; out:
-    `core.utils.files.output_file`'s.
-    """
+    """Write OUT.safetensors (float16) and the card OUT.json, named by `core.utils.files.output_file`."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     state = {k: v.contiguous() for k, v in state.items()}
     replace_file(output_file(out, ".safetensors"), save(state))
@@ -34,7 +35,7 @@ def save_bundle(model: nn.Module, out: Path, card: dict) -> None:
 def scores(
     model: nn.Module, scale: int, validation: Path | None, benchmark: Path | None
 ) -> dict[str, dict[str, float]]:
-    """Mean PSNR and SSIM on the validation folder's images, and on Set5/ and Set14/ in the benchmark's."""
+    """Return mean PSNR and SSIM on the validation folder, and on Set5/ and Set14/ in the benchmark folder."""
     folders = {validation: reduced_pairs} if validation else {}
     folders |= {benchmark / name: paired_folder for name in ("Set5", "Set14")} if benchmark else {}
     names = distinct_names(list(folders), lambda path: path.name)
@@ -46,7 +47,7 @@ def scores(
 
 
 def card_of(checkpoint: Path | None) -> dict | str | None:
-    """The model card beside the checkpoint, else its name."""
+    """Return the model card beside the checkpoint, else the checkpoint's name."""
     if checkpoint is None:
         return None
     card = checkpoint.with_suffix(".json")

@@ -1,7 +1,7 @@
 """Float training: patches, L1 loss, Adam, one cycle, EMA; resumable.
 
-The state is a function of the step alone (patches are drawn from `seed` and the step number), so a
-run that was killed and resumed ends with the weights of an uninterrupted one.
+The state depends on the step alone (patches are drawn from `seed` and the step number), so a run that was
+killed and resumed ends with the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from core.utils.files import replace_file
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """One-cycle training. `patch` is the side of an LR patch in pixels; `lr_peak` Adam's highest rate.
+    """The configuration of a one-cycle training.
 
-    frozen_batchnorm: BatchNorm normalizes by the statistics it came with, as it will in use; to finish a
-    network that was trained by those of its batches.
+    patch: side of an LR patch in pixels; lr_peak: Adam's highest learning rate; ema: decay of the weights'
+    average. frozen_batchnorm: BatchNorm normalizes by its stored statistics, as in use; to finish a network
+    that was trained with those of its batches.
     """
 
     steps: int = 10_000
@@ -40,7 +41,7 @@ class TrainConfig:
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up to `lr_peak`, then a cosine to a thousandth of it."""
+    """Return the rate of a step: a linear warm-up to `lr_peak`, then a cosine to a thousandth of it."""
     warm = max(1, round(config.warmup * config.steps))
     if step < warm:
         return config.lr_peak * (step + 1) / warm
@@ -49,17 +50,17 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def save_state(state: dict, path: Path) -> None:
-    """All that a run needs to go on, as tensors and plain values."""
+    """Save everything that a run needs to continue, as tensors and plain values."""
     data = io.BytesIO()
     torch.save(state, data)
     replace_file(path, data.getvalue())
 
 
 def read_state(path: Path, device: torch.device) -> dict:
-    """What `save_state` wrote; ValueError if it is damaged."""
+    """Return the state from `save_state`; ValueError if the file is damaged."""
     try:
         return dict(torch.load(path, weights_only=True, map_location=device))
-    except Exception as error:  # torch raises what a damaged file happens to provoke
+    except Exception as error:  # torch raises errors of any kind on damaged files
         raise ValueError(
             f"{path} is damaged, so the run cannot go on; delete it and begin anew, or choose another --out"
         ) from error
@@ -75,8 +76,8 @@ def train(
 ) -> nn.Module:
     """Train `model` in place, resuming from `checkpoint` if it exists; return it with its EMA weights.
 
-    `report(step, loss)` is called after every step. Raises FloatingPointError when the loss is not
-    finite and ValueError when the checkpoint belongs to another configuration.
+    `report(step, loss)` is called after every step. FloatingPointError if the loss is not finite, ValueError
+    if the checkpoint belongs to another configuration, other images or another network.
     """
     model = model.to(memory_format=torch.channels_last).train()
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -113,7 +114,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        # A short average at first, so that the random start is forgotten.
+        # The average is short at first, so that it forgets the random initial weights.
         decay = min(config.ema, (step + 1) / (step + 10))
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
         report(step, loss.item())
@@ -134,7 +135,7 @@ def train(
 def _renew_batchnorm(
     model: nn.Module, sampler: PatchSampler, config: TrainConfig, batches: int = 200
 ) -> None:
-    """Take the statistics of BatchNorm anew: those of training belong to the weights before the average."""
+    """Recompute the statistics of BatchNorm: those of training belong to the weights before averaging."""
     device = next(model.parameters()).device
     steps = range(config.steps, config.steps + batches)
     update_bn((sampler.batch(config.batch, config.seed, step)[0] for step in steps), model, device)

@@ -1,4 +1,4 @@
-"""Random patches to train on, a function of the seed and the step alone."""
+"""Random training patches, determined by the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from core.images import make_lr, modcrop
 
 
 class PatchSampler:
-    """Random aligned LR/HR patches with flips and rotations from images held in memory as uint8."""
+    """Random aligned LR/HR patches with flips and rotations, from images held in memory as uint8.
+
+    ValueError if no image is as large as a patch.
+    """
 
     def __init__(self, images: Sequence[torch.Tensor], scale: int, patch: int):
         self.scale, self.patch = scale, patch
@@ -31,13 +34,13 @@ class PatchSampler:
 
     @property
     def checksum(self) -> int:
-        """Of the LR images: tells whether a resumed run trains on the same ones."""
+        """A checksum of the LR images, which shows whether a resumed run trains on the same ones."""
         return functools.reduce(lambda crc, pair: zlib.crc32(pair[0].numpy(), crc), self.pairs, 0)
 
     def batch(
         self, size: int, seed: int, step: int, device: torch.device | str = "cpu"
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, 3, patch, patch) and (N, 3, scale*patch, scale*patch) in [0, 1]; the same for the same step."""
+        """Return a step's LR (N, 3, patch, patch) and HR (N, 3, scale*patch, scale*patch), both in [0, 1]."""
         rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
         lrs, hrs = [], []
         for index in torch.randint(len(self.pairs), (size,), generator=rng).tolist():
@@ -52,6 +55,6 @@ class PatchSampler:
 
 
 def _turn(image: torch.Tensor, turn: int) -> torch.Tensor:
-    """One of the 8 symmetries of the square."""
+    """Return one of the 8 symmetries of the square, by number."""
     image = image.rot90(turn % 4, (1, 2))
     return image.flip(2) if turn >= 4 else image

@@ -1,1 +1,1 @@
-"""What knows nothing of networks: files, rows on threads, devices, progress."""
+"""Helpers that know nothing of networks: files, rows on threads, devices, progress."""

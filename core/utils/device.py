@@ -1,4 +1,4 @@
-"""Where a command computes."""
+"""The device that a command computes on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import torch
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add --device to a command: a GPU where there is one, else the CPU."""
+    """Add the option --device to a command; the default is a GPU where there is one, else the CPU."""
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def use_device(name: str, exact: bool = True) -> torch.device:
-    """Return the device of that name; ValueError for one that cannot be used.
+    """Return the named device and set how exactly a GPU computes; ValueError if it cannot be used.
 
-    exact: a GPU computes convolutions in whole float32. Else it rounds their inputs to 10 bits (TF32) and
-    takes the algorithms that are quickest there: enough to train by, but values would change their levels.
+    exact: convolutions on a GPU keep full float32. Otherwise they round their inputs to TF32 (a mantissa of
+    10 bits) and use the fastest algorithms: good enough for training, but activations would land on other
+    levels.
     """
     try:
         device = torch.device(name)

@@ -1,4 +1,4 @@
-"""Files that are whole at every moment, also when the process is killed or the disk is full; their names."""
+"""Writing files so that a kill or a full disk never leaves half a file, and naming them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ OUTPUTS = {".csv", ".html", ".json", ".safetensors", ".ckpt"}
 
 
 def output_file(out: Path, suffix: str) -> Path:
-    """The file of a command's `--out`: `suffix` after the whole name, as v1.1.csv of v1.1.
+    """Return the path of a command's output: `suffix` added to the name in `--out` (v1.1 -> v1.1.csv).
 
-    One of the commands' own suffixes is not kept: report.html of report.csv. ValueError if there is no name.
+    A suffix that the commands write themselves is replaced (report.csv -> report.html). ValueError if `out`
+    ends without a name.
     """
     name = out.name.removesuffix(out.suffix) if out.suffix in OUTPUTS else out.name
     if not name.strip("."):
@@ -23,14 +24,14 @@ def output_file(out: Path, suffix: str) -> Path:
 
 
 def folder_name(path: Path) -> str:
-    """Its last part, also of . and of .., which have none of their own."""
+    """Return the last part of the absolute path, so that . and .. have a name too."""
     return Path(os.path.abspath(path)).name
 
 
 def distinct_names(paths: Sequence[Path], name: Callable[[Path], str]) -> list[str]:
-    """Give each path its `name`, or as many of its last parts as it takes where others have the same.
+    """Return a different name for each path: `name(path)`, or the last parts of the path where names collide.
 
-    A path that is there twice has one name. `name` is asked for absolute paths.
+    The same path given twice gets the same name. `name` is called with absolute paths.
     """
     whole = [Path(os.path.abspath(path)) for path in paths]
     names = {path: name(path) for path in whole}
@@ -42,9 +43,9 @@ def distinct_names(paths: Sequence[Path], name: Callable[[Path], str]) -> list[s
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write `content` beside `path`, then put it in its place.
+    """Write `content` to a file beside `path`, then move it there in one step.
 
-    OSError, in a sentence, where that cannot be; then the old file is as it was.
+    OSError, with a sentence that says what to do, if it cannot be written; the old file is then unchanged.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:

@@ -1,7 +1,7 @@
 """Run compiled loops over rows on every core, or on OMP_NUM_THREADS of them.
 
-The loops release the GIL, so plain threads do. Numba's own parallel loops abort the process when two
-threads start one at once, as two sessions of the dashboard would.
+The loops release the GIL, so plain threads run them in parallel. Numba's own parallel loops abort the
+process when two threads start one at the same time, as two sessions of the dashboard would.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-# What bounds torch's threads bounds these too: the workers of a sweep share the cores.
+# OMP_NUM_THREADS limits these threads as it limits torch's: the workers of a sweep share the cores.
 WORKERS = min(CORES, int((os.environ.get("OMP_NUM_THREADS") or str(CORES)).split(",")[0]))
 _pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="core-rows")
 
