@@ -1,4 +1,4 @@
-"""What a person takes along: the choices as Python, pictures, levels, the quantized network, a report."""
+"""What a person chose, as a Python script."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from explorer.choices.catalog import (
 from explorer.choices.catalog import stem as stem_of
 from explorer.choices.state import WHOLE, ExplorerState
 from explorer.choices.visitor_files import file_name, is_own
+from explorer.export.templates import TEMPLATES
 from explorer.pipeline import regions
 from explorer.pipeline.names import weights_and_activations
 from explorer.pipeline.pictures import FLOAT_SR
@@ -22,96 +23,55 @@ from explorer.views.format import against
 
 
 def code(state: ExplorerState) -> str:
-    """A script against `core` that makes the picture at the sliders' bits, and prints its scores.
+    """Write a script against `core` that makes the picture at the sliders' bits and prints its scores.
 
     A file of the visitor's own is read from beside it.
     """
     scale, lr_only = scale_of(state.network), without_truth(state.image)
-    lines = ["import core", ""]
-    if state.method not in TRAINED or lr_only:
-        lines.append(f"model = {network_code(state.network)}")
-    lines += _trained(state) if state.method in TRAINED else _calibrated(state)
-    lines += ["", *_image(state.image, scale), *_region(state, scale)]
-    tile = f", tile={regions.TILE}" if regions.by_tiles(state.image, scale, state.region) else ""
-    lines.append(f"sr = core.super_resolve(quantized, lr{tile})")
-    if lr_only:
-        lines.append(f"float_sr = core.super_resolve(model, lr{tile})  # there is no ground truth")
-    truth = "float_sr" if lr_only else "hr"
-    scores = (f"core.{score}_y(sr, {truth}, border={scale})" for score in ("psnr", "ssim"))
-    what = against(FLOAT_SR) if lr_only else ""
-    lines += [
-        f'print("PSNR {{:.2f}} dB, SSIM {{:.3f}}{what}".format({", ".join(scores)}))',
-        f"core.save_quantized(quantized, {checkpoint_name(state)!r})",
-    ]
-    return "\n".join(lines) + "\n"
+    return TEMPLATES.get_template("script.py.jinja").render(
+        state=state,
+        config=state.configs()(state.activation_bits),
+        trained=state.method in TRAINED,
+        model=network_code(state.network),
+        architecture=NETWORKS.get(state.network, [None])[0],
+        scale=scale,
+        patches=PATCHES,
+        patch_size=patch_size(scale),
+        quantize=_layers(state),
+        steps=_steps(state),
+        image=file_name(state.image),
+        own=is_own(state.image),
+        lr_only=lr_only,
+        whole=state.region == WHOLE,
+        window=regions.window(state.region, *lr_size(state.image, scale)),
+        tile=regions.TILE if regions.by_tiles(state.image, scale, state.region) else None,
+        against=against(FLOAT_SR) if lr_only else "",
+        checkpoint=checkpoint_name(state),
+    )
 
 
-def _image(image: str, scale: int) -> list[str]:
-    file = f"core.load_image({file_name(image)!r})"
-    if without_truth(image):
-        return [f"lr = {file}"]
-    hr = f"core.modcrop({file}, {scale})" if is_own(image) else f"core.demo_image({image!r})"
-    return [f"hr = {hr}", f"lr = core.make_lr(hr, {scale})"]
-
-
-def _region(state: ExplorerState, scale: int) -> list[str]:
-    if state.region == WHOLE:
+def _layers(state: ExplorerState) -> list[str]:
+    """Name the layers to quantize; none where all are."""
+    if not state.float_layers:
         return []
-    top, left, height, width = regions.window(state.region, *lr_size(state.image, scale))
-    lines = [f"lr = lr[..., {top} : {top + height}, {left} : {left + width}]"]
-    if not without_truth(state.image):
-        top, left, height, width = (scale * n for n in (top, left, height, width))
-        lines.append(f"hr = hr[..., {top} : {top + height}, {left} : {left + width}]")
-    return lines
+    return [layer for layer in layer_channels(state.network) if layer not in state.float_layers]
 
 
-def _trained(state: ExplorerState) -> list[str]:
-    config = state.configs()(state.activation_bits)
-    weights = f"{config.method}-w{config.weight_bits}a{config.activation_bits}"
-    name, scale = NETWORKS[state.network]
-    return [f"quantized = core.create_model({name!r}, {scale}, {weights!r})  # trained quantized"]
-
-
-def _calibrated(state: ExplorerState) -> list[str]:
-    scale = scale_of(state.network)
-    config = state.configs()(state.activation_bits)
-    options = [repr(config.method), str(config.activation_bits), str(config.weight_bits)]
-    if config.from_subset:
-        options += [f"core.UniversalSet({config.universal_set.words}, {config.universal_set.terms})"]
-        options += [repr(config.selector)] if config.selector else []
-    lines = [
-        f"photographs = [core.make_lr(core.demo_image(name), {scale}) for name in core.demo_names()]",
-        f"patches = core.calibration_patches(photographs, {PATCHES}, {patch_size(scale)})",
-        f"config = core.QuantConfig({', '.join(options)})",
-    ]
-    layers = ""
-    if state.float_layers:
-        layers = ", layers=quantize"
-        kept = [layer for layer in layer_channels(state.network) if layer not in state.float_layers]
-        lines.append(f"quantize = {kept!r}")
-    if state.by_hand() and state.layer not in state.float_layers:
-        rows = ":" if state.hand_layer else str(state.channel)
-        width = 2**config.activation_bits - len(state.by_hand())
-        lines += [
-            f"calibration = core.calibrate(model, patches, config{layers})",
-            f"seen = calibration.observers[{state.layer!r}]",
-            "points = seen.points(config).copy()  # (channels, points)",
-            f"steps = {list(state.by_hand()) + width * [state.by_hand()[-1]]}  # by hand",
-            f"points[{rows}] = [step * config.universal_set.step for step in steps]",
-            f"calibration.observers[{state.layer!r}] = core.ChosenPoints(points, seen.post_relu, -3)",
-            f"quantized = core.quantize_model(model, calibration, config{layers})",
-        ]
-    else:
-        lines.append(f"quantized = core.quantize_model(model, patches, config{layers})")
-    return lines
+def _steps(state: ExplorerState) -> list[int]:
+    """Fill the points by hand up to `2**bits` by repeating the last; none where the selector's serve."""
+    points = list(state.by_hand() or [])
+    if not points or state.layer in state.float_layers:
+        return []
+    return points + points[-1:] * (2**state.activation_bits - len(points))
 
 
 def stem(state: ExplorerState) -> str:
-    """edsr_x2_dfsq_w4a4: of the files' names."""
+    """Name the files of the state, without their ending: edsr_x2_dfsq_w4a4."""
     bits = state.activation_bits
     size = weights_and_activations(state.weight_bits or bits, bits).lower()
     return f"{stem_of(state.network)}_{state.method}_{size}"
 
 
 def checkpoint_name(state: ExplorerState) -> str:
+    """Name the file of the quantized network."""
     return f"{stem(state)}.safetensors"
