@@ -143,7 +143,7 @@ def _row(variant, bits, images, result: Evaluation, reference: float, spent: Cos
 
 
 def _dynamic(config: QuantConfig) -> str:
-    """What is taken from each input: statistics for its normalization, or the scales a format prescribes."""
+    """Say what is taken from each input: statistics to normalize by, or the scales a format prescribes."""
     if config.recipe.levels == "element":
         return "block scales"
     return "dynamic" if config.recipe.dynamic else "static"

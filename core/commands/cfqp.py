@@ -31,6 +31,7 @@ from core.images.folders import load_folder, paired_folder, reduced_pairs
 from core.images.metrics import colour_shift
 from core.models import without_clip
 from core.utils.files import distinct_names, output_file
+from core.utils.text_table import text_table
 from core.zoo import create_model
 
 FLOAT, CLIP, UNFOLDED, FREE = "float", "INT8 with clip", "INT8 with clip, not folded", "INT8 clip-free"
@@ -128,10 +129,6 @@ def summary(found: Sequence[dict], name: str, validation: str) -> str:
             f"{float(r['psnr']):.3f} / {float(r['ssim']):.4f} / {float(r['colour_shift']):.2f}" for r in own
         ]
         lines.append([f"{variant}: {strategy}".strip(": "), *texts, f"{float(own[0]['ms']):.1f}"])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    table = "\n".join(
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
     best = best_strategy(found, name, validation)
     free, clip = ([cells[v, s, images] for images in sets] for v, s in ((FREE, best), (CLIP, "random")))
     gains = [
@@ -140,7 +137,8 @@ def summary(found: Sequence[dict], name: str, validation: str) -> str:
     ]
     less = [1 - float(free[0]["ms"]) / float(cells[v, "random", sets[0]]["ms"]) for v in (CLIP, UNFOLDED)]
     return (
-        f"{table}\n\nBest on {validation}: {best}. Against INT8 with its clip {', '.join(gains)}; "
+        f"{text_table(lines)}\n\n"
+        f"Best on {validation}: {best}. Against INT8 with its clip {', '.join(gains)}; "
         f"{100 * less[0]:.0f} % less time, {100 * less[1]:.0f} % less than where the engine cannot "
         "fold the clip."
     )

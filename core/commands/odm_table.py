@@ -11,6 +11,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.utils.text_table import text_table
+
 
 def table(cards: Sequence[dict]) -> str:
     """Return one line a configuration: PSNR in dB on every set, mean and deviation over its seeds.
@@ -30,10 +32,7 @@ def table(cards: Sequence[dict]) -> str:
         for name in sets:
             line.append(_mean([run["scores"][name]["psnr_y"] for run in runs if name in run["scores"]]))
         lines.append(line)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    return text_table(lines)
 
 
 def _mean(values: Sequence[float]) -> str:

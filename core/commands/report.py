@@ -10,14 +10,12 @@ it was.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import itertools
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -34,10 +32,10 @@ from core.ptq.saving import load_quantized
 from core.ptq.scope import scope_of
 from core.utils.device import add_device, use_device
 from core.utils.files import distinct_names, folder_name, output_file, replace_file
+from core.utils.text_table import text_table
 from core.zoo import bundled, create_model, model_card, trained
 
 BITS = (8, 6, 4, 3, 2)
-KEY = ("variant", "bits", "set")  # identifies a row among those of the same question
 
 
 def read_rows(path: Path, columns: Sequence[str] = COLUMNS, may_lack: Sequence[str] = ()) -> list[dict]:
@@ -48,44 +46,31 @@ def read_rows(path: Path, columns: Sequence[str] = COLUMNS, may_lack: Sequence[s
     if not path.exists():
         return []
     try:
-        with path.open(newline="") as file:
-            rows = [dict.fromkeys(may_lack, "") | row for row in csv.DictReader(file)]
-        return [row for row in rows if set(row) == set(columns)]
-    except (csv.Error, UnicodeDecodeError) as error:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); move it away and start again") from error
+    rows = rows.assign(**{column: "" for column in may_lack if column not in rows})
+    return rows.to_dict("records") if set(rows) == set(columns) else []
 
 
 def write_rows(path: Path, found: list[dict], columns: Sequence[str] = COLUMNS) -> None:
     """Replace the CSV in one step, so that a run stopped at any moment leaves a complete file."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows(found)
-    replace_file(path, text.getvalue().encode())
+    replace_file(path, pd.DataFrame(found, columns=columns, dtype=object).to_csv(index=False).encode())
 
 
 def table(found: list[dict], images: str) -> str:
     """Return the table of one set: PSNR (dB) / SSIM and, in brackets, the change from the float network."""
-    own = [row for row in found if row["set"] == images]
-    bits = list(dict.fromkeys(row["bits"] for row in own if row["variant"] != "float"))
-    cells = {(row["variant"], row["bits"]): row for row in own}
-    lines = [["", *bits]]
-    reference = cells["float", "W32A32"]
-    lines.append(["float", *[f"{float(reference['psnr']):.2f} / {float(reference['ssim']):.4f}"] * len(bits)])
-    for variant in dict.fromkeys(row["variant"] for row in own if row["variant"] != "float"):
-        line = [variant]
-        for b in bits:
-            row = cells.get((variant, b))
-            line.append(
-                f"{float(row['psnr']):.2f} / {float(row['ssim']):.4f} ({-float(row['drop']):+.2f})"
-                if row
-                else ""
-            )
-        lines.append(line)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    cells, reference = {}, ""
+    for row in found:
+        if row["set"] == images:
+            score = f"{float(row['psnr']):.2f} / {float(row['ssim']):.4f}"
+            if row["variant"] == "float":
+                reference = score
+            else:
+                cells[row["variant"], row["bits"]] = f"{score} ({-float(row['drop']):+.2f})"
+    variants, bits = ([*dict.fromkeys(part)] for part in zip(*cells, strict=True))
+    lines = [[variant, *(cells.get((variant, b), "") for b in bits)] for variant in variants]
+    return text_table([["", *bits], ["float", *[reference] * len(bits)], *lines])
 
 
 class Network(NamedTuple):
@@ -166,9 +151,10 @@ def _arguments() -> argparse.ArgumentParser:
 
 def _finished(found: list[dict], question: str, n_sets: int) -> list[dict]:
     """Return the rows of this question that are complete, that is, scored on every set."""
-    own = list({tuple(row[key] for key in KEY): row for row in found if row["question"] == question}.values())
-    number = Counter((row["variant"], row["bits"]) for row in own)
-    return [row for row in own if number[row["variant"], row["bits"]] == n_sets]
+    rows = pd.DataFrame(found, columns=COLUMNS)
+    own = rows[rows["question"] == question].drop_duplicates(["variant", "bits", "set"], keep="last")
+    number = own.groupby(["variant", "bits"])["set"].transform("size")
+    return own[number == n_sets].to_dict("records")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

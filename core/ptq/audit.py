@@ -13,6 +13,7 @@ from core.ptq.rounding import stored_weight_bits
 from core.ptq.scope import channel_dim_of, input_channels
 from core.ptq.weight_levels import has_left, quantization_of
 from core.quantizers.pams import is_residual
+from core.utils.text_table import text_table
 
 NOMINAL = (360, 640)  # height and width of the LR for a 1280x720 image at x2
 MOVED = "its weights left their levels and are float again"
@@ -66,11 +67,7 @@ class Audit(list):
             )
             for row in self
         ]
-        widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
-        lines = [
-            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in (head, *body)
-        ]
-        return "\n".join([*lines, *([f"Quantized: {self.scope}."] if self.scope else [])])
+        return text_table([head, *body]) + (f"\nQuantized: {self.scope}." if self.scope else "")
 
 
 def audit(model: nn.Module) -> Audit:
