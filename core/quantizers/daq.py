@@ -10,7 +10,7 @@ from torch import nn
 
 from core.quantizers import _lookup_kernels as kernels
 from core.quantizers.levels import daq_step
-from core.quantizers.lookup import Replace, is_compiled
+from core.quantizers.lookup import is_compiled, straight_through
 from core.quantizers.normalization import SIDE_BITS, is_single, within_channel
 from core.utils.parallel import over_rows
 
@@ -55,7 +55,7 @@ class GaussianQuantizer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x on DAQ's levels, of its shape and dtype; the gradient passes straight through."""
-        return Replace.apply(x, self._quantized(x.detach()).to(x.dtype))
+        return straight_through(x, self._quantized(x.detach()).to(x.dtype))
 
     def _quantized(self, x: torch.Tensor) -> torch.Tensor:
         if not x.numel():

@@ -12,9 +12,12 @@ from core.quantizers.normalization import block_normalization, spread
 from core.utils.parallel import over_rows
 
 
-class Replace(torch.autograd.Function):
-    """Straight-through estimator: returns `value` in the place of x and passes the gradient on to x."""
+def straight_through(x: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return `value` in the place of x, whose gradient passes straight through."""
+    return _StraightThrough.apply(x, value)
 
+
+class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, value):
         """Return `value`."""
@@ -42,10 +45,10 @@ def nearest_points(
     """
     _check_channels(x, codes, channel_dim)
     if not is_compiled(x) or _varies_within(mean, channel_dim):
-        return Replace.apply(x, reference(x.detach(), mean, scale, codes, levels, channel_dim))
+        return straight_through(x, reference(x.detach(), mean, scale, codes, levels, channel_dim))
     means, scales, rows_per_image = _by_image(x, channel_dim, mean, scale)
     tables = means, scales, codes.numpy(), levels.numpy(), rows_per_image
-    return Replace.apply(x, _by_rows(kernels.look_up, x, channel_dim, *tables))
+    return straight_through(x, _by_rows(kernels.look_up, x, channel_dim, *tables))
 
 
 def nearest_levels(
@@ -54,10 +57,10 @@ def nearest_levels(
     """Return the same as `nearest_points` for sorted levels (C or 1, k) off any grid; ties go down."""
     _check_channels(x, levels, channel_dim)
     if not is_compiled(x) or _varies_within(mean, channel_dim):
-        return Replace.apply(x, levels_reference(x.detach(), mean, scale, levels, channel_dim))
+        return straight_through(x, levels_reference(x.detach(), mean, scale, levels, channel_dim))
     means, scales, rows_per_image = _by_image(x, channel_dim, mean, scale)
     tables = means, scales, levels.numpy(), rows_per_image
-    return Replace.apply(x, _by_rows(kernels.search, x, channel_dim, *tables))
+    return straight_through(x, _by_rows(kernels.search, x, channel_dim, *tables))
 
 
 def uniform_levels(
@@ -80,9 +83,9 @@ def nearest_points_in_blocks(
     """Return `nearest_points` of images (..., C, H, W), each block of `size` pixels by its own range."""
     _check_channels(x, codes, -3)
     if not is_compiled(x):
-        return Replace.apply(x, reference_in_blocks(x.detach(), size, codes, levels))
+        return straight_through(x, reference_in_blocks(x.detach(), size, codes, levels))
     tables = x.shape[-3], *size, codes.numpy(), levels.numpy()
-    return Replace.apply(x, _by_images(kernels.look_up_in_blocks, x, *tables))
+    return straight_through(x, _by_images(kernels.look_up_in_blocks, x, *tables))
 
 
 def uniform_in_blocks(

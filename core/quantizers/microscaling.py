@@ -15,7 +15,7 @@ import torch
 from numba import njit
 from torch import nn
 
-from core.quantizers.lookup import Replace, is_compiled
+from core.quantizers.lookup import is_compiled, straight_through
 from core.utils.parallel import over_rows
 
 PIXELS_AT_ONCE = 1024
@@ -223,7 +223,7 @@ class MicroscalingQuantizer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x on the format's values, of its shape; the gradient passes straight through."""
         form = FORMATS[self.form]
-        return Replace.apply(x, microscaled(x, self.channel_dim, form, self.bits, self.largest))
+        return straight_through(x, microscaled(x, self.channel_dim, form, self.bits, self.largest))
 
     def scales(self, x: torch.Tensor) -> torch.Tensor:
         """Return the scale of each value's block, of x's shape; 1 in a block of zeros."""

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from core.quantizers.lookup import (
-    Replace,
     is_compiled,
     nearest_levels,
     nearest_points,
     nearest_points_in_blocks,
+    straight_through,
     uniform_in_blocks,
     uniform_levels,
 )
@@ -137,7 +137,7 @@ class NormalizedUniformQuantizer(NormalizedQuantizer):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x on the levels, of its shape and dtype; the gradient passes straight through."""
-        return Replace.apply(x, self._quantized(x.detach()).to(x.dtype))
+        return straight_through(x, self._quantized(x.detach()).to(x.dtype))
 
     def _quantized(self, x: torch.Tensor) -> torch.Tensor:
         if self._fused_blocks(x) and is_compiled(x):

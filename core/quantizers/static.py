@@ -11,22 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.quantizers.lookup import is_compiled, nearest_levels, uniform_levels
+from core.quantizers.lookup import is_compiled, nearest_levels, straight_through, uniform_levels
 from core.quantizers.normalization import SIDE_BITS
-
-
-class Round(torch.autograd.Function):
-    """Straight-through estimator: rounds to the nearest integer and passes the gradient on."""
-
-    @staticmethod
-    def forward(ctx, x):
-        """Return x rounded, ties to even."""
-        return x.round()
-
-    @staticmethod
-    def backward(ctx, grad):
-        """Return the gradient unchanged."""
-        return grad
 
 
 def uniform(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: int) -> torch.Tensor:
@@ -36,7 +22,8 @@ def uniform(x: torch.Tensor, low: torch.Tensor, high: torch.Tensor, bits: int) -
     """
     scale = (high - low) / (2**bits - 1)
     divisor = torch.where(scale > 0, scale, torch.ones_like(scale))
-    return Round.apply((torch.clamp(x, low, high) - low) / divisor) * scale + low
+    steps = (torch.clamp(x, low, high) - low) / divisor
+    return straight_through(steps, steps.detach().round()) * scale + low
 
 
 def by_channel(values: torch.Tensor, x: torch.Tensor, channel_dim: int) -> torch.Tensor:
