@@ -135,7 +135,7 @@ def test_a_damaged_part_of_a_sweep(tmp_path, damage):
     assert len(read_sweep(tmp_path)) == 9
 
 
-@pytest.mark.parametrize("damage", [b"\xff\x00\r\n", b"x" * 200_000])
+@pytest.mark.parametrize("damage", [b"\xff\x00\r\n", b"1," * 99])
 def test_a_damaged_report(tmp_path, damage):
     path = tmp_path / "report.csv"
     write_rows(path, [dict.fromkeys(COLUMNS, "1")])
