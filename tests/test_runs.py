@@ -7,7 +7,8 @@ import pytest
 from core import load_quantized
 from core.qat.config import OdmConfig
 from explorer.jobs import training_run
-from explorer.jobs.training_run import ROOT, Run
+from explorer.jobs.child import ROOT
+from explorer.jobs.training_run import Run
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,7 @@ def test_a_run_that_is_paused_or_killed_goes_on_where_it_was(new_run):
     wait_for(lambda: run.card()["done"] > before)
     assert run.card()["record"]["step"].count(0) == 1
     assert not run.can_go_on
-    run._process.kill()
+    run.child.kill()
     wait_for(lambda: not run.alive)
     assert run.can_go_on
     assert run.in_words() == (

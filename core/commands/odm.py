@@ -11,7 +11,6 @@ it is started again, and ends with the same weights.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import signal
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from core.qat.run import VALIDATION_SIDE, middles, run, write_json
 from core.training.bundle import scores
 from core.utils.device import add_device, use_device
 from core.utils.files import folder_name, output_file
+from core.utils.flags import add_flags, from_flags
 from core.zoo import create_model
 
 TRAINING_PHOTOGRAPHS = 4  # of the packaged ones; the others are scored
@@ -44,15 +44,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--benchmark", type=Path, help="folder with Set5/ and Set14/ to score on at the end")
     parser.add_argument("--out", type=Path, required=True, help="name of the results, without their suffixes")
     add_device(parser)
-    choices = {"version": VERSIONS, "regularizer": REGULARIZERS}
-    for field in dataclasses.fields(OdmConfig):
-        flag = f"--{field.name.replace('_', '-')}"
-        if field.name in ("correction", "offsets"):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction)
-        else:
-            kind = str if field.name in choices else type(field.default)
-            kind = float if field.name in ("lambda_m", "lr", "range_rate") else kind
-            parser.add_argument(flag, type=kind, default=field.default, choices=choices.get(field.name))
+    add_flags(parser, OdmConfig, version=VERSIONS, regularizer=REGULARIZERS)
     return parser.parse_args(argv)
 
 
@@ -92,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     args = _arguments(argv)
     try:
-        config = OdmConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(OdmConfig)})
+        config = from_flags(OdmConfig, args)
         output_file(args.out, ".json")  # a bad name is refused before anything is computed
         model = _network(args).to(use_device(args.device, exact=False))
         images, pairs, described = _images(args)

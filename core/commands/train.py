@@ -23,10 +23,10 @@ from core.training.bundle import card_of, save_bundle, scores, transfer
 from core.training.loop import TrainConfig, train
 from core.training.patches import PatchSampler
 from core.utils.files import folder_name, output_file
+from core.utils.flags import add_flags, from_flags
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    defaults = TrainConfig()
     parser = argparse.ArgumentParser(prog="python -m core train", description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=sorted(MODELS), default="edsr")
     parser.add_argument("--scale", type=int, default=2)
@@ -35,12 +35,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--benchmark", type=Path, help="folder with Set5/ and Set14/ to score on")
     parser.add_argument("--out", type=Path, required=True, help="name of the results, without their suffixes")
     parser.add_argument("--start-from", type=Path, help="checkpoint whose matching layers are copied")
-    for field in dataclasses.fields(TrainConfig):
-        flag, value = f"--{field.name.replace('_', '-')}", getattr(defaults, field.name)
-        if isinstance(value, bool):
-            parser.add_argument(flag, action="store_true")
-        else:
-            parser.add_argument(flag, type=type(value), default=value)
+    add_flags(parser, TrainConfig)
     return parser.parse_args(argv)
 
 
@@ -56,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    config = TrainConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig)})
+    config = from_flags(TrainConfig, args)
     checkpoint = output_file(args.out, ".ckpt")
     torch.manual_seed(config.seed)
     model = new_model(args.model, args.scale)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,10 +11,9 @@ import yaml
 
 from core.sweep.store import parts
 from core.utils.files import replace_file
-from explorer.jobs.child import ended
+from explorer.jobs.child import ROOT, Child
 from explorer.jobs.sweep_worker import GRID
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "runs" / "sweeps"
 BUNDLED = "bundled"
 BUNDLED_ROWS = ROOT / "assets" / "sweep.parquet"
@@ -68,23 +65,23 @@ def last_told(name: str) -> tuple[int, int]:
 class Run:
     """One sweep under way, and how far it is."""
 
-    def __init__(self, name: str, process: subprocess.Popen, log: Path):
-        self.name, self._process, self._log = name, process, log
+    def __init__(self, name: str, child: Child):
+        self.name, self._child = name, child
         self.cancelled = False
         self._first: tuple[float, int] | None = None  # when, and how many rows were there
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self._child.alive
 
     def cancel(self) -> None:
         """Stop it; what is done is kept."""
         self.cancelled = True
-        self._process.stdin.close()
+        self._child.stop()
 
     def progress(self) -> tuple[int, int]:
         """Rows that are there and rows in all; (0, 0) while it starts."""
-        if self._first is None and (found := told(self._log.parent)):
+        if self._first is None and (found := told(FOLDER / self.name)):
             self._first = (time.monotonic(), found[0][0])
         return last_told(self.name)
 
@@ -97,9 +94,7 @@ class Run:
 
     def problem(self) -> str:
         """What ended it before its time, in a sentence."""
-        if self.alive or self.cancelled or self._process.returncode == 0:
-            return ""
-        return ended("sweep", self._process.returncode, self._log.with_suffix(".err"), kept=True)
+        return "" if self.cancelled else self._child.problem(kept=True)
 
 
 def current() -> Run | None:
@@ -132,13 +127,7 @@ def _begin(name: str, grid: str) -> Run:
             )
         replace_file(folder / GRID, grid.encode())
         log = folder / LOG
-        with log.open("w") as out, log.with_suffix(".err").open("w") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "explorer.jobs.sweep_worker", str(folder)],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=errors,
-            )
-        _current = Run(name, process, log)
+        errors = log.with_suffix(".err")
+        child = Child("sweep", "explorer.jobs.sweep_worker", str(folder), log=errors, out=log)
+        _current = Run(name, child)
     return _current

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
 
 from core.qat.config import OdmConfig
-from explorer.jobs.child import ended
+from core.utils.flags import flags
+from explorer.jobs.child import Child
 
-ROOT = Path(__file__).resolve().parents[2]
 MOST = 2  # trainings at once on this server
 FULL = "{} trainings run on this server already; start yours when one of them is done."
 _lock = threading.Lock()
@@ -31,7 +27,7 @@ class Run:
         self.network, self.config = network, config
         self._model = name, scale
         self._folder = tempfile.TemporaryDirectory(prefix="explorer-training-")
-        self._process: subprocess.Popen | None = None
+        self.child: Child | None = None  # the process that trains, or trained last
         self.paused = False
 
     @property
@@ -42,7 +38,7 @@ class Run:
     @property
     def alive(self) -> bool:
         """Whether it is training."""
-        return self._process is not None and self._process.poll() is None
+        return self.child is not None and self.child.alive
 
     @property
     def begun(self) -> bool:
@@ -67,48 +63,25 @@ class Run:
             if len(_running) >= MOST:
                 raise ValueError(FULL.format(MOST))
             _running.add(self)
-            if self._process is not None:
-                self._process.stdin.close()
+            if self.child is not None:
+                self.child.kill()
             name, scale = self._model
-            command = [
-                sys.executable,
-                "-m",
-                "explorer.jobs.training_worker",
-                "--model",
-                name,
-                "--scale",
-                str(scale),
-            ]
-            command += ["--out", str(self.out)]
-            for field, value in dataclasses.asdict(self.config).items():
-                flag = field.replace("_", "-")
-                if isinstance(value, bool):
-                    command.append(f"--{flag}" if value else f"--no-{flag}")
-                elif value is not None:
-                    command += [f"--{flag}", str(value)]
-            with self.out.with_suffix(".log").open("w") as log:
-                self._process = subprocess.Popen(
-                    command,
-                    cwd=ROOT,
-                    env=os.environ | {"OMP_NUM_THREADS": "1"},
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=log,
-                )
+            command = ["--model", name, "--scale", str(scale), "--out", str(self.out), *flags(self.config)]
+            log = self.out.with_suffix(".log")
+            module = "explorer.jobs.training_worker"
+            self.child = Child("training", module, *command, log=log, OMP_NUM_THREADS="1")
         self.paused = False
 
     def pause(self) -> None:
         """Save the state and let the processor go; `start` goes on from there."""
         if self.alive:
-            self._process.stdin.close()
+            self.child.stop()
             self.paused = True
 
     def cancel(self) -> None:
         """Stop, and drop all files."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process.stdin.close()
+        if self.child is not None:
+            self.child.kill()
         self._folder.cleanup()
 
     def card(self) -> dict | None:
@@ -132,6 +105,6 @@ class Run:
 
     def problem(self) -> str:
         """What ended it before its time, in a sentence; empty if nothing did."""
-        if self.alive or self.paused or self.finished or self._process is None:
+        if self.child is None or self.paused or self.finished:
             return ""
-        return ended("training", self._process.returncode, self.out.with_suffix(".log"), self.can_go_on)
+        return self.child.problem(self.can_go_on)
