@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-import panel as pn
 import param
 
 from explorer.choices.catalog import layer_channels
@@ -17,10 +16,10 @@ from explorer.jobs import sweep_runs
 from explorer.jobs.latest import QUICK
 from explorer.jobs.token import Token
 from explorer.pipeline import sweep_rows
+from explorer.tabs.poll import Poll
 from explorer.views.sweep import SweepView
 from explorer.views.sweep_table import SweepTableView
 
-POLL = 1000  # ms between two looks at a sweep that is under way
 GRID = ["networks", "methods", "bits", "weight_bits", "sets", "selectors", "layers", "images"]
 
 
@@ -51,7 +50,7 @@ class Sweeper(param.Parameterized):
         self._run, self._stop, self._complain = run, stop, complain
         self._data: sweep_rows.Shown | None = None
         self._version: tuple = ()
-        self._poll = None
+        self._poll = Poll(self._watch)
         state.param.watch(lambda *_: self.update(), ["tab", "sweep"])
         watch = self.choices.param.watch
         watch(lambda *_: self.look_ahead(), GRID)
@@ -62,15 +61,15 @@ class Sweeper(param.Parameterized):
         if self.state.tab != SWEEP:
             self._stop("sweep")
             self._stop("sweep ahead")
-            self._rest()
+            self._poll.stop()
             return
         self.names = list(dict.fromkeys([*sweep_runs.names(), self.state.sweep]))
         if not self.ahead:
             self.look_ahead()
         self._draw()
         self._watch()
-        if self.running and self._poll is None:
-            self._poll = pn.state.add_periodic_callback(self._watch, period=POLL)
+        if self.running:
+            self._poll.start()
 
     def _draw(self) -> None:
         name, c = self.state.sweep, self.choices
@@ -176,21 +175,16 @@ class Sweeper(param.Parameterized):
         if self.running:
             if sweep_runs.version(name) != self._version:
                 self._draw()
-        elif self._poll is not None:
-            self._rest()
+        elif self._poll.running:
+            self._poll.stop()
             if run is not None and run.problem():
                 self._complain(run.problem())
             if sweep_runs.version(name) != self._version:
                 self._draw()
 
-    def _rest(self) -> None:
-        if self._poll is not None:
-            self._poll.stop()
-            self._poll = None
-
     def leave(self) -> None:
         """The visitor is gone; the sweep goes on."""
-        self._rest()
+        self._poll.stop()
 
     def open(self, index: int) -> None:
         """Show one of the configurations in the other views."""

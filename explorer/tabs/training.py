@@ -18,10 +18,10 @@ from explorer.jobs.training_run import Run
 from explorer.page.sections import html, section
 from explorer.pipeline import pictures
 from explorer.session import Output
+from explorer.tabs.poll import Poll
 from explorer.tabs.tab import Tab
 from explorer.views.training import TILES, TrainingView
 
-POLL = 1000  # ms
 OWN_NETWORK = (
     "Training on this page starts from a bundled network; from a checkpoint of yours: "
     "python -m core odm --checkpoint"
@@ -55,7 +55,7 @@ class Trainer(param.Parameterized):
         self.state, self.view = state, TrainingView()
         self._run, self._stop = run, stop
         self.own: Run | None = None
-        self._poll = None
+        self._poll = Poll(self._watch)
         state.param.watch(lambda *_: self.update(), ["tab", "network", "run", "image", "region"])
         state.param.watch(lambda *_: self.draw(), ["moment", "layer"])
 
@@ -119,8 +119,7 @@ class Trainer(param.Parameterized):
             self.text = str(error)
             return
         self.text = "Starting …"
-        if self._poll is None:
-            self._poll = pn.state.add_periodic_callback(self._watch, period=POLL)
+        self._poll.start()
 
     def _goes_on(self, asked: tuple[str, OdmConfig]) -> bool:
         """A run that was paused, and one that ended too early unless another one is asked for."""
@@ -139,16 +138,11 @@ class Trainer(param.Parameterized):
 
     def leave(self) -> bool:
         """End the visitor's own run, with nothing changed on the page; whether there was one."""
-        self._rest()
+        self._poll.stop()
         own, self.own = self.own, None
         if own is not None:
             own.cancel()
         return own is not None
-
-    def _rest(self) -> None:
-        if self._poll is not None:
-            self._poll.stop()
-            self._poll = None
 
     def _watch(self) -> None:
         """Once a second while a run is under way."""
@@ -156,7 +150,7 @@ class Trainer(param.Parameterized):
         self.text = run.in_words()
         self.draw()
         if not run.alive:
-            self._rest()
+            self._poll.stop()
             self.update()
 
 
