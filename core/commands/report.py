@@ -48,7 +48,8 @@ def read_rows(path: Path, columns: Sequence[str] = COLUMNS, may_lack: Sequence[s
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); move it away and start again") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is damaged ({reason}); move it away and start again") from error
     rows = rows.assign(**{column: "" for column in may_lack if column not in rows})
     return rows.to_dict("records") if set(rows) == set(columns) else []
 
