@@ -14,7 +14,8 @@ from panel.theme.fast import Fast
 
 from explorer.choices import catalog
 from explorer.choices.links import own_keys, restore, tolerant, update_query
-from explorer.choices.state import FIELDS, TABS, WHOLE, ExplorerState
+from explorer.choices.region import WHOLE, Region
+from explorer.choices.state import FIELDS, TABS, ExplorerState
 from explorer.jobs.latest import QUICK
 from explorer.page.sidebar import controls
 from explorer.page.status_line import status_line
@@ -79,7 +80,7 @@ class RegionMap(Output):
             if region != WHOLE:
                 size = catalog.lr_size(image, catalog.scale_of(network))
                 small = regions.thumbnail(image, token=token)
-                yield partial(self.view.show, small, regions.window(region, *size), size)
+                yield partial(self.view.show, small, Region.parse(region).window(*size), size)
 
         network = state.network
         return work

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 import core
 from core.models import SwinIR, new_model
 from explorer.choices import catalog, visitor_files
-from explorer.choices.state import WHOLE, ExplorerState
+from explorer.choices.region import WHOLE, Region
+from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import Shelf, other_role
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
@@ -101,7 +102,7 @@ def test_a_region_is_a_crop_of_the_whole(shelf, place, scale):
     hr = core.modcrop(core.load_image(png(scale * 150 + 1)), scale)
     lr = core.make_lr(hr, scale)
     found = activations.pair(key, scale, place)
-    top, left, height, width = regions.window(place, *lr.shape[-2:])
+    top, left, height, width = Region.parse(place).window(*lr.shape[-2:])
     assert (height, width) == (128, 128)
     assert torch.equal(found.lr, lr[..., top : top + 128, left : left + 128])
     rows, columns = (slice(scale * n, scale * (n + 128)) for n in (top, left))

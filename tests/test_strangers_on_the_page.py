@@ -6,7 +6,8 @@ from strangers import STRANGERS, stranger
 
 from core.images import demo_names
 from explorer.choices import visitor_files
-from explorer.choices.state import CENTRE, ExplorerState
+from explorer.choices.region import CENTRE
+from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import checked
 from explorer.pipeline import activations, deployment, pictures, points
 

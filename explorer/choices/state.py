@@ -12,10 +12,9 @@ from core.ptq.config import FLOAT
 from core.ptq.methods import EVERY_METHOD, Method
 from core.qat.config import REGULARIZERS, VERSIONS, OdmConfig
 from explorer.choices.catalog import IMAGE_NAMES, NETWORK_NAMES, layer_channels, trained, without_truth
+from explorer.choices.region import CENTRE, REGION
 
 BITS = [2, 3, 4, 5, 6, 7, 8]
-CENTRE, WHOLE = "centre", "whole"
-PLACE = r"(\d{1,3}|1000),(\d{1,3}|1000)"  # middle of a region, in thousandths of the width and height
 FROM_SUBSET = [name for name, method in METHODS.items() if method.levels == "subset"]
 OF_METHOD = "default"  # selector: the method's own
 DEFAULT_METHOD = "dfsq-exact"
@@ -47,7 +46,7 @@ class ExplorerState(param.Parameterized):
     image = param.Selector(objects=IMAGE_NAMES, doc="Photograph; its LR is made by bicubic reduction")
     region = param.String(
         CENTRE,
-        regex=rf"({CENTRE}|{WHOLE}|{PLACE})\Z",
+        regex=REGION,
         doc="Part of the image that is super-resolved: of 128x128 LR pixels around its middle, or the whole",
     )
     activation_bits = param.Integer(4, bounds=(BITS[0], BITS[-1]), doc="Bits of the activations")

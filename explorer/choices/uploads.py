@@ -8,7 +8,8 @@ from collections.abc import Callable
 import param
 
 from explorer.choices.catalog import without_truth
-from explorer.choices.state import CENTRE, ExplorerState
+from explorer.choices.region import CENTRE
+from explorer.choices.state import ExplorerState
 from explorer.choices.status import Status
 from explorer.choices.visitor_files import FILE_MB, LIMITS, Shelf, file_name, is_own, kind_of, other_role
 from explorer.jobs.latest import QUICK

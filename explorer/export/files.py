@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import tempfile
@@ -16,7 +17,7 @@ from explorer.choices.state import ExplorerState
 from explorer.export.script import code
 from explorer.jobs.token import Token
 from explorer.pipeline import pictures, points
-from explorer.pipeline.names import TITLES, references, weights_and_activations
+from explorer.pipeline.names import titles
 from explorer.pipeline.pictures import Picture
 
 
@@ -50,20 +51,11 @@ def levels(state: ExplorerState, token: Token | None = None) -> bytes:
 
 def shown(state: ExplorerState, token: Token | None = None) -> dict[str, Picture]:
     """Every picture of the tab Explore that can be made, by its title."""
-    where, kept = (state.network, state.image, state.region), tuple(state.float_layers)
-    asked = {TITLES[key]: (key,) for key in references(state.image, *TITLES)}
-    configs = state.configs()
-    for bits in state.shown_bits():
-        asked[weights_and_activations(state.weight_bits or bits, bits)] = (bits,)
-    if (hand := pictures.Hand.of(state)) is not None:
-        asked["By hand"] = (state.activation_bits, hand)
-    found = {}
-    for title, (what, *rest) in asked.items():
-        try:
-            arguments = (what,) if isinstance(what, str) else (configs(what), kept, *rest)
-            found[title] = pictures.picture(*where, *arguments, token=token)
-        except ValueError:
-            continue  # its place on the page says why there is none
+    names, found = titles(state), {}
+    for key, request in pictures.requests(state).items():
+        if not isinstance(request, str):  # its place on the page says why there is none
+            with contextlib.suppress(ValueError):
+                found[names[key]] = pictures.picture(*request, token=token)
     return found
 
 

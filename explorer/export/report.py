@@ -9,13 +9,14 @@ from bokeh.resources import INLINE
 
 from core import QuantConfig
 from explorer.choices.catalog import name_of, scale_of
+from explorer.choices.region import Region
 from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import file_name
 from explorer.export.files import png, shown
 from explorer.export.script import code
 from explorer.export.templates import TEMPLATES
 from explorer.jobs.token import Token
-from explorer.pipeline import activations, points, regions
+from explorer.pipeline import activations, points
 from explorer.pipeline.names import weights_and_activations
 from explorer.pipeline.pictures import Picture
 from explorer.pipeline.protocol import protocol
@@ -53,7 +54,7 @@ def report(state: ExplorerState, token: Token | None = None) -> bytes:
 def _choices(state: ExplorerState, config: QuantConfig) -> dict[str, str]:
     choices = {
         "Network": f"{name_of(state.network)} ×{scale_of(state.network)}",
-        "Image": f"{file_name(state.image)}, {regions.in_words(state.region)}",
+        "Image": f"{file_name(state.image)}, {Region.parse(state.region).describe()}",
         "Method": state.method,
         "Bits": weights_and_activations(config.weight_bits, config.activation_bits),
         "Universal set": f"{state.words} words of {state.terms} terms, {state.selector}",

@@ -13,7 +13,8 @@ from explorer.choices.catalog import (
     without_truth,
 )
 from explorer.choices.catalog import stem as stem_of
-from explorer.choices.state import WHOLE, ExplorerState
+from explorer.choices.region import WHOLE, Region
+from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import file_name, is_own
 from explorer.export.templates import TEMPLATES
 from explorer.pipeline import regions
@@ -43,7 +44,7 @@ def code(state: ExplorerState) -> str:
         own=is_own(state.image),
         lr_only=lr_only,
         whole=state.region == WHOLE,
-        window=regions.window(state.region, *lr_size(state.image, scale)),
+        window=Region.parse(state.region).window(*lr_size(state.image, scale)),
         tile=regions.TILE if regions.by_tiles(state.image, scale, state.region) else None,
         against=against(FLOAT_SR) if lr_only else "",
         checkpoint=checkpoint_name(state),

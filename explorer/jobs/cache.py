@@ -74,13 +74,21 @@ def _turn(token: Token):
         HEAVY.release()
 
 
-def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1, heavy: bool = False):
+def shared(
+    max_size: float,
+    size: Callable[[Any], float] = lambda value: 1,
+    heavy: bool = False,
+    key: Callable[..., tuple] = lambda *key: key,
+):
     """Cache `f(*key, token)` by its plain, hashable key, over all sessions, bounded by `max_size`.
 
     Equal questions asked at once are answered by one computation, which stops only when nobody waits for
     it any more. Results are shared: treat them as read-only. Errors are raised to every waiter, not cached.
-    A `heavy` one waits for its turn; it must not ask for another heavy one.
+    A `heavy` one waits for its turn; it must not ask for another heavy one. key: a NamedTuple whose defaults
+    stand for the arguments that are left out, so that equal questions are equal however they are written.
     """
+
+    to_key = key
 
     def decorate(f):
         cache: cachetools.LRUCache = cachetools.LRUCache(max_size, getsizeof=size)
@@ -90,8 +98,8 @@ def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1, heav
         lock = threading.Lock()
 
         @functools.wraps(f)
-        def call(*key, token: Token | None = None):
-            token = token or Token()
+        def call(*arguments, token: Token | None = None):
+            key, token = to_key(*arguments), token or Token()
             while True:
                 token.check()
                 with lock:
@@ -128,9 +136,9 @@ def shared(max_size: float, size: Callable[[Any], float] = lambda value: 1, heav
                     del flights[key]
                 flight.landed.set()
 
-        def known(*key) -> bool:
+        def known(*arguments) -> bool:
             with lock:
-                return key in cache
+                return to_key(*arguments) in cache
 
         def drop(name: str) -> None:
             with lock:

@@ -3,68 +3,63 @@
 from __future__ import annotations
 
 import panel as pn
+import param
 
 from explorer.choices.catalog import scale_of
-from explorer.choices.state import CENTRE, WHOLE, ExplorerState
+from explorer.choices.region import CENTRE, ELSEWHERE, SIDE, WHOLE, Region
+from explorer.choices.state import ExplorerState
 from explorer.choices.uploads import Uploads
 from explorer.page.sections import TOGGLE, WIDE, html
 from explorer.pipeline import regions
 
-ELSEWHERE = "elsewhere"
-REGIONS = {"Centre": CENTRE, "Elsewhere": ELSEWHERE, "Whole image": WHOLE}
+
+class RegionChoice(param.Parameterized):
+    """The region of the state as three widgets have it: each follows the other."""
+
+    kind = param.Selector(objects={"Centre": CENTRE, "Elsewhere": ELSEWHERE, "Whole image": WHOLE})
+    across = param.Number(50, bounds=(0, 100), step=0.5, doc="Of its middle, in percent of the width")
+    down = param.Number(50, bounds=(0, 100), step=0.5, doc="In percent of the height")
+
+    def __init__(self, state: ExplorerState, uploads: Uploads):
+        super().__init__()
+        self._state, self._uploads = state, uploads
+        self._read()
+        state.param.watch(self._read, "region")
+        self.param.watch(self._write, ["kind", "across", "down"])
+
+    def _read(self, *_) -> None:
+        kind, x, y = Region.parse(self._state.region)
+        self.param.update(kind=kind, across=x / 10, down=y / 10)
+
+    def _write(self, *_) -> None:
+        state, region = self._state, Region(self.kind, round(10 * self.across), round(10 * self.down))
+        if str(region) == state.region:
+            return
+        sentence = regions.too_large(state.image, scale_of(state.network)) if self.kind == WHOLE else ""
+        self._uploads.complain(sentence)
+        if sentence:
+            self._read()
+        else:
+            state.region = str(region)
 
 
 def region(state: ExplorerState, uploads: Uploads, small_map: pn.Column) -> pn.Column:
     """Centre, another place, or the whole image; by buttons, by sliders, or by a tap on the small map."""
-    p = state.param
-
-    def choice(region: str) -> str:
-        return region if region in (CENTRE, WHOLE) else ELSEWHERE
-
-    def place() -> list[float]:
-        return (
-            [int(n) / 10 for n in state.region.split(",")] if choice(state.region) == ELSEWHERE else [50, 50]
-        )
-
-    buttons = pn.widgets.RadioButtonGroup(options=REGIONS, value=choice(state.region), **TOGGLE, **WIDE)
-    across, down = (
-        pn.widgets.FloatSlider(label=label, value=value, start=0, end=100, step=0.5, format="0.0", **WIDE)
-        for label, value in zip(("Across / %", "Down / %"), place(), strict=True)
-    )
-
-    def chosen(event) -> None:
-        if event.new == choice(state.region):
-            return
-        sentence = regions.too_large(state.image, scale_of(state.network)) if event.new == WHOLE else ""
-        uploads.complain(sentence)
-        if sentence:
-            buttons.value = choice(state.region)
-        else:
-            state.region = "500,500" if event.new == ELSEWHERE else event.new
-
-    def moved(axis: int, value: float) -> None:
-        if choice(state.region) == ELSEWHERE:
-            there = place()
-            there[axis] = value
-            state.region = ",".join(str(round(10 * n)) for n in there)
-
-    def follow(_) -> None:
-        buttons.value = choice(state.region)
-        if choice(state.region) == ELSEWHERE:
-            across.value, down.value = place()
-
-    buttons.param.watch(chosen, "value")
-    for axis, slider in enumerate((across, down)):
-        slider.param.watch(lambda event, axis=axis: moved(axis, event.new), "value")
-    p.watch(follow, "region")
+    p = RegionChoice(state, uploads).param
+    slider = dict(format="0.0", **WIDE)
     return pn.Column(
-        html(f"<label>Region, {regions.SIDE}×{regions.SIDE} LR pixels</label>", margin=(3, 8, 0, 8)),
-        buttons,
+        html(f"<label>Region, {SIDE}×{SIDE} LR pixels</label>", margin=(3, 8, 0, 8)),
+        pn.widgets.RadioButtonGroup.from_param(p.kind, **TOGGLE, **WIDE),
         pn.Column(
             html("<label>Tap a place, or move the sliders</label>", margin=(3, 8, 0, 8)),
             small_map,
-            pn.Row(across, down, sizing_mode="stretch_width", margin=0),
-            visible=p.region.rx().rx.pipe(lambda region: choice(region) == ELSEWHERE),
+            pn.Row(
+                pn.widgets.FloatSlider.from_param(p.across, label="Across / %", **slider),
+                pn.widgets.FloatSlider.from_param(p.down, label="Down / %", **slider),
+                sizing_mode="stretch_width",
+                margin=0,
+            ),
+            visible=p.kind.rx() == ELSEWHERE,
             sizing_mode="stretch_width",
             margin=0,
         ),

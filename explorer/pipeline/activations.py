@@ -19,7 +19,7 @@ from core.ptq.quantize import layer_groups
 from core.quantizers.normalization import Normalization
 from explorer.choices import catalog
 from explorer.choices.catalog import NETWORKS, layer_channels, scale_of, trained
-from explorer.choices.state import WHOLE
+from explorer.choices.region import WHOLE, Region
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
 from explorer.pipeline import regions
@@ -52,7 +52,7 @@ def pair(image: str, scale: int, region: str, token: Token) -> core.Pair:
     if region == WHOLE and (sentence := regions.too_large(image, scale)):
         raise ValueError(sentence)
     size = catalog.lr_size(image, scale)
-    top, left, height, width = regions.window(region, *size)
+    top, left, height, width = Region.parse(region).window(*size)
     pixels = catalog.pixels(image)
     if catalog.without_truth(image):
         return core.Pair(image, to_tensor(pixels[top : top + height, left : left + width].copy()), None)

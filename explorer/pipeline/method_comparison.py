@@ -15,7 +15,7 @@ from explorer.choices.catalog import scale_of
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
 from explorer.pipeline.activations import ReadOnly
-from explorer.pipeline.pictures import Picture, difference, picture, reference
+from explorer.pipeline.pictures import Picture, PictureRequest, difference, picture
 
 PROFILE = 64  # pixels of the line
 SSIM_WINDOW = 11
@@ -58,23 +58,23 @@ class Closely(ReadOnly):
 
 
 @shared(2e8, lambda error: error.nbytes)
-def error_map(where: tuple, what: tuple, token: Token) -> np.ndarray:
-    found = difference(picture(*where, *what, token=token), picture(*where, reference(where[1]), token=token))
+def error_map(request: PictureRequest, token: Token) -> np.ndarray:
+    found = difference(picture(*request, token=token), picture(*request.reference, token=token))
     found.setflags(write=False)
     return found
 
 
-def closely(where: tuple[str, str, str], what: tuple, look: Look, token: Token) -> Closely:
-    """`where` and `what` are those of `explorer.pipeline.pictures.picture`."""
-    shown, truth = (picture(*where, *key, token=token) for key in (what, (reference(where[1]),)))
+def closely(request: PictureRequest, look: Look, token: Token) -> Closely:
+    """Compare a picture with its reference where a person looks."""
+    shown, truth = (picture(*one, token=token) for one in (request, request.reference))
     height, width = truth.rgb.shape[:2]
     a, b = (torch.from_numpy(p.rgb.copy()).permute(2, 0, 1)[None] / 255 for p in (shown, truth))
     line, start, end = look.line(height, width)
     values = luma(a)[0, 0]
     profile = (values[line] if look.direction == "row" else values[:, line])[start:end].numpy()
-    if what == (reference(where[1]),):
+    if request == request.reference:
         return Closely(shown, None, None, None, None, profile)
-    region, border = look.region(height, width), scale_of(where[0])
+    region, border = look.region(height, width), scale_of(request.network)
     psnr, ssim = shown.psnr, shown.ssim
     if region is not None:
         left, top, right, bottom = region
@@ -83,4 +83,4 @@ def closely(where: tuple[str, str, str], what: tuple, look: Look, token: Token) 
         ssim = core.ssim_y(a, b, border=0) if min(a.shape[-2:]) >= SSIM_WINDOW else None
     elif border:
         a, b = (x[..., border:-border, border:-border] for x in (a, b))
-    return Closely(shown, error_map(where, what, token=token), psnr, ssim, colour_shift(a, b), profile)
+    return Closely(shown, error_map(request, token=token), psnr, ssim, colour_shift(a, b), profile)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from explorer.choices.catalog import without_truth
+from explorer.choices.state import HAND, ExplorerState
 
 TITLES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
 
@@ -15,3 +16,10 @@ def references(image: str, *asked: str) -> list[str]:
 def weights_and_activations(weight_bits: int, activation_bits: int) -> str:
     """W4A8 for weights of 4 bits and activations of 8."""
     return f"W{weight_bits}A{activation_bits}"
+
+
+def titles(state: ExplorerState) -> dict[str | int, str]:
+    """Name the pictures of the tab Explore: by word, or the bits of a quantized one."""
+    bits = (*state.shown_bits(), state.activation_bits)
+    names = TITLES | {b: weights_and_activations(state.weight_bits or b, b) for b in bits}
+    return names | {HAND: f"By hand, {names[state.activation_bits]}"}

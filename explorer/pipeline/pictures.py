@@ -19,7 +19,7 @@ from core.ptq.methods import TRAINED
 from core.qat.frozen import quantized_before
 from core.zoo import model_card
 from explorer.choices.catalog import NETWORKS, layer_channels, scale_of, trained, without_truth
-from explorer.choices.state import ExplorerState
+from explorer.choices.state import HAND, ExplorerState
 from explorer.choices.visitor_files import file_name
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
@@ -31,6 +31,7 @@ from explorer.pipeline.activations import (
     pair,
     trained_network,
 )
+from explorer.pipeline.names import TITLES, references
 from explorer.pipeline.points import chosen_points, of_activations, replaced, selection
 from explorer.pipeline.regions import TILE
 
@@ -95,7 +96,27 @@ class Picture(ReadOnly):
     effective: tuple[float, float] | None = None
 
 
-@shared(2.5e8, lambda picture: picture.rgb.nbytes)
+class PictureRequest(NamedTuple):
+    """One picture: `what` of a region of an image, at the scale of a network.
+
+    what: "hr", "bicubic", "float", or the configuration of the quantized network. float_layers are then not
+    quantized, and those of `hand` have points by hand.
+    """
+
+    network: str
+    image: str
+    region: str
+    what: str | core.QuantConfig
+    float_layers: tuple[str, ...] = ()
+    hand: Hand | None = None
+
+    @property
+    def reference(self) -> PictureRequest:
+        """The picture that this one is scored against."""
+        return PictureRequest(self.network, self.image, self.region, reference(self.image))
+
+
+@shared(2.5e8, lambda picture: picture.rgb.nbytes, key=PictureRequest)
 def picture(
     name: str,
     image: str,
@@ -106,7 +127,7 @@ def picture(
     *,
     token: Token,
 ) -> Picture:
-    """`what`: "hr", "bicubic", "float", or the configuration of a quantized network."""
+    """Compute the picture of a `PictureRequest`, whose fields are the arguments."""
     scale = scale_of(name)
     _, lr, hr = pair(image, scale, region, token=token)
     if what == "hr":
@@ -138,8 +159,24 @@ def _effective(
 
 
 def reference(image: str) -> str:
-    """The picture, as `what` of `picture`, that the others of the image are scored against."""
+    """Return `what` the other pictures of the image are scored against."""
     return "float" if without_truth(image) else "hr"
+
+
+def requests(state: ExplorerState) -> dict[str | int, PictureRequest | str]:
+    """List the pictures of the tab Explore by word or bits; a sentence where one cannot be."""
+    where, kept, hand = (state.network, state.image, state.region), tuple(state.float_layers), Hand.of(state)
+    configs = state.configs()
+
+    def quantized_to(bits: int, hand: Hand | None = None) -> PictureRequest | str:
+        try:
+            return PictureRequest(*where, configs(bits), kept, hand)
+        except ValueError as error:  # the universal set is too small
+            return str(error)
+
+    found = {key: PictureRequest(*where, key) for key in references(state.image, *TITLES)}
+    found |= {bits: quantized_to(bits) for bits in state.shown_bits()}
+    return found | ({HAND: quantized_to(state.activation_bits, hand)} if hand else {})
 
 
 def scored(sr: torch.Tensor, name: str, image: str, region: str, token: Token) -> Picture:

@@ -9,7 +9,6 @@ from explorer.choices.state import ExplorerState
 from explorer.jobs.latest import SLOW
 from explorer.jobs.token import Cancelled, Token
 from explorer.pipeline import activations, pictures, points
-from explorer.pipeline.names import TITLES
 
 
 @functools.cache
@@ -25,9 +24,8 @@ def warm_up() -> None:
             for compared in ((False,), ()):  # as a visitor asks
                 asked = (*channel, config(state.activation_bits), (), False, *compared)
                 points.points(*asked, token=token)
-            where = (state.network, state.image, state.region)
-            for what in (*((name,) for name in TITLES), *((config(b), ()) for b in state.shown_bits())):
-                pictures.picture(*where, *what, token=token)
+            for request in pictures.requests(state).values():
+                pictures.picture(*request, token=token)
             activations.mismatch(state.network, token=token)
 
     SLOW.submit(warm_up, token, work)

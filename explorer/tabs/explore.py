@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
 from collections.abc import Sequence
 from functools import partial
 from html import escape
 
 import panel as pn
 
-from explorer.choices.state import EXPLORE, HAND, ExplorerState
+from explorer.choices.state import EXPLORE, ExplorerState
 from explorer.jobs.latest import QUICK
+from explorer.jobs.token import Token
 from explorer.page.sections import html, section
 from explorer.pipeline import activations, pictures, points
-from explorer.pipeline.names import TITLES, references, weights_and_activations
+from explorer.pipeline.names import TITLES, titles
 from explorer.pipeline.protocol import protocol
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
 from explorer.tabs.export_section import taking
@@ -28,7 +27,6 @@ from explorer.views.points import PointsView
 from explorer.views.theme import DIFFERENCE_SCALE, columns
 
 PATIENCE = 0.25  # seconds that pictures give way to points, which take less
-PAINT = 0.05  # seconds that a browser on the same machine needs to paint them
 BY_HAND = ("hand", "hand_layer")
 
 
@@ -121,61 +119,41 @@ class Pictures(Output):
         super().__init__(state)
         self.view, self._points_shown = ImagesView(), points_shown
 
-    def _names(self) -> dict[str | int, str]:
-        """Word, or bits of a quantized picture -> its title."""
-        state = self.state
-        names: dict[str | int, str] = {key: TITLES[key] for key in references(state.image, *TITLES)}
-        for bits in state.shown_bits():
-            names[bits] = weights_and_activations(state.weight_bits or bits, bits)
-        if state.by_hand():
-            names[HAND] = f"By hand, {names[state.activation_bits]}"
-        return names
-
     def work(self) -> Work:
-        state, view, names = self.state, self.view, self._names()
-        where = (state.network, state.image, state.region)
-        current, sides = state.activation_bits, (state.picture_key("left"), state.picture_key("right"))
-        configs, kept, hand = state.configs(), tuple(state.float_layers), pictures.Hand.of(state)
+        state, view, asked = self.state, self.view, pictures.requests(self.state)
+        names, current = titles(state), state.activation_bits
+        sides = state.picture_key("left"), state.picture_key("right")
         # What the sliders ask for comes first, then the comparison, then the rest.
-        order = sorted(names, key=lambda key: key not in TITLES and key not in (current, *sides))
-
-        def asked(key: str | int) -> tuple:
-            """Of `pictures.picture`; ValueError for points that cannot be."""
-            if key in TITLES:
-                return (*where, key)
-            return (*where, configs(current), kept, hand) if key == HAND else (*where, configs(key), kept)
-
-        def is_new(key: str | int) -> bool:
-            with contextlib.suppress(ValueError):  # said below, in its place
-                return not pictures.picture.known(*asked(key))
-            return False
-
-        def show(key: str | int, picture: pictures.Picture) -> None:
-            view.window.fit(*picture.rgb.shape[:2])
-            view.tile(key).show(picture)
+        order = sorted(asked, key=lambda key: key not in (*TITLES, current, *sides))
 
         def work(token):
-            if not self._points_shown.is_set():
-                self._points_shown.wait(PATIENCE)
-                time.sleep(PAINT)
-            yield partial(view.arrange, names, current, {key for key in order if is_new(key)})
-            shown, waiting = {}, True
+            self._points_shown.wait(PATIENCE)
+            new = {
+                key for key, request in asked.items() if not isinstance(request, str) and not request.known
+            }
+            yield partial(view.arrange, {key: names[key] for key in asked}, current, new)
+            shown = {}
             for done, key in enumerate(order):
                 token.progress("Super-resolving", done / len(order))
                 try:
-                    shown[key] = pictures.picture(*asked(key), token=token)
+                    shown[key] = _picture(asked[key], token)
                 except ValueError as error:
                     yield partial(view.say, key, str(error))
-                else:
-                    yield partial(show, key, shown[key])
-                if waiting and all(side in shown for side in sides):
-                    waiting = False
-                    both = [shown[side] for side in sides]
-                    yield partial(view.compare, *both, pictures.difference(*both))
-            if waiting:
+                    continue
+                yield partial(view.show, key, shown[key])
+                if key in sides and all(side in shown for side in sides):
+                    pair = [shown[side] for side in sides]
+                    yield partial(view.compare, *pair, pictures.difference(*pair))
+            if not all(side in shown for side in sides):
                 yield view.clear_comparison
 
         return work
+
+
+def _picture(request: pictures.PictureRequest | str, token: Token) -> pictures.Picture:
+    if isinstance(request, str):
+        raise ValueError(request)
+    return pictures.picture(*request, token=token)
 
 
 class ExploreTab(Tab):

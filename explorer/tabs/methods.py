@@ -14,7 +14,7 @@ from explorer.choices.state import METHODS_TAB, ExplorerState
 from explorer.page.sections import CSS, TOGGLE, html, section
 from explorer.pipeline.method_comparison import Look, closely
 from explorer.pipeline.names import TITLES, references, weights_and_activations
-from explorer.pipeline.pictures import FLOAT_SR, TRUTH
+from explorer.pipeline.pictures import FLOAT_SR, TRUTH, PictureRequest
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
 from explorer.tabs.tab import Tab
 from explorer.views.methods import SELECT, MethodsView
@@ -85,7 +85,7 @@ class Methods(Output):
                 token.progress("Super-resolving", done / len(names))
                 try:
                     what = (configs[key](bits), kept) if key in configs else (key,)
-                    found[key] = closely(where, what, look, token)
+                    found[key] = closely(PictureRequest(*where, *what), look, token)
                 except ValueError as error:
                     yield partial(view.say, key, str(error))
                 else:

@@ -79,6 +79,11 @@ class ImagesView:
             if key in new:
                 self.tile(key).wait()
 
+    def show(self, key: object, picture: Picture) -> None:
+        """The picture, in its tile."""
+        self.window.fit(*picture.rgb.shape[:2])
+        self.tile(key).show(picture)
+
     def say(self, key: object, sentence: str) -> None:
         """Why there is no such picture."""
         self.tile(key).say(sentence)

@@ -10,7 +10,7 @@ from bokeh.events import Tap
 from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d
 from bokeh.plotting import figure
 
-from explorer.pipeline.regions import Window
+from explorer.choices.region import ELSEWHERE, Region, Window
 from explorer.views.canvas import rgba
 from explorer.views.theme import ACCENT
 
@@ -62,4 +62,4 @@ class PlaceView:
     def _tapped(self, event: Tap) -> None:
         if event.x is not None:
             x, y = (5 * round(200 * min(max(n, 0), 1)) for n in (event.x, 1 - event.y))
-            self._on_move(f"{x},{y}")
+            self._on_move(str(Region(ELSEWHERE, x, y)))
