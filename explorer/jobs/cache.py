@@ -78,17 +78,15 @@ def shared(
     max_size: float,
     size: Callable[[Any], float] = lambda value: 1,
     heavy: bool = False,
-    key: Callable[..., tuple] = lambda *key: key,
+    as_key: Callable[..., tuple] = lambda *key: key,
 ):
     """Cache `f(*key, token)` by its plain, hashable key, over all sessions, bounded by `max_size`.
 
     Equal questions asked at once are answered by one computation, which stops only when nobody waits for
     it any more. Results are shared: treat them as read-only. Errors are raised to every waiter, not cached.
-    A `heavy` one waits for its turn; it must not ask for another heavy one. key: a NamedTuple whose defaults
-    stand for the arguments that are left out, so that equal questions are equal however they are written.
+    A `heavy` one waits for its turn; it must not ask for another heavy one. as_key: a NamedTuple whose
+    defaults stand for arguments that are left out, so that one question has one key.
     """
-
-    to_key = key
 
     def decorate(f):
         cache: cachetools.LRUCache = cachetools.LRUCache(max_size, getsizeof=size)
@@ -99,7 +97,7 @@ def shared(
 
         @functools.wraps(f)
         def call(*arguments, token: Token | None = None):
-            key, token = to_key(*arguments), token or Token()
+            key, token = as_key(*arguments), token or Token()
             while True:
                 token.check()
                 with lock:
@@ -138,7 +136,7 @@ def shared(
 
         def known(*arguments) -> bool:
             with lock:
-                return to_key(*arguments) in cache
+                return as_key(*arguments) in cache
 
         def drop(name: str) -> None:
             with lock:

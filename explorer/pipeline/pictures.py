@@ -116,7 +116,7 @@ class PictureRequest(NamedTuple):
         return PictureRequest(self.network, self.image, self.region, reference(self.image))
 
 
-@shared(2.5e8, lambda picture: picture.rgb.nbytes, key=PictureRequest)
+@shared(2.5e8, lambda picture: picture.rgb.nbytes, as_key=PictureRequest)
 def picture(
     name: str,
     image: str,

@@ -128,9 +128,7 @@ class Pictures(Output):
 
         def work(token):
             self._points_shown.wait(PATIENCE)
-            new = {
-                key for key, request in asked.items() if not isinstance(request, str) and not request.known
-            }
+            new = {key for key, request in asked.items() if _is_new(request)}
             yield partial(view.arrange, {key: names[key] for key in asked}, current, new)
             shown = {}
             for done, key in enumerate(order):
@@ -148,6 +146,11 @@ class Pictures(Output):
                 yield view.clear_comparison
 
         return work
+
+
+def _is_new(request: pictures.PictureRequest | str) -> bool:
+    """Whether its picture is still to be computed."""
+    return not isinstance(request, str) and not pictures.picture.known(*request)
 
 
 def _picture(request: pictures.PictureRequest | str, token: Token) -> pictures.Picture:
