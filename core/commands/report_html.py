@@ -12,15 +12,12 @@ STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
 div { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 3px 12px 3px 0; border-bottom: 1px solid #8884; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child, td.text { text-align: left; }
-td.text { white-space: normal; min-width: 16em; font-size: 13px; }
-tr.bits td { border-top: 2px solid #8888; }
+th, td { padding: 3px 12px 3px 0; border-bottom: 1px solid #8884; text-align: right; white-space: nowrap;
+vertical-align: top; }
+tbody th, td:last-child { text-align: left; }
+tbody th:last-of-type { font-weight: normal; }
+td:last-child { white-space: normal; min-width: 16em; font-size: 13px; }
 """
-HEAD = (
-    "method", "PSNR / dB", "SSIM", "lost / dB", "± draws", "bits a weight", "an activation", "size / KiB",
-    "GBitOPs", "time / s", "", "simulated only",
-)  # fmt: skip
 NUMBERS = ["psnr", "ssim", "drop", "weight_bits", "activation_bits", "kib", "gbitops"]
 
 
@@ -47,35 +44,29 @@ def page(found: Sequence[dict], about: Mapping[str, str]) -> str:
             f"stays float. Calibration: {escape(first['calibration'])}.</p>"
         )
         for images, group in own.groupby("set", sort=False):
-            parts += _table(images, group)
+            parts.append(_table(images, group))
     head = f"<!doctype html><meta charset='utf-8'><title>{escape(title)}</title><style>{STYLE}</style>"
     return f"{head}{''.join(parts)}\n"
 
 
-def _table(images: str, found: pd.DataFrame) -> list[str]:
-    head = "".join(f"<th>{h}</th>" for h in HEAD)
-    parts = [f"<h3>{escape(images)}</h3><div><table><tr>{head}</tr>"]
-    for bits, own in found.groupby("bits", sort=False):
-        parts.append(f"<tr class='bits'><td colspan='{len(HEAD)}'><b>{escape(bits)}</b></td></tr>")
-        parts += [_line(variant, rows) for variant, rows in own.groupby("variant", sort=False)]
-    return [*parts, "</table></div>"]
-
-
-def _line(variant: str, rows: pd.DataFrame) -> str:
-    mean, spread = rows[NUMBERS].mean(), (rows["drop"].max() - rows["drop"].min()) / 2
-    seconds = rows["seconds"].mean()
-    cells = (
-        escape(variant),
-        f"{mean['psnr']:.2f}",
-        f"{mean['ssim']:.4f}",
-        f"{mean['drop']:.2f}",
-        f"{spread:.2f}" if len(rows) > 1 else "",
-        f"{mean['weight_bits']:.2f}",
-        f"{mean['activation_bits']:.2f}",
-        f"{mean['kib']:.0f}",
-        f"{mean['gbitops']:,.0f}",
-        "training" if pd.isna(seconds) else f"{seconds:.1f}",
-        escape(str(rows["dynamic"].iloc[0])),
-    )
-    simulated = escape(str(rows["simulated"].iloc[0]))
-    return f"<tr>{''.join(f'<td>{c}</td>' for c in cells)}<td class='text'>{simulated}</td></tr>"
+def _table(images: str, found: pd.DataFrame) -> str:
+    order = {bits: place for place, bits in enumerate(found["bits"].unique())}
+    found = found.sort_values("bits", key=lambda bits: bits.map(order), kind="stable")
+    groups = found.groupby(["bits", "variant"], sort=False)
+    means, drop = groups[[*NUMBERS, "seconds"]].mean(), groups["drop"]
+    columns = {
+        "PSNR / dB": means["psnr"].map("{:.2f}".format),
+        "SSIM": means["ssim"].map("{:.4f}".format),
+        "lost / dB": means["drop"].map("{:.2f}".format),
+        "± draws": ((drop.max() - drop.min()) / 2).map("{:.2f}".format).where(groups.size() > 1, ""),
+        "bits a weight": means["weight_bits"].map("{:.2f}".format),
+        "an activation": means["activation_bits"].map("{:.2f}".format),
+        "size / KiB": means["kib"].map("{:.0f}".format),
+        "GBitOPs": means["gbitops"].map("{:,.0f}".format),
+        "time / s": means["seconds"].map("{:.1f}".format).mask(means["seconds"].isna(), "training"),
+        "": groups["dynamic"].first(),
+        "simulated only": groups["simulated"].first(),
+    }
+    with pd.option_context("display.max_colwidth", None):
+        table = pd.DataFrame(columns).rename_axis([None, None]).to_html(border=0)
+    return f"<h3>{escape(images)}</h3><div>{table}</div>"

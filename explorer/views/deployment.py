@@ -12,13 +12,10 @@ from explorer.pipeline.deployment import CLIP, FLOAT, FREE, PLAIN, Outcome, Outp
 from explorer.pipeline.pictures import TRUTH
 from explorer.views.canvas import GRID, Tile, Window
 from explorer.views.format import against, decibel
-from explorer.views.theme import ACCENT, NEUTRAL, TABLE, columns, pane, plot
+from explorer.views.theme import ACCENT, NEUTRAL, TABLE, columns, pane, plot, table
 
 COLORS = {FLOAT: "#8A9199", CLIP: "#C0392B", FREE: "#2471A3", PLAIN: "#2471A3"}
 LEVELS = 256
-HEAD = (
-    "variant", "PSNR{} / dB", "SSIM{}", "colour shift / levels", "time / ms", "file / KiB", "layers in INT8",
-)  # fmt: skip
 
 
 class DeploymentView:
@@ -97,21 +94,18 @@ class DeploymentView:
         self.tiles[name].show(outcome.picture)
 
     def show_table(self, found: dict[str, Outcome], times: dict[str, float]) -> None:
-        rows = "".join(_line(name, outcome, times.get(name)) for name, outcome in found.items())
         scored = next((o.picture.against for o in found.values() if o.picture.psnr is not None), TRUTH)
-        head = "".join(f"<th>{title.format(against(scored))}</th>" for title in HEAD)
-        self.table.object = f"<div class='wide'><table><tr>{head}</tr>{rows}</table></div>"
+        rows = [_row(name, outcome, times.get(name), scored) for name, outcome in found.items()]
+        self.table.object = table(rows)
 
 
-def _line(name: str, outcome: Outcome, ms: float | None) -> str:
-    mark = f"<span style='color:{COLORS[name]}'>■</span> {escape(name)}"
-    cells = (
-        mark,
-        decibel(outcome.picture.psnr).removesuffix(" dB"),
-        f"{outcome.picture.ssim:.4f}",
-        f"{outcome.colour_shift:.2f}",
-        "…" if ms is None else f"{ms:.1f}",
-        f"{outcome.kib:.0f}",
-        f"{outcome.integer_layers} of {outcome.layers}",
-    )
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+def _row(name: str, outcome: Outcome, ms: float | None, truth: str) -> dict[str, str]:
+    return {
+        "variant": f"<span style='color:{COLORS[name]}'>■</span> {escape(name)}",
+        f"PSNR{against(truth)} / dB": decibel(outcome.picture.psnr).removesuffix(" dB"),
+        f"SSIM{against(truth)}": f"{outcome.picture.ssim:.4f}",
+        "colour shift / levels": f"{outcome.colour_shift:.2f}",
+        "time / ms": "…" if ms is None else f"{ms:.1f}",
+        "file / KiB": f"{outcome.kib:.0f}",
+        "layers in INT8": f"{outcome.integer_layers} of {outcome.layers}",
+    }

@@ -29,6 +29,7 @@ from explorer.views.theme import (
     TABLE,
     pane,
     plot,
+    table,
 )
 
 # Of a button that is on or off: whether drags on the pictures that are there draw a region.
@@ -41,9 +42,6 @@ for (const model of cb_obj.document._all_models.values()) {
 }
 """
 COLORS = METHOD_COLORS | {"hr": "#222222", "float": NEUTRAL}
-HEAD = (
-    "", "PSNR{} / dB", "SSIM{}", "PSNR in the region / dB", "SSIM in the region", "colour shift / levels",
-)  # fmt: skip
 
 
 class Cell:
@@ -168,14 +166,11 @@ class MethodsView:
 
     def show_all(self, found: dict[str, Closely], names: dict[str, str], look: Look) -> None:
         """The table and the profiles."""
-        rows = [
-            (names[key], shown.picture.psnr, shown.picture.ssim, shown.psnr, shown.ssim, shown.shift)
-            for key, shown in found.items()
-            if shown.error is not None
-        ]
         truth = next(iter(found.values())).picture.against
         self.scale.object = SCALE.format(truth)
-        self.table.object = _table(rows, truth)
+        scored = {key: shown for key, shown in found.items() if shown.error is not None}
+        rows = [_row(names[key], shown, truth) for key, shown in scored.items()]
+        self.table.object = table(rows) if rows else ""
         line, start, end = look.line(*next(iter(found.values())).picture.rgb.shape[:2])
         for key in [*self._lines]:
             if key not in found:
@@ -220,17 +215,12 @@ SCALE = (
 )
 
 
-def _table(rows: list[tuple], truth: str) -> str:
-    def cells(name, psnr, ssim, local_psnr, local_ssim, shift) -> str:
-        numbers = (
-            decibel(psnr).removesuffix(" dB"),
-            f"{ssim:.4f}",
-            decibel(local_psnr).removesuffix(" dB"),
-            "–" if local_ssim is None else f"{local_ssim:.4f}",
-            f"{shift:.2f}",
-        )
-        return f"<td>{escape(name)}</td>" + "".join(f"<td>{number}</td>" for number in numbers)
-
-    head = "".join(f"<th>{name.format(against(truth))}</th>" for name in HEAD)
-    body = "".join(f"<tr>{cells(*row)}</tr>" for row in rows)
-    return f"<div class='wide'><table><tr>{head}</tr>{body}</table></div>"
+def _row(name: str, found: Closely, truth: str) -> dict[str, str]:
+    return {
+        "": escape(name),
+        f"PSNR{against(truth)} / dB": decibel(found.picture.psnr).removesuffix(" dB"),
+        f"SSIM{against(truth)}": f"{found.picture.ssim:.4f}",
+        "PSNR in the region / dB": decibel(found.psnr).removesuffix(" dB"),
+        "SSIM in the region": "–" if found.ssim is None else f"{found.ssim:.4f}",
+        "colour shift / levels": f"{found.shift:.2f}",
+    }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
 import panel as pn
 from bokeh.models import Range1d
 from bokeh.palettes import Inferno11
@@ -47,6 +50,12 @@ div.wide { overflow-x: auto; }
 """
 # For what is worth showing only if it stays: appears after a moment.
 LATE = "@keyframes appear { from { opacity: 0; } } .late { animation: appear 0s 0.3s backwards; }"
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Write rows, column -> HTML of a cell, as a table that scrolls where the screen is narrow."""
+    with pd.option_context("display.max_colwidth", None):
+        return f"<div class='wide'>{pd.DataFrame(rows).to_html(index=False, border=0, escape=False)}</div>"
 
 
 def columns(widths: str, *content) -> pn.Column:
