@@ -204,7 +204,7 @@ def test_the_record(tmp_path):
 def test_a_quantized_network_as_any_other(tmp_path):
     config = dataclasses.replace(CONFIG, version="v1", offset_share=1.0)
     card = {"model": "tiny"}
-    done = run(network(), photographs(), 2, config, tmp_path / "out", card)
+    done = run(new_training(config), tmp_path / "out", card)
     loaded = load_quantized(tmp_path / "out.safetensors")
     x = make_lr(photographs(1)[0], 2)
     with torch.no_grad():
@@ -225,7 +225,7 @@ def test_a_quantized_network_as_any_other(tmp_path):
 def test_the_start_of_a_run_from_its_card(version, tmp_path):
     config = dataclasses.replace(CONFIG, version=version)
     start = new_training(config).quantized()
-    run(network(), photographs(), 2, config, tmp_path / "out", {})
+    run(new_training(config), tmp_path / "out", {})
     again = quantized_before(network(), json.loads((tmp_path / "out.json").read_text()))
     x = make_lr(photographs(1)[0], 2)
     with torch.no_grad():

@@ -34,7 +34,7 @@ def sets():
 
 
 def test_rows_are_what_evaluate_says(tiny_edsr, images, sets):
-    found = list(report.rows(tiny_edsr, 2, sets, images, SOME, (8, 2), TEXTS))
+    found = list(report.rows(tiny_edsr, report.Benchmark(sets, images, TEXTS), SOME, (8, 2)))
     assert len(found) == 2 * (1 + 2 * 2)
     assert all(set(row) == set(report.COLUMNS) for row in found)
     row = next(r for r in found if (r["variant"], r["bits"], r["set"]) == ("minmax", "W2A2", "b"))
@@ -47,11 +47,11 @@ def test_rows_are_what_evaluate_says(tiny_edsr, images, sets):
 
 
 def test_finished_rows_are_not_computed_again(tiny_edsr, images, sets, monkeypatch):
-    whole = list(report.rows(tiny_edsr, 2, sets, images, SOME, (2,), TEXTS))
+    whole = list(report.rows(tiny_edsr, report.Benchmark(sets, images, TEXTS), SOME, (2,)))
     done = [row for row in whole if row["variant"] != "dfsq-exact"]
     scored = []
     monkeypatch.setattr(comparison, "evaluate", lambda model, *_: scored.append(model) or evaluate(model, *_))
-    found = list(report.rows(tiny_edsr, 2, sets, images, SOME, (2,), TEXTS, done))
+    found = list(report.rows(tiny_edsr, report.Benchmark(sets, images, TEXTS), SOME, (2,), done))
     timeless = [{k: v for k, v in row.items() if k != "seconds"} for row in found]
     assert timeless == [{k: row[k] for k in timeless[0]} for row in whole if row not in done]
     assert tiny_edsr not in scored
@@ -60,13 +60,15 @@ def test_finished_rows_are_not_computed_again(tiny_edsr, images, sets, monkeypat
 def test_networks_that_training_quantized(tiny_edsr, images, sets):
     done = quantize_model(tiny_edsr, images, QuantConfig("minmax", 3, 3))
     done.quant_config = QuantConfig("odm", 3, 3)
-    found = list(report.rows(tiny_edsr, 2, sets, images, {}, (8,), TEXTS, trained=[done]))
+    found = list(report.rows(tiny_edsr, report.Benchmark(sets, images, TEXTS), {}, (8,), trained=[done]))
     assert [(row["variant"], row["bits"], row["set"]) for row in found[2:]] == [
         ("odm", "W3A3", "a"),
         ("odm", "W3A3", "b"),
     ]
     assert found[2]["psnr"] == pytest.approx(evaluate(done, sets["a"], 2).psnr, abs=1e-4)
-    again = report.rows(tiny_edsr, 2, sets, images, {}, (8,), TEXTS, done=found, trained=[done])
+    again = report.rows(
+        tiny_edsr, report.Benchmark(sets, images, TEXTS), {}, (8,), done=found, trained=[done]
+    )
     assert list(again) == []
     assert "<td>training</td>" in page(found, {"<n>": "about"})
 
@@ -79,7 +81,7 @@ def test_the_digest_tells_questions_apart(tiny_edsr, images, sets):
 
 
 def test_csv_comes_back_and_other_questions_do_not(tmp_path, tiny_edsr, images, sets):
-    found = list(report.rows(tiny_edsr, 2, sets, images, SOME, (2,), TEXTS))
+    found = list(report.rows(tiny_edsr, report.Benchmark(sets, images, TEXTS), SOME, (2,)))
     report.write_rows(tmp_path / "a.csv", found)
     again = report.read_rows(tmp_path / "a.csv")
     assert [{k: str(v) for k, v in row.items()} for row in found] == again
@@ -93,7 +95,9 @@ def test_csv_comes_back_and_other_questions_do_not(tmp_path, tiny_edsr, images, 
 
 
 def test_html_is_self_contained_and_escaped(tiny_edsr, images, sets):
-    html = page(list(report.rows(tiny_edsr, 2, sets, images, SOME, (3,), TEXTS)), {"<n>": "<b>"})
+    html = page(
+        list(report.rows(tiny_edsr, report.Benchmark(sets, images, TEXTS), SOME, (3,))), {"<n>": "<b>"}
+    )
     assert "&lt;b&gt;" in html
     assert "&lt;n&gt;" in html
     assert "residual &lt;blocks&gt;" in html

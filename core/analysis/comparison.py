@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -54,25 +55,30 @@ COLUMNS = (
 )  # fmt: skip
 
 
+class Benchmark(NamedTuple):
+    """What every variant is measured on; texts: "network", "question", "draw" and SHARED_TEXTS of rows."""
+
+    sets: Mapping[str, Sequence[Pair]]
+    calibration: torch.Tensor
+    texts: Mapping[str, str]
+
+
 def rows(
     model: nn.Module,
-    scale: int,
-    sets: Mapping[str, Sequence[Pair]],
-    calibration: torch.Tensor,
+    benchmark: Benchmark,
     variants: Mapping[str, dict],
     bits: Sequence[int],
-    texts: Mapping[str, str],
     done: Sequence[dict] = (),
     trained: Sequence[nn.Module] = (),
 ) -> Iterator[dict]:
     """Yield one row per variant, bits and set, the float network first; rows in `done` are skipped.
 
-    trained: networks that were quantized in training, scored as they are. texts: the values of "network",
-    "question", "draw" and SHARED_TEXTS in every row. done: rows of the same question, for all sets. Variants
-    in a format that does not have the bits are left out.
+    trained: networks that were quantized in training, scored as they are. done: rows of the same question,
+    for all sets. Variants in a format that does not have the bits are left out.
     """
+    sets, calibration, common = benchmark.sets, benchmark.calibration, dict(benchmark.texts)
+    scale = model.scale
     height, width = (n // scale for n in HR_PIXELS)
-    common = dict(texts)
     known = {(row["variant"], row["bits"]) for row in done}
     float_psnr = {row["set"]: float(row["psnr"]) for row in done if row["variant"] == "float"}
 

@@ -25,7 +25,9 @@ from core.images.folders import load_folder, reduced_pairs
 from core.models import MODELS
 from core.qat.config import REGULARIZERS, VERSIONS, OdmConfig
 from core.qat.run import VALIDATION_SIDE, middles, run, write_json
+from core.qat.training import QuantizedTraining
 from core.training.bundle import scores
+from core.training.patches import PatchSampler
 from core.utils.device import add_device, use_device
 from core.utils.files import folder_name, output_file
 from core.utils.flags import add_flags, from_flags
@@ -104,7 +106,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 bar.set_postfix(loss=f"{loss:.4f}", **scored, refresh=False)
 
             middle = middles(pairs, args.scale)
-            done = run(model, images, args.scale, config, args.out, card, middle, None, report)
+            sampler = PatchSampler(images, args.scale, config.patch)
+            done = run(QuantizedTraining(model, sampler, config), args.out, card, middle, report)
     except KeyboardInterrupt:
         raise SystemExit(f"stopped; the same command goes on from {output_file(args.out, '.ckpt')}") from None
     except (ValueError, OSError, FloatingPointError) as error:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from core.analysis.comparison import COLUMNS, EVERY_VARIANT, SHARED_TEXTS, VARIANTS, digest, rows
+from core.analysis.comparison import COLUMNS, EVERY_VARIANT, SHARED_TEXTS, VARIANTS, Benchmark, digest, rows
 from core.checkpoints.loading import load_checkpoint
 from core.commands.report_html import page
 from core.images import Pair, demo_image, demo_names, make_lr, modcrop
@@ -201,7 +201,7 @@ def _run(args: argparse.Namespace) -> None:
         known = [m for m in (*network.trained, *loaded) if draw == 0 and _asked(m.quant_config, args)]
         network.model.to(device)
         known = [model.to(device) for model in known]
-        asked = (network.model, network.scale, sets, calibration, variants, args.bits, texts)
+        asked = (network.model, Benchmark(sets, calibration, texts), variants, args.bits)
         with tqdm(
             initial=len(own), desc=f"{network.title}, draw {draw + 1} of {args.draws}", unit=" rows"
         ) as bar:

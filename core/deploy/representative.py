@@ -36,6 +36,7 @@ STRATEGIES = (
     "coverage+crop+contrast",
 )  # fmt: skip
 
+CHOICES = ("first", "random", "coverage")
 Images = list[torch.Tensor]  # each (N, 3, H, W), LR, in [0, 1]
 
 
@@ -63,7 +64,7 @@ def representative_images(
         raise ValueError(f"representative images need at least one image, got {len(images)}; number={number}")
     if has_clip(model):
         model = without_clip(model)
-    chosen = CHOICES[choose](model, images, number, seed, progress)
+    chosen = [images[i] for i in sorted(_choice(choose, model, images, seed, progress)[:number])]
     for done, step in enumerate(tame, 1):
         limit = WILD if step == "crop" and "contrast" in tame[done:] else OVERSHOOT
         chosen = TAMINGS[step](model, chosen, limit, progress)
@@ -102,18 +103,14 @@ def _overshoot(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     return torch.maximum(-low, high - 1).clamp(min=0)
 
 
-def _first(model, images: Images, number: int, seed: int, progress: Progress) -> Images:
-    return images[:number]
-
-
-def _random(model, images: Images, number: int, seed: int, progress: Progress) -> Images:
-    return [images[i] for i in sorted(np.random.default_rng(seed).permutation(len(images))[:number])]
-
-
-def _coverage(model, images: Images, number: int, seed: int, progress: Progress) -> Images:
+def _choice(how: str, model: nn.Module, images: Images, seed: int, progress: Progress) -> list[int]:
+    """Order the images by preference, as one of CHOICES has it; their indices."""
+    if how == "first":
+        return list(range(len(images)))
+    if how == "random":
+        return np.random.default_rng(seed).permutation(len(images)).tolist()
     low, high = output_ends(model, images, progress, "Looking for outputs that span [0, 1]")
-    away = low.abs() + (high - 1).abs()
-    return [images[i] for i in sorted(away.argsort(stable=True)[:number].tolist())]
+    return (low.abs() + (high - 1).abs()).argsort(stable=True).tolist()
 
 
 def _crop(model, images: Images, limit: float, progress: Progress) -> Images:
@@ -172,5 +169,4 @@ def tiles(images: Images) -> torch.Tensor:
     return torch.cat(found)
 
 
-CHOICES: dict[str, Callable[..., Images]] = {"first": _first, "random": _random, "coverage": _coverage}
 TAMINGS: dict[str, Callable[..., Images]] = {"crop": _crop, "contrast": _contrast}

@@ -18,11 +18,8 @@ from core.analysis.cost import cost
 from core.analysis.evaluation import evaluate
 from core.images import Pair
 from core.ptq.saving import save_quantized
-from core.ptq.scope import Layers
-from core.qat.config import OdmConfig
 from core.qat.record import add_psnr, add_snapshot, add_step, empty_record
 from core.qat.training import RANGE_BATCHES, QuantizedTraining
-from core.training.patches import PatchSampler
 from core.utils.files import output_file, replace_file
 
 CURVE_POINTS, PSNR_POINTS, SNAPSHOTS = 100, 20, 8  # in each run
@@ -107,24 +104,18 @@ def middles(pairs: Sequence[Pair], scale: int, side: int = VALIDATION_SIDE) -> l
 
 
 def run(
-    model: nn.Module,
-    images: Sequence[torch.Tensor],
-    scale: int,
-    config: OdmConfig,
+    training: QuantizedTraining,
     out: Path,
     card: dict,
     validation: Sequence[Pair] = (),
-    layers: Layers = None,
     report: Callable[[int, float, dict], None] = lambda step, loss, record: None,
 ) -> nn.Module:
-    """Train on HR images (1, 3, H, W), write OUT.safetensors and OUT.json, and return the quantized network.
+    """Train to the end, write OUT.safetensors and OUT.json, and return the quantized network.
 
     card: facts about network and data. OUT.json holds them, the constants, and the record so far.
     """
-    sampler = PatchSampler(images, scale, config.patch)
-    training = QuantizedTraining(model, sampler, config, layers)
     config = training.config
-    card = card | config.constants() | {"label": str(config), "images": len(sampler.pairs)}
+    card = card | config.constants() | {"label": str(config), "images": len(training.sampler.pairs)}
     card |= {"quantized_layers": training.layers, "started": training.started}
 
     def tell(step: int, loss: float, record: dict) -> None:
