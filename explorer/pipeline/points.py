@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -109,43 +110,31 @@ class Points(ReadOnly):
     terms: tuple[tuple[tuple[float, ...], int, int] | None, ...]
 
 
-@shared(256)
-def points(
-    name: str,
-    layer: str,
-    channel: int,
-    config: core.QuantConfig,
-    hand: tuple[int, ...] = (),
-    whole_layer: bool = False,
-    compared: bool = True,
-    *,
-    token: Token,
-) -> Points:
-    """The channel's distribution and the levels that `config` gives it.
+class PointsRequest(NamedTuple):
+    """The points of one channel of a layer.
 
     hand: points in steps of the grid that take their place, in all channels if `whole_layer`. compared:
     whether the errors of all selectors are asked for, which takes longer than all else.
     """
+
+    network: str
+    layer: str
+    channel: int
+    config: core.QuantConfig
+    hand: tuple[int, ...] = ()
+    whole_layer: bool = False
+    compared: bool = True
+
+
+@shared(256, as_key=PointsRequest)
+def points(*request, token: Token) -> Points:
+    """Compute the channel's distribution and levels; the arguments are a `PointsRequest`."""
+    asked = PointsRequest(*request)
+    name, layer, channel, config = asked[:4]
     x = activations(name, layer, token=token)[:, channel : channel + 1]
-    selectors = {}
-    if config.from_subset:
-        chosen = selection(name, layer, of_activations(config), token=token)
-        for selector in COMPARED_SELECTORS if compared else ("exact",):
-            mse = selection(name, layer, of_activations(config, selector), token=token).error
-            selectors[selector] = (float(mse[channel]), float(mse.mean()))
-        if hand:
-            own = np.array(hand) * config.universal_set.step
-            chosen = replaced(chosen, None if whole_layer else channel, own)
-            moments = observer(name, layer, config, token=token).moments
-            mse = moments.sse(chosen.points) / moments.count.sum(1)
-            selectors[BY_HAND] = (float(mse[channel]), float(mse.mean()))
-        quantizer = chosen_points(chosen).quantizer(config)
-    elif config.method in TRAINED:
-        model = trained_network(name, config, token=token)
-        quantizer = model.get_submodule(layer).activation_quantizer
-    else:
-        quantizer = observer(name, layer, config, token=token).quantizer(config)
-    levels = own if selectors.get(BY_HAND) else quantizer.levels(channel)
+    quantizer, selectors = _from_set(asked, token) if config.from_subset else (_ready(asked, token), {})
+    own = BY_HAND in selectors  # not padded to as many as the bits tell apart
+    levels = np.array(asked.hand) * config.universal_set.step if own else quantizer.levels(channel)
     mean, scale = _normalization(quantizer, name, layer, channel, token)
     values = ((x - mean) / scale).double()
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values.numpy())]
@@ -155,21 +144,45 @@ def points(
     span = (-1.0, 1.0) if normalized else (min(levels[0], low), max(levels[-1], high))
     counts, edges = np.histogram(values.clamp(*span).numpy(), VALUE_BINS, span)
     return Points(
-        config.method,
-        channel,
-        UNITS.get(type(quantizer), "activation"),
-        edges,
-        counts,
-        levels,
-        len(np.unique(nearest)),
-        len(np.unique(levels)),
-        config.candidates.points if config.from_subset else np.empty(0),
-        float((values - torch.from_numpy(nearest)).square().mean()),
-        10 * math.log10(float(x.double().square().sum()) / noise) if noise else math.inf,
-        selectors,
-        compared,
-        tuple(_terms(config.candidates, level) for level in np.unique(levels)) if selectors else (),
+        method=config.method,
+        channel=channel,
+        unit=UNITS.get(type(quantizer), "activation"),
+        edges=edges,
+        counts=counts,
+        levels=levels,
+        used=len(np.unique(nearest)),
+        distinct=len(np.unique(levels)),
+        candidates=config.candidates.points if config.from_subset else np.empty(0),
+        error=float((values - torch.from_numpy(nearest)).square().mean()),
+        sqnr=10 * math.log10(float(x.double().square().sum()) / noise) if noise else math.inf,
+        selectors=selectors,
+        compared=asked.compared,
+        terms=tuple(_terms(config.candidates, level) for level in np.unique(levels)) if selectors else (),
     )
+
+
+def _from_set(asked: PointsRequest, token: Token) -> tuple[torch.nn.Module, dict[str, tuple[float, float]]]:
+    """The quantizer with points of the universal set, or by hand, and what selectors' choices cost."""
+    name, layer, channel, config = asked[:4]
+    chosen = selection(name, layer, of_activations(config), token=token)
+    errors = {}
+    for selector in COMPARED_SELECTORS if asked.compared else ("exact",):
+        errors[selector] = selection(name, layer, of_activations(config, selector), token=token).error
+    if asked.hand:
+        own = np.array(asked.hand) * config.universal_set.step
+        chosen = replaced(chosen, None if asked.whole_layer else channel, own)
+        moments = observer(name, layer, config, token=token).moments
+        errors[BY_HAND] = moments.sse(chosen.points) / moments.count.sum(1)
+    costs = {name: (float(error[channel]), float(error.mean())) for name, error in errors.items()}
+    return chosen_points(chosen).quantizer(config), costs
+
+
+def _ready(asked: PointsRequest, token: Token) -> torch.nn.Module:
+    """The quantizer of a method whose levels are not chosen, or that training has made."""
+    name, layer, _, config = asked[:4]
+    if config.method in TRAINED:
+        return trained_network(name, config, token=token).get_submodule(layer).activation_quantizer
+    return observer(name, layer, config, token=token).quantizer(config)
 
 
 def _normalization(quantizer: torch.nn.Module, name: str, layer: str, channel: int, token: Token):
