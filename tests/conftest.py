@@ -31,6 +31,15 @@ def tiny_edsr() -> EDSR:
     return EDSR(2, n_blocks=2, n_feats=6, rgb_range=1.0).eval()
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> str:
+    """The path of a small network's checkpoint."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("network") / "tiny.pth"
+    torch.save(EDSR(2, n_blocks=2, n_feats=6, rgb_range=1.0).state_dict(), path)
+    return str(path)
+
+
 @pytest.fixture
 def images() -> torch.Tensor:
     return torch.rand(3, 3, 14, 12, generator=torch.Generator().manual_seed(1))

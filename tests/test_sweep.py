@@ -8,7 +8,7 @@ from distributed import Client, LocalCluster, default_client
 from kills import unchanged
 
 import core
-from core import EDSR, QuantConfig, calibrate, evaluate, make_lr, quantize_model
+from core import QuantConfig, calibrate, evaluate, make_lr, quantize_model
 from core.checkpoints.loading import load_checkpoint
 from core.images import Pair, demo_image, demo_names
 from core.ptq.calibration import calibration_patches
@@ -20,15 +20,6 @@ from core.sweep.store import SCHEMA, read_sweep
 from core.sweep.tasks import Failure, failure, handing_on, merge, pack
 
 METHODS = [name for name in core.METHODS if name not in FORMATS]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """The path of a small network's checkpoint."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("network") / "tiny.pth"
-    torch.save(EDSR(2, n_blocks=2, n_feats=6, rgb_range=1.0).state_dict(), path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")

@@ -7,21 +7,12 @@ import yaml
 from kills import prepare
 from PIL import Image
 
-from core import EDSR, QuantConfig, UniversalSet
+from core import QuantConfig, UniversalSet
 from core.images import demo_names
 from core.sweep import grid as sweep_grid
 from core.sweep.grid import Choice, Networks, expand
 from core.sweep.grid_file import load_grid, named_images
 from core.sweep.run import prepared
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """The path of a small network's checkpoint."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("network") / "tiny.pth"
-    torch.save(EDSR(2, n_blocks=2, n_feats=6, rgb_range=1.0).state_dict(), path)
-    return str(path)
 
 
 def test_a_grid_is_a_product():

@@ -29,6 +29,15 @@ def network():
     return EDSR(2, n_blocks=1, n_feats=4, rgb_range=1.0)
 
 
+def test_the_result_is_the_mean_of_the_weights(tmp_path):
+    """By hand: the first weights, then 2/11 and 3/12 of the mean so far."""
+    model, seen = network(), []
+    config = dataclasses.replace(CONFIG, steps=3)
+    train(model, sampler(), config, tmp_path / "a.ckpt", lambda *_: seen.append(model.head[0].weight.clone()))
+    mean = seen[0] * 2 / 11 + seen[1] * 9 / 11
+    assert torch.allclose(model.head[0].weight, mean * 3 / 12 + seen[2] * 9 / 12, atol=1e-6)
+
+
 class Killed(Exception):
     pass
 

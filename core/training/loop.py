@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import update_bn
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from core.training.patches import PatchSampler
 from core.utils.files import replace_file
@@ -85,7 +85,11 @@ def train(
         norm.train(not config.frozen_batchnorm)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, config.lr_peak, betas=(0.9, 0.99))
-    average = [p.detach().clone() for p in parameters]
+    # A short average at first, so that the random start is forgotten.
+    average = AveragedModel(
+        model,
+        avg_fn=lambda mean, new, n: torch.lerp(mean, new, 1 - ((n + 1) / (n + 10)).clamp(max=config.ema)),
+    )
     first = 0
     if checkpoint.exists():
         saved = read_state(checkpoint, parameters[0].device)
@@ -95,10 +99,11 @@ def train(
             raise ValueError(f"{checkpoint} was made with other images; choose another --out")
         try:
             model.load_state_dict(saved["model"])
-        except RuntimeError as error:
+            average.load_state_dict(saved["average"])
+        except (RuntimeError, TypeError) as error:
             raise ValueError(f"{checkpoint} was made with another network; choose another --out") from error
         optimizer.load_state_dict(saved["optimizer"])
-        average, first = saved["average"], saved["step"]
+        first = saved["step"]
 
     for step in range(first, config.steps):
         for group in optimizer.param_groups:
@@ -114,19 +119,16 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        # The average is short at first, so that it forgets the random initial weights.
-        decay = min(config.ema, (step + 1) / (step + 10))
-        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
+        average.update_parameters(model)
         report(step, loss.item())
         if (step + 1) % save_every == 0 or step + 1 == config.steps:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+            parts = {"model": model, "optimizer": optimizer, "average": average}
+            state = {name: part.state_dict() for name, part in parts.items()}
             state |= {"step": step + 1, "config": dataclasses.asdict(config), "data": sampler.checksum}
             save_state(state, checkpoint)
-    if not all(torch.isfinite(mean).all() for mean in average):
+    if not all(torch.isfinite(mean).all() for mean in average.parameters()):
         raise FloatingPointError("the last step made weights that are not finite; lower lr_peak")
-    with torch.no_grad():
-        for parameter, mean in zip(parameters, average, strict=True):
-            parameter.copy_(mean)
+    model.load_state_dict(average.module.state_dict())
     if norms and not config.frozen_batchnorm:
         _renew_batchnorm(model, sampler, config)
     return model.eval()
