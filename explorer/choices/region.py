@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 CENTRE, ELSEWHERE, WHOLE = "centre", "elsewhere", "whole"
 PLACE = r"(\d{1,3}|1000),(\d{1,3}|1000)"  # middle of a region, in thousandths of the width and height
-REGION = rf"({CENTRE}|{WHOLE}|{PLACE})\Z"
+REGION = rf"\A({CENTRE}|{WHOLE}|{PLACE})\Z"
 SIDE = 128  # LR pixels of a region
 
 
