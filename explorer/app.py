@@ -15,7 +15,7 @@ from panel.theme import Native
 
 from explorer.pipeline.warm_up import warm_up
 from explorer.server.bokeh_defaults import remember_defaults
-from explorer.server.websocket import changes_in_order, page_before_changes, send_at_once
+from explorer.server.websocket import send_at_once
 from explorer.visit import page
 
 # The template's design, for what changes later too: another one would send every text new stylesheets.
@@ -23,8 +23,6 @@ pn.extension(design="fast", respect_explicit_sizing=True)
 settings.perform_document_validation = False  # a walk over all models, for developers
 Syncable._debounce = 5  # milliseconds from a move to its callbacks, instead of 50
 send_at_once()
-page_before_changes()
-changes_in_order()
 remember_defaults()
 warm_up()
 try:

@@ -20,6 +20,7 @@ from explorer.page.sidebar import controls
 from explorer.page.status_line import status_line
 from explorer.pipeline import regions
 from explorer.server import connection_lost, keyboard
+from explorer.server.document_queue import held
 from explorer.session import SHOWN, Output, Session, Work
 from explorer.tabs.deployment import DeploymentTab
 from explorer.tabs.explore import ExploreTab
@@ -118,7 +119,7 @@ class Visit:
         )
         shown.param.watch(lambda event: state.param.update(tab=TABS[event.new]), "active")
         state.param.watch(
-            lambda event: (build(event.new), shown.param.update(active=TABS.index(event.new))), "tab"
+            held(lambda event: (build(event.new), shown.param.update(active=TABS.index(event.new)))), "tab"
         )
         return shown
 

@@ -17,6 +17,7 @@ from explorer.jobs import sweep_runs
 from explorer.jobs.latest import QUICK
 from explorer.jobs.token import Token
 from explorer.pipeline import sweep_rows
+from explorer.server.document_queue import held
 from explorer.views.sweep import SweepView
 from explorer.views.sweep_table import SweepTableView
 
@@ -57,6 +58,7 @@ class Sweeper(param.Parameterized):
         watch(lambda *_: self.look_ahead(), GRID)
         watch(lambda *_: self.update(), ["shown_network", "shown_image", "cost", "across", "down", "value"])
 
+    @held
     def update(self) -> None:
         """The sweep that is asked for now; its plots, and the preview of the grid."""
         if self.state.tab != SWEEP:
@@ -166,6 +168,7 @@ class Sweeper(param.Parameterized):
         run = sweep_runs.current()
         return run if run is not None and run.name == self.state.sweep else None
 
+    @held
     def _watch(self) -> None:
         """How far the sweep is; the plots follow when rows came."""
         run, name = self._current(), self.state.sweep
