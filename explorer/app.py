@@ -28,11 +28,11 @@ warm_up()
 try:
     # One walk over all models instead of one for each root.
     with pn.state.curdoc.models.freeze():
-        page().servable()
+        page()
 except Exception as error:
     logging.getLogger("explorer").exception("the page could not be made")
     # A ValueError is a sentence for people, such as that of damaged weights.
     said = (
         error if isinstance(error, ValueError) else "This page could not be made; the server's log says why."
     )
-    pn.pane.HTML(f"<p role='alert'>{escape(str(said))}</p>", design=Native).servable()
+    pn.pane.HTML(f"<p role='alert'>{escape(str(said))}</p>", design=Native).servable(location=False)

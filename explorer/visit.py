@@ -8,18 +8,18 @@ from functools import partial
 import panel as pn
 from bokeh.models import CustomJS
 from panel import reactive
-from panel.io import location
 from panel.io.resources import LOCAL_DIST
 from panel.theme.fast import Fast
 
 from explorer.choices import catalog
-from explorer.choices.links import own_keys, restore, tolerant, update_query
-from explorer.choices.state import FIELDS, TABS, WHOLE, ExplorerState
+from explorer.choices.links import follow, own_keys, restore
+from explorer.choices.state import TABS, WHOLE, ExplorerState
 from explorer.jobs.latest import QUICK
 from explorer.page.sidebar import controls
 from explorer.page.status_line import status_line
 from explorer.pipeline import regions
 from explorer.server import connection_lost, keyboard
+from explorer.server.address import BACK, Address
 from explorer.server.document_queue import held
 from explorer.session import SHOWN, Output, Session, Work
 from explorer.tabs.deployment import DeploymentTab
@@ -59,8 +59,6 @@ assert [kind.key for kind in KINDS] == TABS
 # shows it would take its styles from Panel's CDN.
 Fast._resources.pop("font", None)
 reactive.CDN_DIST = LOCAL_DIST
-location.parse_query = tolerant(location.parse_query)
-location.Location.update_query = update_query
 
 
 class RegionMap(Output):
@@ -124,23 +122,20 @@ class Visit:
         return shown
 
 
-def page() -> pn.template.FastListTemplate:
-    """The whole page of a new visitor."""
+def page() -> None:
+    """Make the whole page of a new visitor in the current document."""
     if (document := pn.state.curdoc) is not None:
         document.js_on_event("connection_lost", CustomJS(code=connection_lost.SCRIPT))
-        document.js_on_event("document_ready", CustomJS(code=keyboard.SCRIPT))
+        document.js_on_event("document_ready", CustomJS(code=keyboard.SCRIPT + BACK))
         # Panel's own styles come from here too where a websocket makes the page: of a session that Bokeh had
         # forgotten before it was opened.
         document.template_variables["dist_url"] = LOCAL_DIST
     state = ExplorerState()
-    search, missing = "", []
-    if address := pn.state.location:
-        search = address.search
-        missing = own_keys(search)
-        address.search = restore(state, search)
-        address.sync(state, FIELDS)
-    visit = Visit(state, search)
-    if missing:
+    address = Address.of_page()
+    restore(state, address.search)
+    follow(address, state)
+    visit = Visit(state, address.search)
+    if missing := own_keys(address.search):
         visit.session.uploads.missing(missing)
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",
@@ -159,4 +154,4 @@ def page() -> pn.template.FastListTemplate:
     # Weakly: a visitor who never opens the websocket would otherwise stay for good.
     start = weakref.WeakMethod(visit.session.start)
     pn.state.onload(lambda: (call := start()) and call())
-    return template
+    template.servable(location=address)

@@ -133,6 +133,16 @@ def test_pictures_side_by_side(explorer):
     explorer.after_change(("picture 4",), pictures)
 
 
+def test_back_shows_what_was_before(explorer):
+    explorer.open("?network=xlsr_x3&compared_bits=[4]&activation_bits=3")
+    explorer.slide("Activation bits", -1)
+    explorer.page.wait_for_function("location.search.includes('activation_bits=2')")
+    explorer.page.go_back()
+    explorer.settle()
+    assert "activation_bits=3" in explorer.page.url
+    until(lambda: len(explorer.figure("histogram")["data"][1]["x"]) == 8, explorer)
+
+
 def test_tabs_answer_to_the_keyboard(explorer):
     explorer.open("?network=xlsr_x3&compared_bits=[4]&tab=training")
     tabs = explorer.page.locator(".bk-tab")
