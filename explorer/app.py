@@ -10,18 +10,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import panel as pn
 from bokeh.settings import settings
-from panel.reactive import Syncable
 from panel.theme import Native
 
+from explorer.page.design import PageDesign
 from explorer.pipeline.warm_up import warm_up
 from explorer.server.bokeh_defaults import remember_defaults
+from explorer.server.debounce import answer_soon
 from explorer.server.websocket import send_at_once
 from explorer.visit import page
 
 # The template's design, for what changes later too: another one would send every text new stylesheets.
-pn.extension(design="fast", respect_explicit_sizing=True)
+pn.extension(design=PageDesign, respect_explicit_sizing=True)
 settings.perform_document_validation = False  # a walk over all models, for developers
-Syncable._debounce = 5  # milliseconds from a move to its callbacks, instead of 50
+answer_soon()
 send_at_once()
 remember_defaults()
 warm_up()

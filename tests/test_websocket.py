@@ -156,4 +156,4 @@ def test_nothing_comes_before_the_page():
 
 
 def test_panel_still_waits_by_this_name():
-    assert "_debounce" in Syncable.__annotations__  # explorer/app.py sets it
+    assert "_debounce" in Syncable.__annotations__  # explorer/server/debounce.py sets it

@@ -21,10 +21,3 @@ document.addEventListener('keydown', (event) => {
   field?.querySelectorAll('.choices__list').forEach((list) => { list.tabIndex = -1; });
 }, true);
 """
-# The theme takes the outline of buttons away and leaves that of other controls faint.
-FOCUS = """
-:is(.bk-tab, .bk-btn, select.bk-input, input.bk-input, .noUi-handle):focus-visible,
-.is-focused .choices__inner {
-  outline: 2px solid #e69f00; outline-offset: -3px;
-}
-"""

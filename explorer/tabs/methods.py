@@ -11,7 +11,7 @@ import panel as pn
 from core.results import ingredients, measured, over_draws
 from explorer.choices.catalog import NETWORKS, without_truth
 from explorer.choices.state import METHODS_TAB, ExplorerState
-from explorer.page.sections import CSS, TOGGLE, html, section
+from explorer.page.sections import TOGGLE, html, section
 from explorer.pipeline.method_comparison import Look, closely
 from explorer.pipeline.names import TITLES, references, weights_and_activations
 from explorer.pipeline.pictures import FLOAT_SR, TRUTH
@@ -134,9 +134,9 @@ class MethodsTab(Tab):
             ),
             view.panel,
             html(pn.bind(note, p.image), sizing_mode="stretch_width"),
-            pn.pane.HTML(
+            html(
                 pn.bind(worth, p.network, p.activation_bits),
-                stylesheets=[CSS, TABLE],
+                stylesheets=[TABLE],
                 sizing_mode="stretch_width",
             ),
         )

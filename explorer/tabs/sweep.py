@@ -38,7 +38,6 @@ OWN = (
     "python -m core.sweep takes them."
 )
 LAYER_NAMES = {"all together": ALL, "each alone": EACH}
-NARROW = ".bk-btn { padding-left: 0 !important; padding-right: 0 !important; min-width: 0 !important; }"
 PLACE = dict(sizing_mode="stretch_width", margin=(2, 8))
 
 
@@ -69,9 +68,7 @@ def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
     sizes = {f"{w} × {t}: {len(UniversalSet(w, t)):,} points": (w, t) for w, t in SETS}
     bits = pn.Column(
         html("<label>Activation bits</label>", margin=(3, 8, 0, 8)),
-        pn.widgets.CheckButtonGroup.from_param(
-            p.bits, **TOGGLE | {"stylesheets": [*TOGGLE["stylesheets"], NARROW]}, **PLACE
-        ),
+        pn.widgets.CheckButtonGroup.from_param(p.bits, css_classes=["narrow"], **TOGGLE, **PLACE),
         margin=0,
         sizing_mode="stretch_width",
     )
