@@ -16,7 +16,7 @@ from explorer.page.design import FRAME, PageDesign
 from explorer.page.sidebar import controls
 from explorer.page.status_line import status_line
 from explorer.pipeline import regions
-from explorer.server import connection_lost, keyboard
+from explorer.server import connection_lost
 from explorer.server.address import BACK, Address
 from explorer.server.document_queue import held
 from explorer.server.offline import serve_styles_from_here
@@ -29,9 +29,6 @@ from explorer.tabs.sweep import SweepTab
 from explorer.tabs.tab import Tab
 from explorer.tabs.training import TrainingTab
 from explorer.views.region_map import PlaceView
-
-# On a narrow screen all names fit in one row.
-NARROW_TABS = "@media (max-width: 800px) { .bk-tab { padding: 4px 5px !important; font-size: 13px; } }"
 
 # In the order of TABS.
 KINDS: list[type[Tab]] = [ExploreTab, MethodsTab, LayersTab, TrainingTab, SweepTab, DeploymentTab]
@@ -73,37 +70,35 @@ class Visit:
         self.status_line = status_line(self.session.status, self.session.stop_all)
         self.tabs = self._tabs()
 
-    def _tabs(self) -> pn.Tabs:
+    def _tabs(self) -> pn.Column:
+        """The names of the tabs as buttons, and below them the open one: no other is drawn."""
         state = self.session.state
         kinds = dict(zip(TABS, KINDS, strict=True))
-        places = {tab: pn.Column(sizing_mode="stretch_width", margin=0) for tab in TABS}
+        layouts: dict[str, pn.Column] = {}
 
-        def build(tab: str) -> None:
+        def layout(tab: str) -> pn.Column:
             if tab not in self.made:
                 self.made[tab] = kinds[tab](self.session)
-                places[tab].append(self.made[tab].layout())
+                layouts[tab] = self.made[tab].layout()
+            return layouts[tab]
 
-        build(state.tab)
-        shown = pn.Tabs(
-            *((tab.capitalize(), place) for tab, place in places.items()),
-            active=TABS.index(state.tab),
-            dynamic=True,
-            stylesheets=[NARROW_TABS],
+        buttons = pn.widgets.RadioButtonGroup.from_param(
+            state.param.tab,
+            options={tab.capitalize(): tab for tab in TABS},
+            css_classes=["tabs"],
             sizing_mode="stretch_width",
-            margin=0,
+            margin=(0, 0, 8, 0),
         )
-        shown.param.watch(lambda event: state.param.update(tab=TABS[event.new]), "active")
-        state.param.watch(
-            held(lambda event: (build(event.new), shown.param.update(active=TABS.index(event.new)))), "tab"
-        )
-        return shown
+        place = pn.Column(layout(state.tab), sizing_mode="stretch_width", margin=0)
+        state.param.watch(held(lambda event: place.param.update(objects=[layout(event.new)])), "tab")
+        return pn.Column(buttons, place, sizing_mode="stretch_width", margin=0)
 
 
 def page() -> None:
     """Make the whole page of a new visitor in the current document."""
     if (document := pn.state.curdoc) is not None:
         document.js_on_event("connection_lost", CustomJS(code=connection_lost.SCRIPT))
-        document.js_on_event("document_ready", CustomJS(code=keyboard.SCRIPT + BACK))
+        document.js_on_event("document_ready", CustomJS(code=BACK))
     serve_styles_from_here(document)
     state = ExplorerState()
     address = Address.of_page()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import panel as pn
+import param
 
 from core.config import FLOAT
 from explorer.choices.state import BITS, SAME
@@ -15,6 +16,22 @@ WIDE = dict(sizing_mode="stretch_width", margin=(3, 8))
 def html(text, **options) -> pn.pane.HTML:
     """Return a text with the page's style."""
     return pn.pane.HTML(text, css_classes=["text"], **options)
+
+
+def labelled(label: str, widget: pn.widgets.Widget) -> pn.Column:
+    """Return a widget that shows no name of its own, such as a group of buttons, below one."""
+    return _below(f"<label>{label}</label>", widget)
+
+
+def checklist(parameter: param.Parameter, label: str, **options) -> pn.Column:
+    """Return boxes to tick below how many are ticked, since a long list scrolls."""
+    boxes = pn.widgets.CheckBoxGroup.from_param(parameter, css_classes=["list"], **options)
+    name = pn.bind(lambda ticked: f"<label>{label}: {len(ticked) or 'none'}</label>", parameter)
+    return _below(name, boxes)
+
+
+def _below(name, widget: pn.widgets.Widget) -> pn.Column:
+    return pn.Column(html(name, margin=(3, 8, 0, 8)), widget, margin=0, sizing_mode="stretch_width")
 
 
 def section(title: str, lead: str, *content) -> pn.Column:
