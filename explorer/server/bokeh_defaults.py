@@ -1,4 +1,7 @@
-"""Bokeh's defaults, worked out once: a quarter of what a page cost the server went into them."""
+"""Bokeh's defaults, worked out once: without that, a page costs the server 1.4 times as much.
+
+(Measured: 0.66 s of a core from the request to the document's JSON, 0.94 s without; 500 models.)
+"""
 
 import functools
 from collections.abc import Callable
