@@ -88,6 +88,7 @@ bench: .venv/test.stamp browser
 lint: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m ruff check .
+	.venv/bin/lint-imports
 
 # A tool in an environment of its own, and only where it can be fetched: no test waits for the network.
 audit:

@@ -1,28 +1,30 @@
 """Quantization of super-resolution networks: DFSQ and the baselines it is compared with. No GUI in here."""
 
-from core.audit import audit, is_dynamic, is_quantized
-from core.calibration import calibration_patches
-from core.checkpoint import load_quantized, save_quantized
-from core.config import QuantConfig
+from core.analysis.evaluation import Evaluation, evaluate, super_resolve
+from core.analysis.mismatch import mismatch
+from core.analysis.sensitivity import sensitivity
+from core.checkpoints.loading import load_checkpoint
 from core.deploy import OnnxNetwork, audit_onnx, export_onnx, quantize_int8, time_onnx
-from core.evaluation import Evaluation, evaluate, super_resolve
-from core.image_folders import paired_folder
+from core.deploy.output_range import OutputRange, output_range
+from core.deploy.representative import representative_images
 from core.images import Pair, bicubic, demo_image, demo_names, load_image, luma, make_lr, modcrop
-from core.methods import METHODS
-from core.metrics import colour_shift, psnr_y, ssim_y
-from core.mismatch import mismatch
-from core.models import EDSR, MODELS, load_checkpoint, without_clip
-from core.moments import Moments
-from core.observers import ChosenPoints
-from core.odm_config import OdmConfig
-from core.output_range import OutputRange, output_range
-from core.point_selection import SELECTORS, ExactSelection, select_points
-from core.quantize import Calibration, calibrate, quantize_model
-from core.ranges import RANGES
-from core.representative import representative_images
-from core.sensitivity import sensitivity
-from core.tiles import receptive_radius
-from core.universal_set import UniversalSet
+from core.images.folders import paired_folder
+from core.images.metrics import colour_shift, psnr_y, ssim_y
+from core.models import EDSR, MODELS, without_clip
+from core.networks.batchnorm import fold_batchnorm
+from core.networks.tiles import receptive_radius
+from core.points.moments import Moments
+from core.points.selection import SELECTORS, ExactSelection, select_points
+from core.points.universal_set import UniversalSet
+from core.ptq.audit import audit, is_dynamic, is_quantized
+from core.ptq.calibration import calibration_patches
+from core.ptq.config import QuantConfig
+from core.ptq.methods import METHODS
+from core.ptq.observers import ChosenPoints
+from core.ptq.quantize import Calibration, calibrate, quantize_model
+from core.ptq.saving import load_quantized, save_quantized
+from core.qat.config import OdmConfig
+from core.quantizers.ranges import RANGES
 from core.zoo import create_model
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "demo_names",
     "evaluate",
     "export_onnx",
+    "fold_batchnorm",
     "is_dynamic",
     "is_quantized",
     "load_checkpoint",

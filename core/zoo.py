@@ -8,9 +8,10 @@ from pathlib import Path
 
 from torch import nn
 
-from core.checkpoint import load_quantized
-from core.models import MODELS, load_checkpoint
-from core.models.official import official_checkpoint
+from core.checkpoints.loading import load_checkpoint
+from core.checkpoints.official import official_checkpoint
+from core.models import MODELS
+from core.ptq.saving import load_quantized
 
 RES_SCALES = {"edsr": 1.0, "edsr_baseline": 1.0, "edsr_large": 0.1}  # which the files do not say
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -32,7 +33,7 @@ def trained(name: str, scale: int) -> list[str]:
 def model_card(name: str, scale: int, weights: str = "bundled") -> dict:
     """How a bundled network was trained and how it scores; of a float one what is special about it ("about").
 
-    Of a quantized one also the record of its training (`core.odm_record`). ValueError if it is missing or
+    Of a quantized one also the record of its training (`core.qat.record`). ValueError if it is missing or
     damaged.
     """
     file = _file(name, scale, weights, "json")
@@ -48,7 +49,7 @@ def create_model(name: str, scale: int, weights: str = "bundled") -> nn.Module:
     """A trained network in eval mode: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W).
 
     weights: "bundled", one of `trained(name, scale)` for a quantized network, or "official" for the EDSR
-    authors' own (`core.models.official`: downloaded once). ValueError lists what is there.
+    authors' own (`core.checkpoints.official`: downloaded once). ValueError lists what is there.
     """
     if not isinstance(scale, int):
         raise ValueError(f"scale must be a whole number, got {scale!r}")

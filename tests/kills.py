@@ -19,7 +19,7 @@ from PIL import Image
 
 from core import EDSR
 from core.images import to_uint8
-from core.sweep_store import SCHEMA, read_sweep
+from core.sweep.store import SCHEMA, read_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = {"method": ["dfsq-exact", "minmax", "mse", "daq"], "bits": [2, 3, 4, 6, 8], "seed": [0, 1]}
@@ -42,7 +42,18 @@ def prepare(folder: Path) -> Path:
 
 
 def start(grid: Path, out: Path, *options: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "core.sweep", str(grid), "--out", str(out), "--workers", "2", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "core",
+        "sweep",
+        str(grid),
+        "--out",
+        str(out),
+        "--workers",
+        "2",
+        *options,
+    ]
     with (out.parent / "log").open("a") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from core.audit import audit
+from core.ptq.audit import audit
 
 
 def conv(inputs, outputs, size=3):

@@ -5,7 +5,7 @@ import torch
 
 from core import METHODS, QuantConfig, audit, create_model, load_quantized, quantize_model, save_quantized
 from core.images import demo_image, make_lr
-from core.metrics import psnr_y
+from core.images.metrics import psnr_y
 from core.zoo import bundled
 
 

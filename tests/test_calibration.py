@@ -5,14 +5,7 @@ import torch
 from torch import nn
 
 from core import calibration_patches
-from core.calibration import (
-    MAX_BATCH_PIXELS,
-    batches,
-    layer_inputs,
-    observe,
-    recorded,
-    with_share,
-)
+from core.ptq.calibration import MAX_BATCH_PIXELS, batches, layer_inputs, observe, recorded, with_share
 
 
 class Shift(nn.Module):

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from core import EDSR, demo_image, demo_names
-from core.captured_step import Captured
-from core.device import use_device
-from core.odm_config import OdmConfig
-from core.odm_training import QuantizedTraining
-from core.training import PatchSampler
+from core.qat.captured_step import Captured
+from core.qat.config import OdmConfig
+from core.qat.training import QuantizedTraining
+from core.training.patches import PatchSampler
+from core.utils.device import use_device
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 

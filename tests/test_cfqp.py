@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from core import cfqp, load_checkpoint, paired_folder, psnr_y
+from core import load_checkpoint, paired_folder, psnr_y
+from core.commands import cfqp
 from core.deploy import OnnxNetwork
 from core.images import make_lr, to_uint8
 from core.models import ABPN

@@ -3,8 +3,8 @@ import torch
 from skimage.color import rgb2ycbcr
 
 from core import bicubic
-from core.colour import luma_of, with_chroma
 from core.images import round_8bit
+from core.images.colour import luma_of, with_chroma
 
 
 def test_luma_is_that_of_scikit_image():

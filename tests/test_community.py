@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from core import QuantConfig, load_checkpoint, load_quantized, luma, quantize_model, save_quantized
-from core.models import network_from_state
-from core.models.community import has_spandrel
+from core.checkpoints.community import has_spandrel
+from core.checkpoints.loading import network_from_state
 
 
 class Even(nn.Module):

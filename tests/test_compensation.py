@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from core import QuantConfig, UniversalSet, quantize_model
-from core.compensation import DAMPING, InputMoments, columns, compensate, output_count
-from core.weights import WEIGHTS, nearest, weight_rows
+from core.ptq.compensation import DAMPING, InputMoments, columns, compensate, output_count
+from core.quantizers.weights import WEIGHTS, nearest, weight_rows
 
 LAYERS = [
     nn.Conv2d(4, 6, 3, padding=1),

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from core import QuantConfig, quantize_model
-from core.cost import cost, model_bytes
+from core.analysis.cost import cost, model_bytes
 
 
 def test_operations_by_hand():

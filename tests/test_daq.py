@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from core.daq import GaussianQuantizer, rounded_deviations
+from core.quantizers.daq import GaussianQuantizer, rounded_deviations
 
 
 def test_signed_by_hand():

@@ -7,8 +7,8 @@ import torch
 from networks import Mixed, OneByOne, Twice
 from torch import nn
 
-import core.int8
-import core.timing
+import core.deploy.int8
+import core.deploy.timing
 from core import (
     QuantConfig,
     audit,
@@ -162,7 +162,7 @@ def test_the_quantizer_folds_the_clip_into_the_range():
 def test_pixel_shuffles_move_integers_and_change_nothing(tmp_path, monkeypatch):
     model, x = small_xlsr(), torch.rand(1, 3, 24, 20)
     graph = quantize_int8(model, x)
-    monkeypatch.setattr(core.int8, "_integer_shuffle", lambda proto: proto)
+    monkeypatch.setattr(core.deploy.int8, "_integer_shuffle", lambda proto: proto)
     plain = quantize_int8(model, x)
     assert torch.equal(OnnxNetwork(graph)(x), OnnxNetwork(plain)(x))
     import onnxruntime
@@ -180,7 +180,7 @@ def test_pixel_shuffles_move_integers_and_change_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("groups", [1, 2, 4, 8])
 def test_dense_groups_give_the_same_numbers(groups):
     model = nn.Sequential(nn.Conv2d(8, 16, 3, groups=groups, padding=1))
-    dense = core.int8._dense_groups(model)
+    dense = core.deploy.int8._dense_groups(model)
     x = torch.rand(1, 8, 6, 5)
     assert torch.allclose(dense(x), model(x), atol=1e-6)
     assert dense[0].groups == (8 if groups == 8 else 1)
@@ -190,7 +190,7 @@ def test_dense_groups_give_the_same_numbers(groups):
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_dense_groups_of_transposed_convs_give_the_same_numbers(groups):
     model = nn.Sequential(nn.ConvTranspose2d(8, 4, 3, 2, groups=groups))
-    dense = core.int8._dense_groups(model)
+    dense = core.deploy.int8._dense_groups(model)
     x = torch.rand(1, 8, 6, 5)
     assert torch.allclose(dense(x), model(x), atol=1e-6)
     assert dense[0].groups == (4 if groups == 4 else 1)
@@ -266,7 +266,7 @@ def test_timing_takes_turns_and_gives_the_median(tiny_edsr, images, monkeypatch)
 
     first: dict = {}
     monkeypatch.setattr(OnnxNetwork, "forward", forward)
-    monkeypatch.setattr(core.timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(core.deploy.timing.time, "perf_counter", lambda: now[0])
     ms = time_onnx({"a": graph, "b": graph}, images, runs=3)
     assert sorted(ms.values()) == [2000, 6000]
     assert [sorted(calls[i : i + 2]) for i in range(0, 8, 2)] == [[0, 1]] * 4

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.cooperation import COOPERATION, PENALTIES, conflict, cosine
-from core.fake_quantization import ClippedWeight, FakeQuantize, LearnedRange
-from core.quantizers import OffsetQuantizer, uniform
+from core.qat.cooperation import COOPERATION, PENALTIES, conflict, cosine
+from core.qat.fake_quantization import ClippedWeight, FakeQuantize, LearnedRange
+from core.quantizers.static import OffsetQuantizer, uniform
 
 
 def test_the_gradients_of_a_hand_computed_case():

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from core import EDSR, QuantConfig, load_quantized, quantize_model, save_quantized, zoo
-from core.files import replace_file
-from core.odm_config import OdmConfig
-from core.odm_training import QuantizedTraining
-from core.report import COLUMNS, read_rows, write_rows
-from core.sweep_store import Store, read_sweep
-from core.training import PatchSampler, TrainConfig, train
+from core.commands.report import COLUMNS, read_rows, write_rows
+from core.qat.config import OdmConfig
+from core.qat.training import QuantizedTraining
+from core.sweep.store import Store, read_sweep
+from core.training.loop import TrainConfig, train
+from core.training.patches import PatchSampler
+from core.utils.files import replace_file
 from explorer.choices.catalog import about
 
 WAY_ON = r"could not be written \(.*\); make room there or choose another place, then start again"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.files import distinct_names, folder_name, output_file
+from core.utils.files import distinct_names, folder_name, output_file
 
 
 @pytest.mark.parametrize(

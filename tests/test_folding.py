@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from core.models import SRResNet, fold_batchnorm
+from core.models import SRResNet
+from core.networks.batchnorm import fold_batchnorm
 
 
 def with_statistics(model):

@@ -7,14 +7,14 @@ import torch
 from other_networks import Plain, Rewritten, quantized_names, run
 from torch import nn
 
-from core.audit import audit
-from core.checkpoint import load_quantized, save_quantized
-from core.config import QuantConfig
-from core.cost import cost
-from core.evaluation import super_resolve
-from core.held_weights import hold
-from core.quantize import quantize_model
-from core.sensitivity import sensitivity
+from core.analysis.cost import cost
+from core.analysis.evaluation import super_resolve
+from core.analysis.sensitivity import sensitivity
+from core.networks.held_weights import hold
+from core.ptq.audit import audit
+from core.ptq.config import QuantConfig
+from core.ptq.quantize import quantize_model
+from core.ptq.saving import load_quantized, save_quantized
 
 MINMAX = QuantConfig("minmax", 4, 4)
 

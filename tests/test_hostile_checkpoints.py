@@ -13,8 +13,9 @@ from safetensors.torch import save as safetensors_bytes
 from safetensors.torch import save_file
 
 from core import EDSR, MODELS, load_checkpoint, load_quantized
-from core.models import RDN, SwinIR, checkpoints
-from core.models.torch_files import read_torch_file
+from core.checkpoints import loading as checkpoints
+from core.checkpoints.torch_reader import read_torch_file
+from core.models import RDN, SwinIR
 
 
 def text(value):

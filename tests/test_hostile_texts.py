@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from core.comparison import COLUMNS
-from core.report_html import page
+from core.analysis.comparison import COLUMNS
+from core.commands.report_html import page
 from explorer.jobs.child import ended
 from explorer.views.canvas import Tile, Window
 

@@ -11,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from core import image_files, load_image
+from core import load_image
+from core.images import reading as image_files
 from core.images import to_uint8
 
 RNG = np.random.default_rng(0)

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from core import bicubic, evaluate, load_image, paired_folder, psnr_y
-from core.image_folders import image_files
 from core.images import to_uint8
+from core.images.folders import image_files
 
 
 def save(path, height, width, seed=0):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from core.levels import GAUSSIAN_STEPS, apot_levels, daq_step, log2_levels
+from core.quantizers.levels import GAUSSIAN_STEPS, apot_levels, daq_step, log2_levels
 
 
 def test_log2_by_hand():

@@ -5,8 +5,8 @@ from hypothesis import given
 from strategies import channels, grid_points
 
 from core import UniversalSet
-from core.lookup import nearest_points, reference
-from core.normalized import nearest_codes
+from core.quantizers.lookup import nearest_points, reference
+from core.quantizers.normalized import nearest_codes
 
 
 def look_up(function, x, points, steps, mean=0.0, scale=1.0, dim=1):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from core import QuantConfig, quantize_model
-from core.microscaling import (
+from core.quantizers.microscaling import (
     ELEMENTS,
     FORMATS,
     MicroscalingQuantizer,

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.mismatch import mismatch, mismatch_of
+from core.analysis.mismatch import mismatch, mismatch_of
 from core.models import SwinIR
 
 

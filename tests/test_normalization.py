@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from core import QuantConfig, calibrate, load_quantized, quantize_model, save_quantized
-from core.lookup import nearest_points_in_blocks, reference, reference_in_blocks
 from core.models import SwinIR
-from core.moments import Moments
-from core.normalization import EPS, Normalization, block_normalization, block_size, spread
-from core.normalized import NormalizedUniformQuantizer, SubsetQuantizer, nearest_codes
-from core.observers import NormalizedObserver, add_normalized
+from core.points.moments import Moments
+from core.ptq.observers import NormalizedObserver, add_normalized
+from core.quantizers.lookup import nearest_points_in_blocks, reference, reference_in_blocks
+from core.quantizers.normalization import EPS, Normalization, block_normalization, block_size, spread
+from core.quantizers.normalized import NormalizedUniformQuantizer, SubsetQuantizer, nearest_codes
 
 POINTS = np.array([[-1, -0.25, 0, 0.75], [-0.5, 0, 0.25, 1], [-1, 0, 0.5, 1]])
 

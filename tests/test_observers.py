@@ -3,14 +3,14 @@ import pytest
 import torch
 
 from core import Moments, QuantConfig, UniversalSet, select_points
-from core.levels import apot_levels, log2_levels
-from core.observers import (
+from core.ptq.observers import (
     NormalizedObserver,
     PercentileObserver,
     SignObserver,
     StaticObserver,
     observer_of,
 )
+from core.quantizers.levels import apot_levels, log2_levels
 
 STEP = UniversalSet().step
 

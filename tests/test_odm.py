@@ -19,14 +19,14 @@ from core import (
     make_lr,
     quantize_model,
 )
-from core.cooperation import COOPERATION
-from core.cost import cost
+from core.analysis.cost import cost
 from core.images import Pair
-from core.odm import middles, run, train
-from core.odm_config import VERSIONS, OdmConfig
-from core.odm_frozen import quantized_before
-from core.odm_training import QuantizedTraining
-from core.training import PatchSampler
+from core.qat.config import VERSIONS, OdmConfig
+from core.qat.cooperation import COOPERATION
+from core.qat.frozen import quantized_before
+from core.qat.run import middles, run, train
+from core.qat.training import QuantizedTraining
+from core.training.patches import PatchSampler
 
 CONFIG = OdmConfig(bits=3, steps=6, batch=2, patch=8, seed=3)
 LAYERS = ["body.0.body.0", "body.0.body.2"]

@@ -14,9 +14,9 @@ from core import (
     demo_image,
     demo_names,
 )
-from core.checkpoint import load_quantized as load
-from core.odm import main
-from core.odm_table import main as table_main
+from core.commands.odm import main
+from core.commands.odm_table import main as table_main
+from core.ptq.saving import load_quantized as load
 
 
 def photographs(n=2, side=40):
@@ -35,7 +35,7 @@ def folder(tmp_path):
 def command(folder, *more):
     photos = str(folder / "photos")
     return [
-        "core.odm",
+        "odm",
         "--model",
         "edsr",
         "--scale",
@@ -94,7 +94,7 @@ def test_names_with_dots_and_a_checkpoint_of_another_scale(folder, monkeypatch, 
 
 
 def test_the_command_stops_and_goes_on(folder):
-    argv = [sys.executable, "-m", *command(folder, "--steps", "400")]
+    argv = [sys.executable, "-m", "core", *command(folder, "--steps", "400")]
     process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (folder / "out" / "run.json").exists() and time.monotonic() < deadline:
@@ -119,7 +119,7 @@ def test_the_table_is_the_mean_over_seeds(tmp_path, monkeypatch, capsys):
     ]
     for i, card in enumerate(cards):
         (tmp_path / f"{i}.json").write_text(json.dumps(card))
-    monkeypatch.setattr(sys, "argv", ["core.odm_table", *map(str, sorted(tmp_path.glob("*.json")))])
+    monkeypatch.setattr(sys, "argv", ["odm-table", *map(str, sorted(tmp_path.glob("*.json")))])
     table_main()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "1 runs are not over and left out"

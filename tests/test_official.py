@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core import EDSR, create_model
-from core.models import official
+from core.checkpoints import official
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -17,15 +17,15 @@ from other_networks import (
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from core.audit import audit
-from core.calibration import recorded
-from core.checkpoint import load_quantized, save_quantized
-from core.config import QuantConfig
-from core.cost import cost
-from core.methods import METHODS
-from core.metrics import psnr_y
+from core.analysis.cost import cost
+from core.images.metrics import psnr_y
 from core.models import EDSR
-from core.quantize import calibrate, quantize_model
+from core.ptq.audit import audit
+from core.ptq.calibration import recorded
+from core.ptq.config import QuantConfig
+from core.ptq.methods import METHODS
+from core.ptq.quantize import calibrate, quantize_model
+from core.ptq.saving import load_quantized, save_quantized
 
 MINMAX = QuantConfig("minmax", 4, 4)
 LEARNED_SCOPE = "every learned conv but the first and the last that is called"

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from core import audit, load_quantized, save_quantized
-from core.cost import cost
+from core.analysis.cost import cost
 from core.models import EDSR, RDN
-from core.odm_config import OdmConfig
-from core.odm_frozen import quantized_before
-from core.odm_training import QuantizedTraining
-from core.pams import (
+from core.qat.config import OdmConfig
+from core.qat.frozen import quantized_before
+from core.qat.training import QuantizedTraining
+from core.quantizers.pams import (
     PamsRange,
     PamsWeight,
     ResidualQuantizer,
@@ -19,7 +19,7 @@ from core.pams import (
     attention_loss,
     residual_blocks,
 )
-from core.training import PatchSampler
+from core.training.patches import PatchSampler
 
 PAMS = OdmConfig(3, "pams", steps=60, batch=2, patch=12)
 

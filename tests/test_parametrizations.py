@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
-from core.folding import fold_parametrizations
+from core.networks.folding import fold_parametrizations
 
 
 def _quietly(norm):

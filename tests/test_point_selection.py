@@ -9,8 +9,8 @@ from sklearn.cluster import KMeans
 from strategies import channels, dyadic, grid_points
 
 from core import SELECTORS, ExactSelection, Moments, UniversalSet, select_points
-from core.point_selection import MAX_COMBINATIONS, prepare
-from core.selection_kernels import lloyd
+from core.points._selection_kernels import lloyd
+from core.points.selection import MAX_COMBINATIONS, prepare
 
 GRID = np.arange(-8, 9) / 8
 

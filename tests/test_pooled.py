@@ -4,12 +4,12 @@ import pytest
 import torch
 from other_networks import Attention, run
 
-from core.calibration import layer_inputs
-from core.config import QuantConfig
-from core.cost import cost
-from core.methods import METHODS
-from core.normalized import SubsetQuantizer
-from core.quantize import quantize_model
+from core.analysis.cost import cost
+from core.ptq.calibration import layer_inputs
+from core.ptq.config import QuantConfig
+from core.ptq.methods import METHODS
+from core.ptq.quantize import quantize_model
+from core.quantizers.normalized import SubsetQuantizer
 
 MINMAX = QuantConfig("minmax", 4, 4)
 

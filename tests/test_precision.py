@@ -6,10 +6,10 @@ import pytest
 import torch
 from other_networks import Plain, run
 
-from core.audit import audit
-from core.config import QuantConfig
-from core.methods import METHODS
-from core.quantize import quantize_model
+from core.ptq.audit import audit
+from core.ptq.config import QuantConfig
+from core.ptq.methods import METHODS
+from core.ptq.quantize import quantize_model
 
 MINMAX = QuantConfig("minmax", 4, 4)
 

@@ -13,21 +13,21 @@ from conftest import SHARED_DATA
 from torch import nn
 
 from core import UniversalSet
-from core.cooperation import by_angle, cosine, mismatch_penalty
-from core.daq import GaussianQuantizer
-from core.fake_quantization import ClippedWeight, FakeQuantize
-from core.levels import GAUSSIAN_STEPS, apot_levels
-from core.lookup import nearest_levels
-from core.moments import Moments
-from core.normalization import EPS, Normalization
-from core.normalized import SubsetQuantizer
-from core.pams import PamsRange, PamsWeight
-from core.point_selection import ExactSelection, prepare
-from core.quantizers import LevelQuantizer, uniform
-from core.range_kernels import bound_search
-from core.ranges import is_one_sided
-from core.selection_kernels import KMEANS_ITERATIONS, KMEANS_TOLERANCE, lloyd
-from core.weights import WEIGHTS, nearest
+from core.points._selection_kernels import KMEANS_ITERATIONS, KMEANS_TOLERANCE, lloyd
+from core.points.moments import Moments
+from core.points.selection import ExactSelection, prepare
+from core.qat.cooperation import by_angle, cosine, mismatch_penalty
+from core.qat.fake_quantization import ClippedWeight, FakeQuantize
+from core.quantizers._range_kernels import bound_search
+from core.quantizers.daq import GaussianQuantizer
+from core.quantizers.levels import GAUSSIAN_STEPS, apot_levels
+from core.quantizers.lookup import nearest_levels
+from core.quantizers.normalization import EPS, Normalization
+from core.quantizers.normalized import SubsetQuantizer
+from core.quantizers.pams import PamsRange, PamsWeight
+from core.quantizers.ranges import is_one_sided
+from core.quantizers.static import LevelQuantizer, uniform
+from core.quantizers.weights import WEIGHTS, nearest
 
 REFERENCE = SHARED_DATA.parent / "reference"
 pytestmark = pytest.mark.skipif(

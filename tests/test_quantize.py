@@ -9,11 +9,11 @@ from networks import Twice, pairs
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-import core.quantize
+import core.ptq.quantize
 from core import METHODS, QuantConfig, UniversalSet, audit, calibrate, quantize_model
-from core.cost import cost
-from core.rounding import rounded_rows
-from core.weights import from_rows, weight_rows
+from core.analysis.cost import cost
+from core.ptq.rounding import rounded_rows
+from core.quantizers.weights import from_rows, weight_rows
 
 DFSQ = QuantConfig()
 
@@ -141,7 +141,7 @@ def test_generator_is_streamed_once(images, tiny_edsr):
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: iter(x.split(1))])
 def test_groups_of_layers_give_the_same(wrap, images, tiny_edsr, monkeypatch):
     together = quantize_model(tiny_edsr, images, DFSQ)
-    monkeypatch.setattr(core.quantize, "MAX_MOMENTS_BYTES", 1)
+    monkeypatch.setattr(core.ptq.quantize, "MAX_MOMENTS_BYTES", 1)
     done = []
     apart = quantize_model(tiny_edsr, wrap(images), DFSQ, progress=lambda what, share: done.append(share))
     assert done[-1] == 1

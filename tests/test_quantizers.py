@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from core import Moments, UniversalSet
-from core.normalization import EPS, Normalization
-from core.normalized import SubsetQuantizer
-from core.observers import add_normalized
-from core.quantizers import LevelQuantizer, UniformQuantizer, uniform
+from core.ptq.observers import add_normalized
+from core.quantizers.normalization import EPS, Normalization
+from core.quantizers.normalized import SubsetQuantizer
+from core.quantizers.static import LevelQuantizer, UniformQuantizer, uniform
 
 
 def subset(points, post_relu, step=1 / 8, channel_dim=1):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import RANGES
-from core.histogram import BINS, Histogram
-from core.ranges import is_one_sided, range_of
+from core.quantizers.histogram import BINS, Histogram
+from core.quantizers.ranges import is_one_sided, range_of
 
 
 def test_registry():

@@ -7,11 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from core import Pair, comparison, evaluate, make_lr, quantize_model, report
-from core.config import QuantConfig
+from core import Pair, evaluate, make_lr, quantize_model
+from core.analysis import comparison
+from core.commands import report
+from core.commands.report_html import page
 from core.images import to_uint8
 from core.models import XLSR
-from core.report_html import page
+from core.ptq.config import QuantConfig
 from core.zoo import bundled
 
 TEXTS = {

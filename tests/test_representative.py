@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from core import representative_images
+from core.deploy.representative import CHOICES, OVERSHOOT, TAMINGS, TILE, tiles
 from core.models import XLSR
-from core.representative import CHOICES, OVERSHOOT, TAMINGS, TILE, tiles
 
 
 class Stretch(nn.Module):

@@ -3,9 +3,10 @@ import sys
 import pandas as pd
 import pytest
 
-from core import results
-from core.comparison import ABLATION, EVERY_VARIANT, INGREDIENT_TABLE, SHARED_TEXTS, VARIANTS
-from core.report import read_rows
+from core import measured
+from core.analysis.comparison import ABLATION, EVERY_VARIANT, INGREDIENT_TABLE, SHARED_TEXTS, VARIANTS
+from core.commands import results
+from core.commands.report import read_rows
 
 
 def rows():
@@ -31,11 +32,11 @@ def rows():
 
 
 def test_mean_and_spread_over_the_draws():
-    found = results.over_draws(rows())
+    found = measured.over_draws(rows())
     own = found[(found["variant"] == "dfsq") & (found["bits"] == "W4A4")].iloc[0]
     assert (own["lost"], own["spread"], own["draws"]) == pytest.approx((1.1, 0.1, 2))
-    assert results.loss(found, "n x2", "dfsq+", "W2A2") == pytest.approx(0.5)
-    assert results.loss(found, "n x2", "nothing", "W2A2") is None
+    assert measured.loss(found, "n x2", "dfsq+", "W2A2") == pytest.approx(0.5)
+    assert measured.loss(found, "n x2", "nothing", "W2A2") is None
 
 
 def test_the_tables_say_what_was_measured():
@@ -53,7 +54,7 @@ def test_the_command_writes_both_files(tmp_path, monkeypatch):
     results.main()
     assert pd.read_csv(tmp_path / "results.csv").shape == rows().shape
     again = read_rows(tmp_path / "results.csv", may_lack=SHARED_TEXTS)
-    assert len(again) == len(rows()), "core.report takes them up"
+    assert len(again) == len(rows()), "core report takes them up"
     assert (tmp_path / "RESULTS.md").read_text() == results.markdown(rows())
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
     monkeypatch.setattr(sys, "argv", ["results", str(tmp_path / "bad.csv")])
@@ -68,10 +69,10 @@ def test_what_was_written_by_hand_stays():
 
 
 def test_ingredients_of_a_network():
-    found = results.over_draws(rows())
-    table = results.ingredients(found, "n x2", "W4A4")
+    found = measured.over_draws(rows())
+    table = measured.ingredients(found, "n x2", "W4A4")
     assert table.loc["per channel and image (DFSQ's)"].tolist() == pytest.approx([0.5, 1.1, 4.5])
-    assert results.ingredients(found, "other x2", "W4A4") is None
+    assert measured.ingredients(found, "other x2", "W4A4") is None
 
 
 def test_every_cell_of_the_table_of_ingredients_is_a_variant():

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from core import EDSR, Pair, QuantConfig, calibrate, evaluate, psnr_y, quantize_model, super_resolve
-from core.colour import luma_of
-from core.cost import cost
-from core.running import eval_mode, image_alone, run, takes_luma
+from core.analysis.cost import cost
+from core.images.colour import luma_of
+from core.networks.running import eval_mode, image_alone, run, takes_luma
 
 
 class Small(nn.Module):

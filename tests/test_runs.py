@@ -5,7 +5,7 @@ import time
 import pytest
 
 from core import load_quantized
-from core.odm_config import OdmConfig
+from core.qat.config import OdmConfig
 from explorer.jobs import training_run
 from explorer.jobs.training_run import ROOT, Run
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from core.scope import channel_dim_of, choose_layers
+from core.ptq.scope import channel_dim_of, choose_layers
 
 EXAMPLE = torch.rand(1, 3, 6, 6)
 

@@ -5,8 +5,8 @@ import torch
 from networks import NETWORKS
 
 from core import QuantConfig, luma, quantize_model
+from core.analysis.sensitivity import sensitivity
 from core.images import round_8bit
-from core.sensitivity import sensitivity
 
 CONFIG = QuantConfig("minmax", 3, 3)
 

@@ -33,7 +33,7 @@ def test_a_region_is_scored_alone():
     )
     assert found.psnr == core.psnr_y(a, b, border=0)
     assert found.ssim == core.ssim_y(a, b, border=0)
-    assert found.shift == core.metrics.colour_shift(a, b)
+    assert found.shift == core.images.metrics.colour_shift(a, b)
     small = closely(WHERE, WHAT, Look(box=(0, 0, 10, 40)), None)
     assert small.ssim is None, "smaller than the window of SSIM"
     assert small.psnr > 0

@@ -10,9 +10,9 @@ import torch
 from strangers import STRANGERS, stranger
 
 import core
-from core.cost import model_bytes
+from core.analysis.cost import model_bytes
 from core.images import round_8bit
-from core.weights import weight_rows
+from core.quantizers.weights import weight_rows
 
 METHODS = ("minmax", "percentile", "mse", "dfsq")
 WHOLE_PICTURE = {"Attention"}

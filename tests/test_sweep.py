@@ -8,23 +8,16 @@ from distributed import Client, LocalCluster, default_client
 from kills import unchanged
 
 import core
-from core import (
-    EDSR,
-    QuantConfig,
-    calibrate,
-    evaluate,
-    make_lr,
-    quantize_model,
-    sweep_run,
-)
-from core.calibration import calibration_patches
+from core import EDSR, QuantConfig, calibrate, evaluate, make_lr, quantize_model
+from core.checkpoints.loading import load_checkpoint
 from core.images import Pair, demo_image, demo_names
-from core.microscaling import FORMATS
-from core.models import load_checkpoint
-from core.quantize import observe_part
-from core.sweep import sweep
-from core.sweep_store import SCHEMA, read_sweep
-from core.sweep_tasks import Failure, failure, handing_on, merge, pack
+from core.ptq.calibration import calibration_patches
+from core.ptq.quantize import observe_part
+from core.quantizers.microscaling import FORMATS
+from core.sweep import schedule as sweep_run
+from core.sweep.run import sweep
+from core.sweep.store import SCHEMA, read_sweep
+from core.sweep.tasks import Failure, failure, handing_on, merge, pack
 
 METHODS = [name for name in core.METHODS if name not in FORMATS]
 
@@ -134,7 +127,7 @@ def test_an_error_is_a_row_with_its_reason(tiny, pictures, client, tmp_path):
     for text in (
         "need 8 points but",
         "must be 2 to 8",
-        "use core.odm",
+        "use python -m core odm",
         "no method 'nonsense'",
         "no layer named",
     ):
@@ -191,7 +184,7 @@ class Stopped(Exception):
 
 
 def test_a_sweep_goes_on_and_computes_nothing_twice(tiny, pictures, client, tmp_path, monkeypatch):
-    monkeypatch.setattr("core.sweep.FLUSH", 0.0)
+    monkeypatch.setattr("core.sweep.run.FLUSH", 0.0)
     grid = {"network": [tiny], "method": ["dfsq", "minmax"], "bits": [2, 4, 8]}
 
     def stop(done, total):
@@ -214,7 +207,7 @@ def test_a_sweep_goes_on_and_computes_nothing_twice(tiny, pictures, client, tmp_
         raise AssertionError("a cluster is started")
         yield
 
-    monkeypatch.setattr("core.sweep.connected", nothing)
+    monkeypatch.setattr("core.sweep.run.connected", nothing)
     again = sweep(grid, pictures, out=tmp_path / "s")
     assert again.equals(after)
     assert pd.read_parquet(tmp_path / "s").equals(after)

@@ -12,11 +12,13 @@ import yaml
 from distributed import LocalCluster
 from kills import ROOT, ROWS, prepare, rounds, wait_for
 
-from core import cluster as cluster_module
-from core import parallel
-from core.cluster import connected, local_client
-from core.sweep import load_grid, main, sweep
-from core.sweep_store import read_sweep
+from core.commands.sweep import main
+from core.sweep import cluster as cluster_module
+from core.sweep.cluster import connected, local_client
+from core.sweep.grid_file import load_grid
+from core.sweep.run import sweep
+from core.sweep.store import read_sweep
+from core.utils import parallel
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +101,7 @@ def test_ctrl_c_keeps_what_is_done_and_ends_the_workers(tmp_path):
     grid, out, seeds = prepare(tmp_path), tmp_path / "out", list(range(20))  # more than it can do
     grid.write_text(yaml.safe_dump(yaml.safe_load(grid.read_text()) | {"seed": seeds}))
     process = subprocess.Popen(
-        [sys.executable, "-m", "core.sweep", str(grid), "--out", str(out), "--workers", "2"],
+        [sys.executable, "-m", "core", "sweep", str(grid), "--out", str(out), "--workers", "2"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

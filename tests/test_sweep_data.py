@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from core import demo_names
-from core.sweep_estimate import START, estimate
-from core.sweep_grid import Networks, expand
-from core.sweep_store import SCHEMA, Store, replace_part
+from core.sweep.estimate import START, estimate
+from core.sweep.grid import Networks, expand
+from core.sweep.store import SCHEMA, Store, replace_part
 from explorer.choices.state import SWEEP, ExplorerState
 from explorer.choices.sweep_grid import MEAN, SweepChoices
 from explorer.jobs import sweep_runs

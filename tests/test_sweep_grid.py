@@ -7,15 +7,12 @@ import yaml
 from kills import prepare
 from PIL import Image
 
-from core import (
-    EDSR,
-    QuantConfig,
-    UniversalSet,
-    sweep_grid,
-)
+from core import EDSR, QuantConfig, UniversalSet
 from core.images import demo_names
-from core.sweep import load_grid, named_images, prepared
-from core.sweep_grid import Choice, Networks, expand
+from core.sweep import grid as sweep_grid
+from core.sweep.grid import Choice, Networks, expand
+from core.sweep.grid_file import load_grid, named_images
+from core.sweep.run import prepared
 
 
 @pytest.fixture(scope="module")

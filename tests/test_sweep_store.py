@@ -5,8 +5,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from core import sweep_store as store_module
-from core.sweep_store import Store, read_sweep
+from core.sweep import store as store_module
+from core.sweep.store import Store, read_sweep
 
 
 def a_row(i: int, error: str = "") -> dict:

@@ -20,8 +20,8 @@ from core import (
     super_resolve,
 )
 from core.models.swinir import SwinIR
-from core.running import run
-from core.tiles import tiling
+from core.networks.running import run
+from core.networks.tiles import tiling
 
 
 def conv(n_in, n_out, size=3, **kwargs):

@@ -9,18 +9,12 @@ import torch
 from PIL import Image
 
 from core import EDSR, load_checkpoint, make_lr
+from core.commands.train import main
+from core.images.folders import load_folder, reduced_pairs
 from core.models import SRResNet
-from core.training import (
-    PatchSampler,
-    TrainConfig,
-    learning_rate,
-    load_folder,
-    main,
-    reduced_pairs,
-    save_bundle,
-    train,
-    transfer,
-)
+from core.training.bundle import save_bundle, transfer
+from core.training.loop import TrainConfig, learning_rate, train
+from core.training.patches import PatchSampler
 
 CONFIG = TrainConfig(steps=7, batch=2, patch=6, seed=3)
 

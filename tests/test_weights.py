@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from core import QuantConfig, UniversalSet
-from core.weights import WEIGHTS, from_rows, nearest, weight_rows
+from core.quantizers.weights import WEIGHTS, from_rows, nearest, weight_rows
 
 LAYERS = [
     nn.Conv2d(4, 6, 3, groups=2),

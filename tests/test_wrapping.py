@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from core import EDSR, load_checkpoint
+from core.checkpoints.wrapping import plain_names, preferred, prefixes
 from core.models import RDN
-from core.models.wrapping import plain_names, preferred, prefixes
 
 
 def below(prefix, state):

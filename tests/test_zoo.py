@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from core import evaluate, load_checkpoint, paired_folder
-from core.models import ABPN, RDN, XLSR, SRResNet, SwinIR, network_from_state, new_model, without_clip
+from core.checkpoints.loading import network_from_state
+from core.models import ABPN, RDN, XLSR, SRResNet, SwinIR, new_model, without_clip
 
 SMALL = {
     RDN: lambda: RDN(2, n_blocks=2, n_convs=3, growth=4, n_feats=5, rgb_range=1.0),

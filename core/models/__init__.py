@@ -1,4 +1,4 @@
-"""Super-resolution networks by name, and public checkpoints. Trained ones: `core.zoo`."""
+"""Super-resolution networks by name. Checkpoints: `core.checkpoints`; trained ones: `core.zoo`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from core.models.checkpoints import load_checkpoint, network_from_state
 from core.models.edsr import EDSR, RGB_MEAN
-from core.models.folding import fold_batchnorm
 from core.models.mobile import ABPN, XLSR, has_clip, without_clip
 from core.models.msrresnet import MSRResNet
 from core.models.rdn import RDN
@@ -45,10 +43,7 @@ __all__ = [
     "MSRResNet",
     "SRResNet",
     "SwinIR",
-    "fold_batchnorm",
     "has_clip",
-    "load_checkpoint",
-    "network_from_state",
     "new_model",
     "without_clip",
 ]

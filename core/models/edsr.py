@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from core.models.state import STAGES, SavedRange, ends_of, numbered, scale_of
+from core.models.state_dict import STAGES, SavedRange, ends_of, numbered, scale_of
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as the authors subtract it
 UNSEEN = "_extra_state"  # PyTorch's name in a state_dict for what no tensor shows: res_scale and rgb_range

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from core.models.state import numbered, require
+from core.models.state_dict import numbered, require
 
 INT8_SCOPE = "every conv, as a mobile engine runs it (CFQP, arXiv 2308.11365)"
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from core.models.state import STAGES, ends_of, numbered, scale_of
+from core.models.state_dict import STAGES, ends_of, numbered, scale_of
 
 SLOPE = 0.1  # of the leaky ReLUs, in the authors' code
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from core.models.state import STAGES, SavedRange, ends_of, numbered, require, scale_of
+from core.models.state_dict import STAGES, SavedRange, ends_of, numbered, require, scale_of
 
 
 class DenseConv(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from core.models.state import SavedRange, ends_of, numbered
+from core.models.state_dict import SavedRange, ends_of, numbered
 
 
 def conv(n_in: int, n_out: int, kernel: int) -> nn.Conv2d:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from core.models.edsr import RGB_MEAN
-from core.models.state import ends_of, numbered, require
+from core.models.state_dict import ends_of, numbered, require
 
 MAX_WINDOW = 32  # pixels; attention keeps the fourth power of them, which a file's size does not bound
 

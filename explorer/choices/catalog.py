@@ -12,7 +12,7 @@ from torch import nn
 import core
 from core import zoo
 from core.images import to_uint8
-from core.scope import choose_layers, input_channels
+from core.ptq.scope import choose_layers, input_channels
 from explorer.choices.visitor_files import file_name, is_own, own
 
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in zoo.bundled()}

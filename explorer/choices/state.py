@@ -7,10 +7,10 @@ from collections.abc import Callable
 import param
 
 from core import METHODS, SELECTORS, QuantConfig, UniversalSet
-from core.cfqp import STRATEGIES
-from core.config import FLOAT
-from core.methods import EVERY_METHOD, Method
-from core.odm_config import REGULARIZERS, VERSIONS, OdmConfig
+from core.deploy.representative import STRATEGIES
+from core.ptq.config import FLOAT
+from core.ptq.methods import EVERY_METHOD, Method
+from core.qat.config import REGULARIZERS, VERSIONS, OdmConfig
 from explorer.choices.catalog import IMAGE_NAMES, NETWORK_NAMES, layer_channels, trained, without_truth
 
 BITS = [2, 3, 4, 5, 6, 7, 8]

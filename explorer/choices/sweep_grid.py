@@ -5,8 +5,8 @@ from __future__ import annotations
 import param
 
 from core import METHODS, SELECTORS, demo_names
-from core.config import FLOAT
-from core.sweep_grid import ALL, EACH
+from core.ptq.config import FLOAT
+from core.sweep.grid import ALL, EACH
 from explorer.choices.catalog import NETWORKS
 from explorer.choices.state import BITS, OF_METHOD, SAME
 

@@ -22,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 import core
-from core.folding import fold_parametrizations
 from core.images import IMAGE_SUFFIXES, to_uint8
-from core.scope import channel_dim_of, choose_layers, input_channels
+from core.networks.folding import fold_parametrizations
+from core.ptq.scope import channel_dim_of, choose_layers, input_channels
 from explorer.jobs.cache import forget
 
 PREFIX = "own:"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.calibration import PATCHES, patch_size
-from core.methods import TRAINED
+from core.ptq.calibration import PATCHES, patch_size
+from core.ptq.methods import TRAINED
 from explorer.choices.catalog import (
     NETWORKS,
     layer_channels,

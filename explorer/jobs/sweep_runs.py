@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from core.files import replace_file
-from core.sweep_store import parts
+from core.sweep.store import parts
+from core.utils.files import replace_file
 from explorer.jobs.child import ended
 from explorer.jobs.sweep_worker import GRID
 

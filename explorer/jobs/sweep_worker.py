@@ -8,7 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-from core.sweep import load_grid, sweep
+from core.sweep.grid_file import load_grid
+from core.sweep.run import sweep
 from explorer.jobs.child import step_back
 
 GRID = "_grid.yaml"

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from core.odm_config import OdmConfig
+from core.qat.config import OdmConfig
 from explorer.jobs.child import ended
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,8 +1,10 @@
-"""`python -m explorer.jobs.training_worker`: `core.odm` in a process of its own, which keeps its state."""
+"""`python -m explorer.jobs.training_worker`: `core.commands.odm` in a process of its own, which keeps its
+state.
+"""
 
 import signal
 
-from core.odm import main
+from core.commands.odm import main
 from explorer.jobs.child import step_back
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import panel as pn
 import param
 
-from core.config import FLOAT
+from core.ptq.config import FLOAT
 from explorer.choices.state import BITS, SAME
 
 WEIGHT_NAMES = {"as activations": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}

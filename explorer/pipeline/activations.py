@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 import core
-from core.calibration import PATCHES, layer_inputs, patch_size
+from core.analysis.mismatch import Mismatch
 from core.images import to_tensor
-from core.mismatch import Mismatch
-from core.normalization import Normalization
-from core.quantize import layer_groups
+from core.ptq.calibration import PATCHES, layer_inputs, patch_size
+from core.ptq.quantize import layer_groups
+from core.quantizers.normalization import Normalization
 from explorer.choices import catalog
 from explorer.choices.catalog import NETWORKS, layer_channels, scale_of, trained
 from explorer.choices.state import WHOLE

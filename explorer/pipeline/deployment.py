@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 import core
-from core.calibration import patch_size
 from core.deploy import OnnxNetwork, audit_onnx, export_onnx, quantize_int8, time_onnx
+from core.deploy.output_range import OutputRange, output_range
+from core.deploy.representative import representative_images
 from core.models import has_clip, without_clip
-from core.output_range import OutputRange, output_range
-from core.representative import representative_images
+from core.ptq.calibration import patch_size
 from explorer.choices.catalog import layer_channels, name_of, scale_of
 from explorer.choices.state import ExplorerState
 from explorer.jobs.cache import shared

@@ -10,7 +10,7 @@ import torch
 
 import core
 from core.images import luma
-from core.metrics import colour_shift
+from core.images.metrics import colour_shift
 from explorer.choices.catalog import scale_of
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token

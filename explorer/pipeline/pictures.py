@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 import core
-from core.cost import cost
+from core.analysis.cost import cost
+from core.analysis.sensitivity import Sensitivity
 from core.images import to_tensor, to_uint8
-from core.methods import TRAINED
-from core.odm_frozen import quantized_before
-from core.sensitivity import Sensitivity
+from core.ptq.methods import TRAINED
+from core.qat.frozen import quantized_before
 from core.zoo import model_card
 from explorer.choices.catalog import NETWORKS, layer_channels, scale_of, trained, without_truth
 from explorer.choices.state import ExplorerState

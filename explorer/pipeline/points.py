@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 import core
-from core.config import FLOAT
-from core.daq import GaussianQuantizer
-from core.methods import TRAINED
-from core.microscaling import MicroscalingQuantizer
-from core.normalization import is_single
-from core.normalized import NormalizedQuantizer, NormalizedUniformQuantizer, SubsetQuantizer
-from core.observers import ChosenPoints
-from core.point_selection import prepare
+from core.points.selection import prepare
+from core.ptq.config import FLOAT
+from core.ptq.methods import TRAINED
+from core.ptq.observers import ChosenPoints
+from core.quantizers.daq import GaussianQuantizer
+from core.quantizers.microscaling import MicroscalingQuantizer
+from core.quantizers.normalization import is_single
+from core.quantizers.normalized import NormalizedQuantizer, NormalizedUniformQuantizer, SubsetQuantizer
 from explorer.choices.state import BITS
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.calibration import PATCHES, patch_size
-from core.methods import BLOCK, TRAINED
-from core.scope import scope_of
+from core.ptq.calibration import PATCHES, patch_size
+from core.ptq.methods import BLOCK, TRAINED
+from core.ptq.scope import scope_of
 from explorer.choices.catalog import scale_of, without_truth
 from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import file_name, is_own

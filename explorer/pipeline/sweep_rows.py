@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from core import METHODS, demo_image
-from core.parallel import CORES
-from core.sweep_estimate import estimate
-from core.sweep_grid import Networks, expand
-from core.sweep_store import read_part, read_sweep
+from core.sweep.estimate import estimate
+from core.sweep.grid import Networks, expand
+from core.sweep.store import read_part, read_sweep
+from core.utils.parallel import CORES
 from explorer.choices.sweep_grid import COSTS, MEAN
 from explorer.jobs import sweep_runs
 from explorer.jobs.cache import shared
@@ -58,7 +58,7 @@ def preview(grids: str, token: Token) -> Preview:
     if rows > sweep_runs.MOST_ROWS:
         raise ValueError(
             f"These are {rows:,} rows, and a sweep from this page has at most {sweep_runs.MOST_ROWS:,}; "
-            "choose less, or run python -m core.sweep."
+            "choose less, or run python -m core sweep."
         )
     token.check()
     pixels = {name: demo_image(name).shape[-1] * demo_image(name).shape[-2] for name in images}

@@ -8,7 +8,7 @@ from functools import partial
 
 import panel as pn
 
-from core.results import ingredients, measured, over_draws
+from core.measured import ingredients, measured, over_draws
 from explorer.choices.catalog import NETWORKS, without_truth
 from explorer.choices.state import METHODS_TAB, ExplorerState
 from explorer.page.sections import TOGGLE, html, labelled, section

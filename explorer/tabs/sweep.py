@@ -9,7 +9,7 @@ from html import escape
 import panel as pn
 
 from core import UniversalSet
-from core.sweep_grid import ALL, EACH
+from core.sweep.grid import ALL, EACH
 from explorer.choices.catalog import NETWORK_NAMES
 from explorer.choices.state import SWEEP, ExplorerState
 from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, VALUES
@@ -31,11 +31,11 @@ ALIKE = (
 )
 NOTE = (
     "Size: weights with their scales and codebooks, the rest float. BitOPs: of one "
-    "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core.sweep."
+    "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core sweep."
 )
 OWN = (
     "A sweep is kept on this server for everybody, so files of yours take no part in it; on your own machine "
-    "python -m core.sweep takes them."
+    "python -m core sweep takes them."
 )
 LAYER_NAMES = {"all together": ALL, "each alone": EACH}
 PLACE = dict(sizing_mode="stretch_width", margin=(2, 8))

@@ -10,7 +10,7 @@ import panel as pn
 import param
 
 from core import OdmConfig, QuantConfig
-from core.odm_config import REGULARIZERS, VERSIONS
+from core.qat.config import REGULARIZERS, VERSIONS
 from explorer.choices.catalog import NETWORKS, trained
 from explorer.choices.state import OWN, TRAINING, ExplorerState
 from explorer.choices.visitor_files import is_own
@@ -25,7 +25,7 @@ from explorer.views.training import TILES, TrainingView
 POLL = 1000  # ms
 OWN_NETWORK = (
     "Training on this page starts from a bundled network; from a checkpoint of yours: "
-    "python -m core.odm --checkpoint"
+    "python -m core odm --checkpoint"
 )
 NO_RUN = "No run yet: choose its constants and start it."
 LEAD = (
@@ -36,7 +36,7 @@ LEAD = (
 NOTE = (
     "ODM: arXiv 2307.13337, v1 and v2; PAMS: learned clipping (arXiv 2011.04212). A run of your own trains "
     "on four of the packaged photographs and is scored on the other two, in a process of its own; it stops "
-    "when this page closes. On photographs of yours: python -m core.odm. Method and bits of the sidebar do "
+    "when this page closes. On photographs of yours: python -m core odm. Method and bits of the sidebar do "
     "not matter here."
 )
 VERSION_NAMES = {"ODM v2": "v2", "ODM v1": "v1", "PAMS": "pams"}

@@ -9,7 +9,7 @@ import panel as pn
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, HoverTool, Span
 
-from core.sensitivity import Sensitivity
+from core.analysis.sensitivity import Sensitivity
 from explorer.pipeline.pictures import Picture
 from explorer.views.format import against, decibel
 from explorer.views.theme import ACCENT, NEUTRAL, columns, pane, plot

@@ -9,7 +9,7 @@ import panel as pn
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, HoverTool, Span
 
-from core.mismatch import Mismatch
+from core.analysis.mismatch import Mismatch
 from explorer.views.theme import ACCENT, columns, pane, plot
 
 HEIGHT = 200

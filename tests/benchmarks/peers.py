@@ -20,10 +20,9 @@ from measure import seconds
 from torch import nn
 
 import core
-from core.calibration import PATCHES, calibration_patches, patch_size
-from core.image_folders import paired_folder
-from core.scope import choose_layers
-from core.training import load_folder
+from core.images.folders import load_folder, paired_folder
+from core.ptq.calibration import PATCHES, calibration_patches, patch_size
+from core.ptq.scope import choose_layers
 
 NETWORKS = (("edsr", 2, (8, 6, 4, 2)), ("xlsr", 3, (8, 4)))
 OURS = ("minmax", "mse", "mse+", "dfsq", "dfsq+", "mx")

@@ -15,7 +15,7 @@ from measure import activations, seconds
 from playwright.sync_api import sync_playwright
 
 import core
-from core.point_selection import ExactSelection, prepare
+from core.points.selection import ExactSelection, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import core
-from core.cfqp import TIMED, Minimum
+from core.commands.cfqp import TIMED, Minimum
 
 pytestmark = pytest.mark.benchmark
 

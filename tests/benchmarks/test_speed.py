@@ -13,8 +13,8 @@ from measure import activations, seconds
 from sklearn.cluster import KMeans
 
 import core
-from core.calibration import batches
-from core.point_selection import ExactSelection, prepare
+from core.points.selection import ExactSelection, prepare
+from core.ptq.calibration import batches
 
 pytestmark = pytest.mark.benchmark
 CHANNELS, VALUES, BITS = 64, 73_728, 4

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from core import QuantConfig, create_model
-from core import sweep_tasks as tasks
-from core.calibration import calibration_patches
-from core.cluster import local_client
 from core.images import Pair, demo_image, make_lr
-from core.sweep import prepared
-from core.sweep_run import CHUNK, computed
-from core.sweep_tasks import Network
+from core.ptq.calibration import calibration_patches
+from core.sweep import tasks as tasks
+from core.sweep.cluster import local_client
+from core.sweep.run import prepared
+from core.sweep.schedule import CHUNK, computed
+from core.sweep.tasks import Network
 
 pytestmark = pytest.mark.benchmark
 LONG = 0.5  # seconds of a task

@@ -5,9 +5,9 @@ import torch
 from measure import seconds
 
 import core
-from core.odm_config import OdmConfig
-from core.odm_training import QuantizedTraining
-from core.training import PatchSampler
+from core.qat.config import OdmConfig
+from core.qat.training import QuantizedTraining
+from core.training.patches import PatchSampler
 
 pytestmark = pytest.mark.benchmark
 

@@ -6,7 +6,7 @@ import pytest
 from core import create_model
 from core.deploy import OnnxNetwork, audit_onnx
 from core.images import demo_image, make_lr
-from core.metrics import psnr_y
+from core.images.metrics import psnr_y
 
 pytestmark = pytest.mark.browser
 

@@ -1,6 +1,6 @@
 import pytest
 
-from core.scope import choose_layers
+from core.ptq.scope import choose_layers
 from core.zoo import create_model
 
 pytestmark = pytest.mark.browser

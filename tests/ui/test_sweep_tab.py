@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import TimeoutError
 
-from core.sweep_store import SCHEMA
+from core.sweep.store import SCHEMA
 from explorer.jobs.sweep_runs import FOLDER, LOG
 
 pytestmark = pytest.mark.browser

@@ -1,0 +1,102 @@
+"""Which layers hurt: what quantizing one layer alone, or all but one, does to the picture."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from core.analysis.evaluation import super_resolve
+from core.images import luma, round_8bit
+from core.networks.folding import fold_parametrizations
+
+
+class Sensitivity(NamedTuple):
+    """Root mean squared error of the luma against the float network's picture, in 8-bit levels.
+
+    only: with this layer alone quantized; weights, activations: with that part of it alone; all_but: with
+    every layer quantized except this one.
+    """
+
+    only: float
+    weights: float
+    activations: float
+    all_but: float
+
+
+def sensitivity(
+    model: nn.Module,
+    quantized: nn.Module,
+    images: Sequence[torch.Tensor],
+    progress: Callable[[str, float], None] = lambda what, share: None,
+    tile: int | None = None,
+) -> tuple[float, dict[str, Sensitivity]]:
+    """The error of `quantized`, and by layer, over LR images (1, 3, H, W).
+
+    quantized: what `core.quantize_model` made of `model`; both are left as they are. ValueError if it is not.
+    Weights that were solved for the quantized input of their layer (dfsq+) keep that solution also where the
+    input is float. `progress(what, share)` may raise to cancel; `tile` as in `core.super_resolve`.
+    """
+    model = fold_parametrizations(model)
+    names = [name for name, module in quantized.named_modules() if hasattr(module, "quantization")]
+    theirs = dict(model.named_modules())
+    if not names or any(name not in theirs for name in names):
+        raise ValueError("sensitivity needs a float network and what quantize_model made of it")
+    reference, whole = copy.deepcopy(model).eval(), copy.deepcopy(quantized).eval()
+    pictures = [_picture(reference, image, tile) for image in images]
+
+    def error(network: nn.Module) -> float:
+        squares = [
+            (_picture(network, image, tile) - picture).square().mean()
+            for image, picture in zip(images, pictures, strict=True)
+        ]
+        return math.sqrt(float(torch.stack(squares).mean()))
+
+    found = {}
+    for done, name in enumerate(names):
+        errors = []
+        for part in _parts(reference, quantized, name):
+            progress("Quantizing one layer at a time", (done + len(errors) / 4) / len(names))
+            with _exchanged(reference, name, part):
+                errors.append(error(reference))
+        with _exchanged(whole, name, copy.deepcopy(model.get_submodule(name))):
+            found[name] = Sensitivity(*errors, error(whole))
+    return error(whole), found
+
+
+def _picture(network: nn.Module, image: torch.Tensor, tile: int | None) -> torch.Tensor:
+    """Luma in 8-bit levels, as it would be shown."""
+    return luma(round_8bit(super_resolve(network, image, tile)))
+
+
+def _parts(model: nn.Module, quantized: nn.Module, name: str) -> Iterator[nn.Module]:
+    """The layer quantized: whole, its weights alone, its activations alone."""
+    yield copy.deepcopy(quantized.get_submodule(name))
+    weights = copy.deepcopy(model.get_submodule(name))
+    # Registered tensors: read as attributes, those of a held layer are copies.
+    weights.weight, weights.bias = (quantized.get_submodule(name)._parameters[n] for n in ("weight", "bias"))
+    yield weights
+    activations = copy.deepcopy(quantized.get_submodule(name))
+    activations.weight, activations.bias = (
+        model.get_submodule(name)._parameters[n] for n in ("weight", "bias")
+    )
+    yield activations
+
+
+@contextlib.contextmanager
+def _exchanged(network: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
+    """While the context is open, `module` stands in the place of the named layer."""
+    before = network.get_submodule(name)
+    places = [path for path, other in network.named_modules(remove_duplicate=False) if other is before]
+    for path in places:
+        network.set_submodule(path, module)
+    try:
+        yield
+    finally:
+        for path in places:
+            network.set_submodule(path, before)

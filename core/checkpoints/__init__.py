@@ -1,0 +1,1 @@
+"""Checkpoints as strangers send them: read, recognised, turned into a network."""

@@ -1,0 +1,215 @@
+"""A network as an ONNX graph, compared with the network itself on photographs."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from core.deploy.computed_kernels import ComputedKernels
+from core.deploy.onnx_files import first_line, layer_nodes
+from core.deploy.onnx_network import OnnxNetwork
+from core.images import check_images, demo_image, luma
+from core.networks.folding import fold_parametrizations
+from core.networks.running import image_alone
+from core.ptq.audit import is_quantized
+from core.ptq.scope import channel_dim_of
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 18
+TOLERANCE = 1e-4  # of the output's range: largest difference between the exported and the float network
+AMPLIFIED, MOST = 8, 1e-2  # for a network that amplifies rounding: times its own, and of the output's range
+# Sizes to trace and to try: of each the first that the network itself runs on, since some want multiples.
+TRACED = ((1, 24, 40), (1, 48, 96), (1, 128, 192))
+TRIED = ((2, 19, 33), (2, 32, 16), (2, 96, 48), (2, 192, 128))
+PHOTOGRAPH, TOP, LEFT = "astronaut (scikit-image)", 60, 120  # a face, hair and a flag
+
+
+def export_onnx(model: nn.Module, images: torch.Tensor | None = None) -> onnx.ModelProto:
+    """The float network in eval mode as an ONNX graph: "lr" (N, 3, H, W) -> "sr", float32, N, H and W free.
+
+    Nodes carry the names of their layers. Weights that are re-parameterized (weight norm, pruning, …) are
+    stored as they are used; a compiled network is exported as what is inside. The graph is run on parts of a
+    packaged photograph, of another number and size than it was made with, and on `images` (N, 3, H, W) if
+    they are given, and has to agree with the network within 1e-4 of its output's range; with a warning within
+    what the last bits of the image change, for a network that amplifies rounding. ValueError if it does not,
+    or if the network holds what ONNX has no operator for. The TorchScript exporter is used: unlike its
+    successor it needs no further package, takes a tenth of the time, and warns of nothing inside torch
+    itself.
+    """
+    network = plain_network(model)
+    return export_plain(network, None if images is None else as_taken(network, check_images(images)))
+
+
+def plain_network(model: nn.Module) -> nn.Module:
+    """A float32 copy on the CPU in eval mode that stores the weights it runs with.
+
+    It takes images alone and returns the picture alone, by the rules of `core.networks.running`.
+
+    ValueError for a quantized model, TorchScript, and what has no weights or cannot be copied.
+    """
+    if is_quantized(model):
+        raise ValueError(
+            "the model is quantized already, in a way that no INT8 convolution does; give the float model"
+        )
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ValueError(
+            f"{type(model).__name__} is TorchScript, which hides its layers; give the Python network"
+        )
+    network = fold_parametrizations(model)
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        raise ValueError(f"{type(model).__name__} has no weights yet (device meta); load them first")
+    network = network.cpu().float()
+    with contextlib.suppress(NotImplementedError):  # of what torch.export made, in the one mode that it has
+        network.eval()
+    return image_alone(network, torch.zeros(1, 3, 48, 48))
+
+
+def as_taken(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The images (N, 3, H, W) in float32, or their luma / 255 (N, 1, H, W) for a network of one channel."""
+    channels = {p.shape[1] for p in network.parameters() if p.ndim == 4}
+    images = images.float().cpu()
+    return (luma(images) / 255).float() if 1 in channels and 3 not in channels else images
+
+
+def picture_of(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """What the network makes of images as it takes them; ValueError, one sentence, if that is no picture."""
+    kind, size = type(network).__name__, "x".join(map(str, images.shape))
+    try:
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            sr = network(images)
+    except Exception as error:  # whatever a foreign network raises
+        raise ValueError(f"{kind} does not run on {size}: {first_line(error)}") from error
+    if not sr.isfinite().all():
+        raise ValueError(f"{kind} gives values that are not finite on {size}; repair its weights first")
+    return sr
+
+
+def export_plain(network: nn.Module, images: torch.Tensor | None = None) -> onnx.ModelProto:
+    """`export_onnx` of what `plain_network` made, with images as it takes them."""
+    network, kind = _own_weights(network), type(network).__name__
+    example = _first_that_runs(network, TRACED)
+    tried = [example, _first_that_runs(network, TRIED), *([] if images is None else [images])]
+    with ComputedKernels(network) as computed:
+        picture_of(network, example)
+    traced = _Traced(network, computed.kernels)
+    graph = _to_onnx(traced, example, kind)
+    _name_after_layers(graph, network, computed.owners)
+    for lr in tried:
+        _check_same(graph, network, lr, kind)
+    return graph
+
+
+def _own_weights(network: nn.Module) -> nn.Module:
+    """A copy whose layers share no weight, so that the name of a weight tells whose it is."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if channel_dim_of(module) is not None and "weight" in module._parameters:
+            module.weight = nn.Parameter(module.weight.detach().clone())
+    return network
+
+
+def _first_that_runs(network: nn.Module, sizes: tuple[tuple[int, int, int], ...]) -> torch.Tensor:
+    """A photograph, of the first of these (N, H, W) that the network itself runs on, as it takes it."""
+    photograph = demo_image(PHOTOGRAPH)
+    refusal: ValueError | None = None
+    for number, height, width in sizes:
+        tops = range(TOP, TOP + number * 10, 10)
+        lr = torch.cat([photograph[..., top : top + height, LEFT : LEFT + width] for top in tops])
+        lr = as_taken(network, lr)
+        try:
+            picture_of(network, lr)
+        except ValueError as error:
+            refusal = refusal or error
+        else:
+            return lr
+    raise refusal
+
+
+class _Traced(nn.Module):
+    """The network inside a module that is in training mode, as only the outermost one is asked about.
+
+    The exporter then merges no weights that are equal, while the network itself is in eval mode throughout.
+    """
+
+    def __init__(self, network: nn.Module, kernels: list[torch.Tensor]):
+        super().__init__()
+        self.network = network
+        self.kernels = nn.ParameterList(kernel.detach().clone() for kernel in kernels)
+        self.training = True
+
+    def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        # The exporter turns its log on, always: it would print the whole graph where it fails.
+        torch._C._jit_set_onnx_log_enabled(False)
+        with ComputedKernels(self.network, self.kernels) if self.kernels else contextlib.nullcontext():
+            return self.network(lr)
+
+
+def _to_onnx(traced: nn.Module, example: torch.Tensor, kind: str) -> onnx.ModelProto:
+    import onnx
+
+    axes = {"lr": {0: "n", 2: "height", 3: "width"}, "sr": {0: "n", 2: "sr_height", 3: "sr_width"}}
+    file = io.BytesIO()
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cpu", enabled=False):
+            warnings.simplefilter("ignore")  # of the exporter's age; what it could not trace is found below
+            torch.onnx.export(
+                traced, (example,), file, input_names=["lr"], output_names=["sr"], dynamic_axes=axes,
+                dynamo=False, opset_version=OPSET, do_constant_folding=False,
+                training=torch.onnx.TrainingMode.PRESERVE,
+            )  # fmt: skip
+    except Exception as error:  # whatever a foreign network provokes in the tracer
+        raise ValueError(f"{kind} cannot be exported to ONNX: {first_line(error)}") from error
+    return onnx.load_model_from_string(file.getvalue())
+
+
+def _name_after_layers(proto: onnx.ModelProto, network: nn.Module, owners: list[str | None]) -> None:
+    """Give the nodes the names of their layers, in place; owners: of the kernels that were computed."""
+    layers = [name for name, module in network.named_modules() if channel_dim_of(module) is not None]
+    owner = {f"network.{name}.weight" if name else "network.weight": name for name in layers}
+    owner |= {f"kernels.{i}": name for i, name in enumerate(owners) if name is not None}
+    calls = dict.fromkeys(layers, 0)
+    for node, weight in layer_nodes(proto.graph):
+        if weight.name in owner:
+            name = owner[weight.name]
+            calls[name] += 1
+            node.name = name if calls[name] == 1 else f"{name}#{calls[name]}"
+
+
+def _check_same(graph: onnx.ModelProto, network: nn.Module, lr: torch.Tensor, kind: str) -> None:
+    expected, size = picture_of(network, lr), "x".join(map(str, lr.shape))
+    try:
+        got = OnnxNetwork(graph)(lr)
+    except ValueError as error:
+        raise ValueError(
+            f"{kind} is bound to the image it is exported with: it does not run on {size}"
+        ) from error
+    away = (got - expected).abs().max().item() if got.shape == expected.shape else float("inf")
+    if away <= TOLERANCE * _spread(expected):
+        return
+    # What amplifies rounding is held to what it makes itself of its image's last bits.
+    if not away <= _rounding(network, lr, expected):
+        raise ValueError(f"the export of {kind} is {away:.2g} away from the network on {size}")
+    warnings.warn(
+        f"{kind} amplifies rounding: its file gives the same picture within {away:.2g} alone", stacklevel=4
+    )
+
+
+def _rounding(network: nn.Module, lr: torch.Tensor, expected: torch.Tensor) -> float:
+    """Several times what the last bits of the image change, at most a hundredth of the output's range."""
+    random = torch.Generator().manual_seed(0)
+    bits = torch.randint(-1, 2, lr.shape, generator=random) * torch.finfo(lr.dtype).eps
+    away = (picture_of(network, lr * (1 + bits)) - expected).abs().max().item()
+    return min(AMPLIFIED * away, MOST * _spread(expected))
+
+
+def _spread(sr: torch.Tensor) -> float:
+    """The range of the output, or a hundredth of its values where it hardly has one."""
+    return max((sr.max() - sr.min()).item(), sr.abs().max().item() / 100)

@@ -1,0 +1,111 @@
+"""ONNX files, also those of other exporters: how they are read, and what they do with each layer."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from core.ptq.audit import Audit, AuditRow
+from core.ptq.config import FLOAT
+
+if TYPE_CHECKING:  # onnx is imported where it is used: core's import stays as fast
+    import onnx
+
+LAYER_OPS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+# Layers that compute with integers themselves, and which of their inputs is the weight.
+INTEGER_OPS = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3, "ConvInteger": 1, "MatMulInteger": 1}
+# What may stand between a stored tensor and the layer that multiplies by it.
+WEIGHT_PATH = {"Transpose", "Identity", "Cast", "QuantizeLinear", "DequantizeLinear"}
+BITS = {"INT4": 4, "UINT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "UINT16": 16}
+
+
+class LayerNode(NamedTuple):
+    """A node that multiplies by a stored weight, and that tensor."""
+
+    node: onnx.NodeProto
+    weight: onnx.TensorProto
+
+
+def read_graph(graph: onnx.ModelProto | str | Path) -> onnx.ModelProto:
+    """The graph itself, or that of the file. FileNotFoundError, or ValueError for what is no ONNX file."""
+    import onnx
+
+    if not isinstance(graph, (str, Path)):
+        return graph
+    path = Path(graph)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}; give the path of an ONNX file")
+    try:
+        proto = onnx.load(path)
+    except Exception as error:  # protobuf's and onnx's errors share no base of their own
+        raise ValueError(
+            f"{path.name} is no ONNX file that can be read ({first_line(error)}); export it again"
+        ) from error
+    if not proto.graph.output:
+        raise ValueError(f"{path.name} holds no network; export it again")
+    return proto
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a package says, shortened, without the codes that ONNX Runtime puts there."""
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    if line.startswith("[ONNXRuntimeError]"):
+        line = line.split(" : ", 3)[-1]
+    line = line.split("[Caused by")[0].split(" Please ")[0].strip(" .")
+    return textwrap.shorten(line, 200, placeholder=" …")
+
+
+def stored_tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Name of a value -> the stored tensor that it is, perhaps transposed, cast or quantized."""
+    source = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            source[node.output[0]] = node.attribute[0].t
+        elif node.op_type in WEIGHT_PATH and node.input[0] in source:
+            source[node.output[0]] = source[node.input[0]]
+    return source
+
+
+def layer_nodes(graph: onnx.GraphProto) -> Iterator[LayerNode]:
+    """The nodes that multiply by a stored weight, in order."""
+    source = stored_tensors(graph)
+    for node in graph.node:
+        at = INTEGER_OPS.get(node.op_type, 1 if node.op_type in LAYER_OPS else None)
+        if at is not None and node.input[at] in source:
+            yield LayerNode(node, source[node.input[at]])
+
+
+def audit_onnx(graph: onnx.ModelProto | str | Path) -> Audit:
+    """What the file does with every layer, read off its graph: INT8, or float. Prints as a table.
+
+    A layer without a name of its own is called as its weight. Errors are those of `OnnxNetwork`.
+    """
+    graph = read_graph(graph).graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    source = stored_tensors(graph)
+    rows = Audit()
+    for node, weight in layer_nodes(graph):
+        shape, name = tuple(weight.dims), node.name or weight.name
+        if node.op_type in INTEGER_OPS:
+            bits = [8, 8]
+        else:
+            bits = [_bits(made_by.get(value), source) for value in (node.input[1], node.input[0])]
+        if bits[0] < FLOAT:
+            constants = 2 * (bits[1] < FLOAT)  # scale and zero point
+            rows.append(AuditRow(name, node.op_type, shape, f"INT{bits[0]}", *bits, None, constants, ""))
+        else:  # whatever its input is rounded to for the sake of others
+            rows.append(AuditRow(name, node.op_type, shape, "", FLOAT, FLOAT, None, 0, "float in the file"))
+    return rows
+
+
+def _bits(made: onnx.NodeProto | None, source: dict[str, onnx.TensorProto]) -> int:
+    """Bits of what a DequantizeLinear gives out; 32 for anything else."""
+    import onnx
+
+    if made is None or made.op_type != "DequantizeLinear":
+        return FLOAT
+    # The zero point says the type; where there is none, the stored tensor does, or else it is uint8.
+    tensor = source.get(made.input[2]) if len(made.input) > 2 else source.get(made.input[0])
+    return BITS.get(onnx.TensorProto.DataType.Name(tensor.data_type), 8) if tensor is not None else 8

@@ -1,0 +1,281 @@
+"""Run any network on images: what it is given, and which of what it returns is the picture.
+
+These rules are the only ones in the project; whatever runs a network goes by them:
+
+- Given: the images on the device and in the dtype of its parameters. A network of one channel gets luma
+  (`core.images.colour`). A network whose forward asks for the scale gets the scale that the caller states,
+  else its own attribute `scale` (or `upscale`, `scale_factor`, `upscale_factor`).
+- Sizes: images that a network refuses, or whose picture is no whole multiple of their size, are padded by
+  reflection at the bottom and right to the next multiple that it takes, and the picture is cropped.
+- Returned: a tensor is the picture. Of a tuple, list or dict, the pictures are the tensors with the images'
+  channels and a whole multiple of their size, and the largest one is taken. Of several as large: one that
+  stands directly in what is returned before one in a list within; in a dict by its name (`NAMES`); else the
+  first of a tuple (extra outputs follow it) and the last of a list (steps lead to it), with a warning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from core.images.colour import luma_of
+
+NAMES = ("sr", "hr", "reconstruction", "output", "out", "pred", "result", "image")
+MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 96, 128)
+# What networks raise for images that they do not take.
+REFUSALS = (RuntimeError, AssertionError, IndexError, KeyError, TypeError)
+
+
+def run(model: nn.Module, images: torch.Tensor, scale: int | None = None) -> torch.Tensor:
+    """Return the network's picture of (N, 3 or 1, H, W) images: (N, channels, scale*H, scale*W), float32.
+
+    `channels` are the network's own: a network of one channel gives luma / 255. Neither clamps nor changes
+    train and eval mode; gradients flow. `scale` is for networks whose forward asks for it. ValueError, one
+    sentence, for a network that does not run on the images or returns no picture.
+    """
+    returned, path, padded = _forward(model, images, _scale_argument(model, scale))
+    sr, (height, width) = _follow(returned, path), images.shape[-2:]
+    times = sr.shape[-1] // padded.shape[-1]
+    return sr[..., : height * times, : width * times].to(torch.promote_types(images.dtype, torch.float32))
+
+
+def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
+    """Return where the network computes, and in what; None for a network without float parameters."""
+    tensors = [*model.parameters(), *model.buffers()]
+    device = tensors[0].device if tensors else torch.device("cpu")
+    return device, next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+
+
+def takes_luma(model: nn.Module) -> bool:
+    """Return whether the network looks like one of one channel; `run` tries that first.
+
+    Weights over one input channel and none over three tell it; an attribute `image_channels` says it.
+    """
+    if isinstance(known := getattr(model, "image_channels", None), int):
+        return known == 1
+    inputs = {t.shape[1] for t in [*model.parameters(), *model.buffers()] if t.ndim == 4}
+    return 1 in inputs and 3 not in inputs
+
+
+@contextlib.contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Hold the network in eval mode, and give every module its own mode back.
+
+    Exported graphs have no modes (their `eval` and `train` raise): they run as they were exported.
+    """
+    # What torch.jit.freeze returns has no mode at all.
+    modes = [(m, m.training) for m in model.modules() if hasattr(m, "training")]
+    if not any(training for _, training in modes):
+        yield  # nothing is touched, so threads may share a model in eval mode
+        return
+    _set_mode(model, False)
+    try:
+        yield
+    finally:
+        _set_mode(model, modes[0][1])  # a network may do more than set flags when its mode changes
+        for module, training in modes:
+            module.training = training
+
+
+def _set_mode(model: nn.Module, training: bool) -> None:
+    try:
+        model.train(training)
+    except NotImplementedError:  # of an exported graph, which may be a part of the network
+        for module in model.modules():
+            module.training = training
+
+
+@contextlib.contextmanager
+def eagerly() -> Iterator[None]:
+    """Run compiled networks as they were before, in this context: nothing is compiled for a trial."""
+    if "torch._dynamo" not in sys.modules:  # then nothing is compiled, and the import takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def image_alone(model: nn.Module, images: torch.Tensor, scale: int | None = None) -> nn.Module:
+    """Let a network, a copy of the caller's own, take images alone and return the picture alone.
+
+    By the rules of `run`, found on `images`, so that a tracer meets neither the scale nor what else is
+    returned. Changes `model` in place, and returns it. ValueError as `run`.
+    """
+    arguments = _scale_argument(model, scale)
+    with torch.no_grad(), eval_mode(model):
+        path = _forward(model, images, arguments)[1]
+    # Hooks, which a copy of the copy keeps too.
+    if arguments:
+        model.register_forward_pre_hook(lambda _, args, kwargs: (args, arguments | kwargs), with_kwargs=True)
+    if path:
+        model.register_forward_hook(lambda _, args, returned: _follow(returned, path))
+    return model
+
+
+def _kind(model: nn.Module) -> str:
+    return type(_chain(model)[-1]).__name__
+
+
+def _as_taken(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+    """The images as the network may take them, the likelier form first."""
+    device, dtype = device_and_dtype(model)
+    forms = [images] if images.shape[1] == 1 else [images, luma_of(images)]
+    if len(forms) > 1 and isinstance(getattr(model, "image_channels", None), int):
+        forms = forms[1:] if takes_luma(model) else forms[:1]
+    elif takes_luma(model):
+        forms.reverse()
+    # Contiguous: convolutions of channels_last images round otherwise, and could give other levels.
+    return [form.to(device, dtype or images.dtype, memory_format=torch.contiguous_format) for form in forms]
+
+
+def _forward(
+    model: nn.Module, images: torch.Tensor, arguments: dict[str, int]
+) -> tuple[Any, tuple, torch.Tensor]:
+    """What the network returns, where its picture is in it, and the images as the network took them."""
+    height, width = images.shape[-2:]
+    sizes = dict.fromkeys((height + -height % m, width + -width % m) for m in MULTIPLES)
+    refusal: Exception | None = None
+    for form in _as_taken(model, images):
+        for size in sizes:
+            x = _padded(form, *size)
+            try:
+                returned = model(x, **arguments)
+            except REFUSALS as error:
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+                refusal = refusal or error
+                continue
+            path = _path(model, returned, x)
+            if path is not None:
+                return returned, path, x
+            refusal = refusal or RuntimeError(
+                f"it returns {_shapes(returned)}, no picture of a whole multiple"
+            )
+    size = f"{width}×{height} pixels and {images.shape[1]} channels"
+    reason = next(iter(str(refusal).strip().splitlines()), type(refusal).__name__)
+    raise ValueError(f"{_kind(model)} does not run on images of {size}: {reason}") from refusal
+
+
+def _padded(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    down, right = height - x.shape[-2], width - x.shape[-1]
+    if not down and not right:
+        return x
+    # A picture smaller than its padding has too little to reflect.
+    mode = "reflect" if down < x.shape[-2] and right < x.shape[-1] else "replicate"
+    return F.pad(x, (0, right, 0, down), mode)
+
+
+def _path(model: nn.Module, returned: Any, x: torch.Tensor) -> tuple | None:
+    """Where the picture is in what was returned: () for a tensor, (1,), ("sr",), ...; None if nowhere."""
+    if isinstance(returned, torch.Tensor):
+        return () if _scale_of(returned, x) else None
+    pictures = {path: t for path, t in _tensors(returned) if t.shape[1:2] == x.shape[1:2] and _scale_of(t, x)}
+    if not pictures:
+        return None
+    widest = max(t.shape[-1] for t in pictures.values())
+    found = [path for path, t in pictures.items() if t.shape[-1] == widest]
+    found = [path for path in found if len(path) == min(map(len, found))]
+    if len(found) == 1:
+        return found[0]
+    named = [path for name in NAMES for path in found if str(path[-1]).lower() == name]
+    holder = _follow(returned, found[0][:-1])
+    chosen = named[0] if named else found[0 if isinstance(holder, tuple) else -1]
+    if not named:
+        warnings.warn(
+            f"{_kind(model)} returns {len(found)} pictures of one size, of which {list(chosen)} is taken; "
+            "give a module that returns the one you want",
+            stacklevel=2,
+        )
+    return chosen
+
+
+def _scale_of(sr: torch.Tensor, x: torch.Tensor) -> int:
+    """By how much `sr` is larger than `x`; 0 if it is no picture of it."""
+    if sr.ndim != 4 or sr.shape[0] != x.shape[0] or not sr.is_floating_point():
+        return 0
+    scale = int(sr.shape[-1]) // int(x.shape[-1])
+    return scale if tuple(sr.shape[-2:]) == (scale * x.shape[-2], scale * x.shape[-1]) else 0
+
+
+def _tensors(returned: Any, path: tuple = ()) -> Iterator[tuple[tuple, torch.Tensor]]:
+    if isinstance(returned, torch.Tensor):
+        yield path, returned
+    elif isinstance(returned, Mapping):
+        for name, part in returned.items():
+            yield from _tensors(part, (*path, name))
+    elif isinstance(returned, (tuple, list)):
+        for index, part in enumerate(returned):
+            yield from _tensors(part, (*path, index))
+    elif hasattr(returned, "__dict__"):  # a dataclass or the like
+        for name, part in vars(returned).items():
+            yield from _tensors(part, (*path, name))
+
+
+def _follow(returned: Any, path: tuple) -> Any:
+    for step in path:
+        is_item = isinstance(returned, (Mapping, tuple, list))
+        returned = returned[step] if is_item else getattr(returned, step)
+    return returned
+
+
+def _shapes(returned: Any) -> str:
+    shapes = [str(tuple(t.shape)) for _, t in _tensors(returned)]
+    return ", ".join(shapes) if shapes else type(returned).__name__
+
+
+def _chain(model: nn.Module) -> list[nn.Module]:
+    """The network inside wrappers that hand on whatever they are given, with the wrappers before it."""
+    chain = [model]
+    while not _named_parameters(chain[-1]) and len(children := list(chain[-1].children())) == 1:
+        chain += children
+    return chain
+
+
+def _named_parameters(model: nn.Module) -> list[inspect.Parameter]:
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):  # compiled to something without a signature
+        return []
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p for p in parameters if p.kind not in kinds]
+
+
+def _scale_argument(model: nn.Module, scale: int | None) -> dict[str, int]:
+    """What forward is given beside the images: the scale, where it asks for it."""
+    chain, arguments = _chain(model), {}
+    for parameter in _named_parameters(chain[-1])[1:]:
+        name, default = parameter.name, parameter.default
+        required = default is inspect.Parameter.empty
+        if ("scale" in name or name in ("s", "sf", "r", "factor")) and "idx" not in name:
+            known = scale or _own_scale(chain)
+            if known and (required or default is None or type(default) is int):
+                arguments[name] = known
+            elif required:
+                raise ValueError(
+                    f"{_kind(model)} asks for the scale and does not say its own; "
+                    "set it as its attribute, such as model.scale = 2"
+                )
+        elif required:
+            raise ValueError(
+                f"{_kind(model)} asks for {name!r} beside the images; give a module that takes images alone"
+            )
+    return arguments
+
+
+def _own_scale(chain: list[nn.Module]) -> int | None:
+    for module in chain:
+        for name in ("scale", "upscale", "scale_factor", "upscale_factor"):
+            known = getattr(module, name, None)
+            if isinstance(known, (list, tuple)) and len(known) == 1:
+                known = known[0]
+            if type(known) is int:
+                return known
+    return None

@@ -1,0 +1,1 @@
+"""Post-training quantization: configuration, methods, calibration, the quantized copy, saving."""

@@ -1,0 +1,130 @@
+"""What was done to each layer of a quantized network."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from core.ptq.config import FLOAT, QuantConfig
+from core.ptq.rounding import stored_weight_bits
+from core.ptq.scope import channel_dim_of, input_channels
+from core.ptq.weight_levels import has_left, quantization_of
+from core.quantizers.pams import is_residual
+
+NOMINAL = (360, 640)  # of the LR of a 1280x720 image, x2
+MOVED = "its weights left their levels and are float again"
+
+
+class LayerQuantization(NamedTuple):
+    """What was done to a layer, kept on it as `module.quantization`."""
+
+    method: str
+    weight_bits: int
+    activation_bits: int
+    post_relu: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditRow:
+    """One layer of a network: its bits (32 = float) and how, or why not, it is quantized."""
+
+    name: str
+    type: str
+    weight_shape: tuple[int, ...]
+    method: str
+    weight_bits: int
+    activation_bits: int
+    post_relu: bool | None
+    constants: int  # numbers that the quantizer of its input keeps: ends of ranges, levels, points
+    reason: str  # why it is float; empty for a quantized layer
+    # Bits a weight and an activation with side information, for an input of NOMINAL pixels; 32 is float.
+    effective: tuple[float, float] = (float(FLOAT), float(FLOAT))
+    note: str = ""  # what is to be known of a quantized layer
+
+
+class Audit(list):
+    """A list of AuditRow that prints as a table, with the scope in words below."""
+
+    scope = ""
+
+    def __str__(self) -> str:
+        head = ("layer", "type", "weight", "method", "bits", "effective", "input", "constants", "")
+        body = [
+            (
+                row.name,
+                row.type,
+                "x".join(map(str, row.weight_shape)),
+                row.method,
+                "float" if row.reason else f"W{row.weight_bits}A{row.activation_bits}",
+                "" if row.reason or not row.weight_shape else "{:.2f}, {:.2f}".format(*row.effective),
+                {True: "post-ReLU", False: "signed", None: ""}[row.post_relu],
+                "" if row.reason else str(row.constants),
+                row.reason or row.note,
+            )
+            for row in self
+        ]
+        widths = [max(len(line[i]) for line in (head, *body)) for i in range(len(head))]
+        lines = [
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in (head, *body)
+        ]
+        return "\n".join([*lines, *([f"Quantized: {self.scope}."] if self.scope else [])])
+
+
+def audit(model: nn.Module) -> Audit:
+    """Every layer with weights: its bits and method, or why it stays float. Prints as a table.
+
+    The bits are those that the weights have now: where training moved them off their levels, 32.
+    """
+    reasons = getattr(model, "float_reasons", {})
+    rows = Audit()
+    rows.scope = model.scope_in_words if hasattr(model, "quant_config") else ""
+    for name, module in model.named_modules():
+        weight = module._parameters.get("weight")
+        done, note = quantization_of(module), MOVED if has_left(module) else ""
+        if is_residual(module):
+            sides = module.residual_quantizer
+            kind, method = f"{type(module).__name__}, skip and output", model.quant_config.method
+            rows.append(AuditRow(name, kind, (), method, FLOAT, sides.skip.bits, None, 2, ""))
+            continue
+        if done is None and channel_dim_of(module) is None and name not in reasons:
+            continue
+        shape = tuple(weight.shape) if weight is not None else ()
+        if done is None:
+            reason = reasons.get(name, "the model is not quantized")
+            rows.append(AuditRow(name, type(module).__name__, shape, "", FLOAT, FLOAT, None, 0, reason))
+        else:
+            quantizer = getattr(module, "activation_quantizer", None)
+            constants = sum(t.numel() for t in quantizer.state_dict().values()) if quantizer else 0
+            effective = _effective(module, quantizer, model.quant_config)
+            reason = note if done.weight_bits == done.activation_bits == FLOAT else ""
+            kind = type(module).__name__
+            rows.append(AuditRow(name, kind, shape, *done, constants, reason, effective, note))
+    return rows
+
+
+def _effective(module: nn.Module, quantizer: nn.Module | None, config: QuantConfig) -> tuple[float, float]:
+    """Bits a weight, and an activation of an input of NOMINAL pixels."""
+    weights = sum(stored_weight_bits(module, config)) / module.weight.numel()
+    bits, channels = module.quantization.activation_bits, input_channels(module)
+    if quantizer is None:
+        return weights, float(bits)
+    height, width = NOMINAL
+    shape = (1, channels, height, width) if channel_dim_of(module) == -3 else (1, height * width, channels)
+    x = torch.empty(shape, device="meta")
+    return weights, bits + quantizer.side_information(x) / x.numel()
+
+
+def is_quantized(model: nn.Module) -> bool:
+    """Return whether any layer of the network is quantized."""
+    return any(hasattr(module, "quantization") for module in model.modules())
+
+
+def is_dynamic(model: nn.Module) -> bool:
+    """True if a quantizer takes its normalization from each input.
+
+    Then the picture of a crop or tile is not a part of the picture of the whole.
+    """
+    return any(getattr(module, "dynamic", False) for module in model.modules())

@@ -1,0 +1,173 @@
+"""Calibration: stream images through the float network and gather what each method needs to know.
+
+`core.ptq.observers` keeps the statistics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from core.images import check_images
+from core.networks.folding import fold_parametrizations
+from core.networks.running import run
+from core.ptq.observers import Observer
+
+PATCHES = 32  # calibration patches, as DFSQ's authors
+HR_PATCH = 192  # pixels of a side: 96 of the LR at x2 and 48 at x4, as DFSQ's authors
+MAX_BATCH_PIXELS = 8 * 96 * 96  # of LR images in one forward
+HALF = (torch.float16, torch.bfloat16)  # too coarse for statistics
+
+
+def batches(images: torch.Tensor | Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Cut a (N, 3 or 1, H, W) tensor, or each of an iterable of them, into batches that bound the memory."""
+    empty = True
+    for chunk in [images] if isinstance(images, torch.Tensor) else images:
+        check_images(chunk, "calibration", channels=(1, 3))
+        size = max(1, MAX_BATCH_PIXELS // (chunk.shape[-2] * chunk.shape[-1]))
+        empty = False
+        yield from chunk.split(size)
+    if empty:
+        raise ValueError("calibration needs at least one image, got none")
+
+
+def with_share(
+    images: torch.Tensor | Iterable[torch.Tensor],
+) -> Iterator[tuple[torch.Tensor, float]]:
+    """`batches`, each with the share of the images that is then done; nan where their number is not known."""
+    if isinstance(images, torch.Tensor):
+        images = [images]
+    total = sum(map(len, images)) if isinstance(images, Sequence) else math.nan
+    done = 0
+    for batch in batches(images):
+        done += len(batch)
+        yield batch, done / total
+
+
+@contextlib.contextmanager
+def recorded(
+    model: nn.Module, names: Sequence[str], record: Callable[[str, torch.Tensor], None]
+) -> Iterator[None]:
+    """While the context is open, `record(name, input)` is called whenever a named layer runs.
+
+    The input is what the network's own pre-forward hooks make of it; of a quantized layer, what its
+    quantizer receives.
+    """
+    modules = dict(model.named_modules())
+
+    def hook(name: str):
+        def call(module, args, kwargs):
+            record(name, (args[0] if args else next(iter(kwargs.values()))).detach())
+
+        return call
+
+    receivers = {name: getattr(modules[name], "activation_quantizer", modules[name]) for name in names}
+    handles = [m.register_forward_pre_hook(hook(name), with_kwargs=True) for name, m in receivers.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextlib.contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """While the context is open, computations are those of the network's own types, whatever the caller set.
+
+    Autocast would round statistics to 16 bits; weights made in inference mode could never be trained.
+    """
+    device = next((p.device.type for p in model.parameters()), "cpu")
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
+        yield
+
+
+@torch.no_grad()
+def observe(
+    model: nn.Module,
+    images: torch.Tensor | Iterable[torch.Tensor],
+    observers: dict[str, Observer],
+    progress: Callable[[str, float], None] = lambda what, share: None,
+) -> set[str]:
+    """Run `model` on the images and feed each named layer's input to its observer; the layers that ran.
+
+    More images may follow, so the observers are not finished. `progress(what, share)` is called after every
+    batch and may raise to cancel. ValueError for NaN or infinite activations.
+    """
+    ran: set[str] = set()
+
+    def record(name: str, x: torch.Tensor) -> None:
+        if not torch.isfinite(x).all():
+            raise ValueError(f"the input of {name} holds NaN or infinity; check the weights and the images")
+        ran.add(name)
+        observers[name].update(x.float() if x.dtype in HALF else x)
+
+    with recorded(model, list(observers), record):
+        for batch, share in with_share(images):
+            run(model, batch)
+            progress("Calibrating", share)
+    return ran
+
+
+class _Reached(Exception):
+    """Stops a forward at the layer of interest."""
+
+
+@torch.no_grad()
+def layer_inputs(
+    model: nn.Module,
+    name: str,
+    images: torch.Tensor,
+    progress: Callable[[str, float], None] = lambda what, share: None,
+) -> torch.Tensor:
+    """Everything the named layer receives at its first call, for all images of (N, 3, H, W) -> (N, C, ...).
+
+    The layers behind it are not run. Works on a copy, so that threads may share the model.
+    """
+    model = fold_parametrizations(model).eval()
+    inputs: list[torch.Tensor] = []
+
+    def record(_: str, x: torch.Tensor) -> None:
+        inputs.append(x.clone())
+        raise _Reached
+
+    with recorded(model, [name], record):
+        for batch, share in with_share(images):
+            try:
+                run(model, batch)
+            except _Reached:
+                progress("Recording activations", share)
+            else:
+                raise ValueError(f"{name} is not called by the network")
+    return torch.cat(inputs)
+
+
+def patch_size(scale: int) -> int:
+    """LR pixels of a calibration patch's side, whose HR is as large at any scale."""
+    return max(1, HR_PATCH // scale)
+
+
+def calibration_patches(
+    images: Iterable[torch.Tensor], n_patches: int = 32, size: int = 96, seed: int = 0
+) -> torch.Tensor:
+    """`n_patches` random square patches (n, 3, size, size) of LR images, as DFSQ calibrates.
+
+    96 pixels for x2, 48 for x4 (arXiv 2305.05888, sec. 4.1). Images smaller than a patch are passed over;
+    ValueError if none is left.
+    """
+    large = [image for image in images if min(image.shape[-2:]) >= size]
+    if not large:
+        raise ValueError(
+            f"no image is at least {size} pixels on both sides; give larger images or a smaller size"
+        )
+    rng = np.random.default_rng(seed)
+    patches = []
+    for _ in range(n_patches):
+        image = large[rng.integers(len(large))]
+        y, x = (int(rng.integers(n - size + 1)) for n in image.shape[-2:])
+        patches.append(image[:1, :, y : y + size, x : x + size])
+    return torch.cat(patches)

@@ -1,0 +1,227 @@
+"""Weights that make up for what quantization does to a layer: rounding with error compensation, bias.
+
+A layer's float output is W x + b; quantized it computes Q x^ + b^ with x^ the quantized input. Both are
+chosen to minimize E ||W x + b - Q x^ - b^||^2 over the calibration images, from second moments alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from core.networks.running import run
+from core.ptq import _rounding_kernels as kernels
+from core.ptq.calibration import recorded, with_share
+from core.ptq.config import FLOAT, QuantConfig
+from core.ptq.rounding import rounded_rows
+from core.quantizers.weights import from_rows
+from core.utils.parallel import over_rows
+
+COLUMNS = 1024  # output pixels drawn per image: plenty for a few hundred unknowns
+DAMPING = 0.003  # of the mean second moment, added to each; of 0.003 to 1 the best on Kodak
+REFITS, SWEEPS = 3, 20
+
+
+def columns(module: nn.Module, x: torch.Tensor, some: torch.Tensor | None = None) -> torch.Tensor:
+    """What each output value of the layer is a weighted sum of: (groups, fan_in, outputs).
+
+    The weighted sum of `columns` by `weight_rows(module)`, group by group, is the layer's output. some: which
+    outputs of each image (of each row for Linear), all by default.
+    """
+    if isinstance(module, nn.Linear):
+        flat = x.reshape(-1, x.shape[-1])
+        return (flat if some is None else flat[some]).T[None]
+    spread, stride = _as_conv_input(module, x)
+    (ky, kx), (dy, dx), width = module.kernel_size, module.dilation, spread.shape[3]
+    taps = (torch.arange(ky)[:, None] * dy * width + torch.arange(kx) * dx).flatten()
+    if isinstance(module, nn.ConvTranspose2d):
+        taps = taps.flip(0)  # its kernel is turned around
+    rows, cols = _places(module, spread, stride)
+    corners = (torch.arange(rows)[:, None] * stride[0] * width + torch.arange(cols) * stride[1]).flatten()
+    places = taps[:, None] + (corners if some is None else corners[some])
+    patches = spread.flatten(2)[:, :, places.to(x.device)]  # (N, C, taps, outputs)
+    return patches.flatten(1, 2).unflatten(1, (module.groups, -1)).permute(1, 2, 0, 3).flatten(2)
+
+
+def output_count(module: nn.Module, x: torch.Tensor) -> int:
+    """How many outputs `columns` has for one image (rows for Linear)."""
+    if isinstance(module, nn.Linear):
+        return x[..., 0].numel()
+    return math.prod(_places(module, *_as_conv_input(module, x[:, :1])))
+
+
+def _places(module: nn.Module, spread: torch.Tensor, stride: tuple[int, int]) -> list[int]:
+    """How many places the kernel takes, down and across."""
+    sizes = zip(spread.shape[2:], module.dilation, module.kernel_size, stride, strict=True)
+    return [(n - d * (k - 1) - 1) // s + 1 for n, d, k, s in sizes]
+
+
+def _as_conv_input(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+    """The padded input over which the kernel slides, and its stride.
+
+    A transposed conv is a conv of the input spread out by the stride, with the kernel turned around.
+    """
+    if not isinstance(module, nn.ConvTranspose2d):
+        mode = module.padding_mode if module.padding_mode != "zeros" else "constant"
+        return F.pad(x, module._reversed_padding_repeated_twice, mode=mode), module.stride
+    n, c, height, width = x.shape
+    (sy, sx), (ky, kx), (dy, dx) = module.stride, module.kernel_size, module.dilation
+    spread = x.new_zeros(n, c, (height - 1) * sy + 1, (width - 1) * sx + 1)
+    spread[..., ::sy, ::sx] = x
+    (py, px), (oy, ox) = module.padding, module.output_padding
+    top, left = dy * (ky - 1) - py, dx * (kx - 1) - px
+    return F.pad(spread, (left, left + ox, top, top + oy)), (1, 1)
+
+
+class InputMoments:
+    """First and second moments of a layer's columns, float (x) and quantized (x^), by group."""
+
+    def __init__(self, seed: int):
+        self.count = 0
+        self._generator = torch.Generator().manual_seed(seed)
+        self._sums: list[torch.Tensor] | None = None
+
+    def update(self, module: nn.Module, x: torch.Tensor, quantized: torch.Tensor) -> None:
+        """Add a batch of inputs: a random choice of output pixels of each image."""
+        if isinstance(module, nn.Linear) or x.ndim == 3:
+            x, quantized = x[None], quantized[None]
+        for pair in zip(x, quantized, strict=True):
+            both = pair if isinstance(module, nn.Linear) else [image[None] for image in pair]
+            some = torch.randperm(output_count(module, both[0]), generator=self._generator)[:COLUMNS]
+            a, b = (columns(module, image, some).float() for image in both)
+            parts = [a.sum(2), b.sum(2), b @ b.transpose(1, 2), a @ b.transpose(1, 2)]
+            parts = [part.double().cpu() for part in parts]
+            self._sums = (
+                parts if self._sums is None else [s + p for s, p in zip(self._sums, parts, strict=True)]
+            )
+            self.count += len(some)
+
+    @property
+    def means(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of x and x^, both (groups, fan_in)."""
+        return self._sums[0] / self.count, self._sums[1] / self.count
+
+    def covariances(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of x^ with itself and of x with x^, both (groups, fan_in, fan_in), damped alike."""
+        mean, quantized_mean = self.means
+        own = self._sums[2] / self.count - quantized_mean[:, :, None] * quantized_mean[:, None]
+        cross = self._sums[3] / self.count - mean[:, :, None] * quantized_mean[:, None]
+        diagonal = own.diagonal(dim1=1, dim2=2)
+        damping = DAMPING * diagonal.mean(1).clamp(min=1e-12)
+        eye = torch.eye(own.shape[1], dtype=own.dtype) * damping[:, None, None]
+        return own + eye, cross + eye
+
+
+@torch.no_grad()
+def gather(
+    reference: nn.Module,
+    quantized: nn.Module,
+    names: list[str],
+    images: torch.Tensor | Iterable[torch.Tensor],
+    seed: int,
+    progress: Callable[[str, float], None],
+) -> dict[str, InputMoments]:
+    """Moments of the named layers' inputs in the float network and of the same inputs quantized."""
+    layers = {name: quantized.get_submodule(name) for name in names}
+    moments = {name: InputMoments(seed) for name in names}
+
+    def record(name: str, x: torch.Tensor) -> None:
+        quantizer = getattr(layers[name], "activation_quantizer", None)
+        moments[name].update(layers[name], x, x if quantizer is None else quantizer(x))
+
+    with recorded(reference, names, record):
+        for batch, share in with_share(images):
+            run(reference, batch)
+            progress("Measuring the quantized inputs", share)
+    return moments
+
+
+def compensate(
+    module: nn.Module, weight: torch.Tensor, moments: InputMoments, config: QuantConfig
+) -> torch.Tensor | None:
+    """Set the layer's weight and bias from the moments of its input; the weight's levels (R, k).
+
+    weight: the float rows. `config.recipe.refine` says what is done: "reconstruction" first solves for the
+    float weights that do best on the quantized input; "rounding" rounds so that errors make up for each
+    other, instead of each weight to its nearest level; "bias" sets the bias. None for weights of 32 bits.
+    """
+    rows = target = weight.double().cpu()
+    own, cross = moments.covariances()
+    if "reconstruction" in config.recipe.refine:
+        parts = zip(rows.chunk(len(own)), own, cross, strict=True)
+        target = torch.cat([torch.linalg.solve(h, (w @ c).T).T for w, h, c in parts]).contiguous()
+    levels, rounded = None, target
+    if config.weight_bits != FLOAT:
+        levels, rounded = rounded_rows(target, module, config)
+    if "rounding" in config.recipe.refine and levels is not None:
+        parts = zip(target.chunk(len(own)), levels.chunk(len(own)), own, strict=True)
+        rounded, levels = (torch.cat(part) for part in zip(*(_round(*part) for part in parts), strict=True))
+    with torch.no_grad():
+        module.weight.copy_(from_rows(rounded.to(module.weight), module))
+        if "bias" in config.recipe.refine:
+            _correct_bias(module, rows, rounded, moments)
+    return levels
+
+
+def _round(
+    target: torch.Tensor, levels: torch.Tensor, moments: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows on levels near the minimum of (q - w)' H (q - w), and the levels, moved and stretched to fit.
+
+    GPTQ (arXiv 2210.17323) first; then single weights move while that lowers the error, in turn with a
+    least-squares fit of each row's offset and scale of the levels.
+    """
+    order = torch.argsort(moments.diagonal(), descending=True)
+    inverse = torch.linalg.inv(moments[order][:, order])
+    upper = torch.linalg.cholesky(inverse, upper=True).numpy()
+    rounded = torch.empty_like(target)
+    over_rows(
+        kernels.compensated,
+        len(target),
+        target.numpy(),
+        upper,
+        order.numpy(),
+        levels.numpy(),
+        rounded.numpy(),
+    )
+    for _ in range(REFITS):
+        levels, rounded = _refit(target, levels, rounded, moments)
+        over_rows(
+            kernels.descend,
+            len(target),
+            target.numpy(),
+            moments.numpy(),
+            levels.numpy(),
+            rounded.numpy(),
+            SWEEPS,
+        )
+    return rounded, levels
+
+
+def _refit(target, levels, rounded, moments):
+    """Each row's levels as offset + scale * levels, the best for the weights as they are assigned."""
+    ones = torch.ones_like(rounded)
+    ho, hq = ones @ moments, rounded @ moments
+    a, b, c = (ho * ones).sum(1), (ho * rounded).sum(1), (hq * rounded).sum(1)
+    d, e = (ho * target).sum(1), (hq * target).sum(1)
+    determinant = a * c - b * b
+    solvable = determinant > 1e-9 * a * c
+    safe = torch.where(solvable, determinant, 1.0)
+    scale = torch.where(solvable, (a * e - b * d) / safe, 1.0)
+    scale = torch.where(scale > 0, scale, 1.0)[:, None]
+    offset = (d[:, None] - scale * b[:, None]) / a[:, None]
+    return offset + scale * levels, offset + scale * rounded
+
+
+def _correct_bias(module, rows, rounded, moments: InputMoments) -> None:
+    """b^ = b + W E[x] - Q E[x^], so that the output's mean over the calibration images is the float one."""
+    mean, quantized_mean = moments.means
+    parts = zip(rows.chunk(len(mean)), rounded.chunk(len(mean)), mean, quantized_mean, strict=True)
+    shift = torch.cat([w @ m - q @ n for w, q, m, n in parts])
+    before = 0 if module.bias is None else module.bias
+    # A new parameter, as for the weight: a bias may be shared too.
+    module.bias = nn.Parameter(before + shift.to(module.weight), requires_grad=module.weight.requires_grad)

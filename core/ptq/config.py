@@ -1,0 +1,168 @@
+"""The configuration of a quantized network: plain values, hashable, printable."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from core.points.selection import SELECTORS
+from core.points.universal_set import UniversalSet
+from core.ptq.methods import (
+    BLOCK,
+    EVERY_METHOD,
+    FROM_EACH_INPUT,
+    LEVELS,
+    METHODS,
+    NORMALIZATIONS,
+    REFINEMENTS,
+    Method,
+)
+from core.quantizers.microscaling import FORMATS
+from core.quantizers.ranges import RANGES
+from core.quantizers.weights import WEIGHTS
+
+FLOAT = 32  # bits that mean "not quantized"
+BITS = (*range(2, 9), FLOAT)
+MAX_BLOCK = 4096  # pixels
+SIDE_BITS = (4, 8, 16)
+CHOICES = {
+    "selector": tuple(SELECTORS),
+    "normalization": tuple(NORMALIZATIONS),
+    "levels": LEVELS,
+    "ranges": tuple(RANGES),
+    "weights": (*WEIGHTS, *FORMATS),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantConfig:
+    """Everything that decides a quantized network besides its weights and calibration images.
+
+    bits: 2 to 8, or 32 for float. The method is one choice of every ingredient (`core.Method`); each of
+    selector, normalization, levels, ranges, weights and refine replaces its own, None leaves it. `recipe` has
+    them all. universal_set matters where levels or weights come from it. block: side in pixels of the blocks
+    that are normalized apart, with normalization="block". side_bits: of each number that goes with the values
+    where they are normalized input by input: 16 as they are, 8 or 4 rounded. ValueError for anything outside
+    and for what cannot be together.
+
+    >>> QuantConfig("dfsq", levels="uniform", ranges="mse").recipe.normalization
+    'image'
+    """
+
+    method: str = "dfsq-exact"
+    activation_bits: int = 4
+    weight_bits: int = 4
+    universal_set: UniversalSet = dataclasses.field(default_factory=UniversalSet)
+    selector: str | None = None
+    seed: int = 0
+    normalization: str | None = None
+    levels: str | None = None
+    ranges: str | None = None
+    weights: str | None = None
+    refine: tuple[str, ...] | None = None
+    block: int | None = None
+    side_bits: int = 16
+
+    def __post_init__(self):
+        if self.method not in EVERY_METHOD:
+            raise ValueError(f"no method {self.method!r}; there are {', '.join(METHODS)}")
+        for name, there in CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in there:
+                raise ValueError(f"no {name} {value!r}; there are {', '.join(there)}")
+        for name in ("activation_bits", "weight_bits"):
+            bits = getattr(self, name)
+            if not isinstance(bits, int) or isinstance(bits, bool) or bits not in BITS:
+                raise ValueError(f"{name} must be 2 to 8, or 32 for float, got {bits!r}")
+        if not isinstance(self.seed, int):
+            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
+        if not isinstance(self.universal_set, UniversalSet):
+            raise ValueError(f"universal_set must be a UniversalSet, got {type(self.universal_set).__name__}")
+        if self.refine is not None and not (
+            isinstance(self.refine, tuple) and set(self.refine) <= set(REFINEMENTS)
+        ):
+            raise ValueError(f"refine must be a tuple out of {', '.join(REFINEMENTS)}, got {self.refine!r}")
+        if self.block is not None and (type(self.block) is not int or not 1 <= self.block <= MAX_BLOCK):
+            raise ValueError(f"block must be a side of 1 to {MAX_BLOCK:,} pixels, got {self.block!r}")
+        if type(self.side_bits) is not int or self.side_bits not in SIDE_BITS:
+            raise ValueError(f"side_bits must be 4, 8 or 16, got {self.side_bits!r}")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        recipe = self.recipe
+        levels = NORMALIZATIONS[recipe.normalization]
+        if recipe.levels not in levels:
+            raise ValueError(
+                f"with normalization {recipe.normalization!r} go levels {', '.join(levels)}, "
+                f"got {recipe.levels!r}; choose both"
+            )
+        for name, bits in ((recipe.normalization, self.activation_bits), (recipe.weights, self.weight_bits)):
+            if name in FORMATS and bits != FLOAT:
+                FORMATS[name].element(bits)
+        if recipe.weights in FORMATS and "rounding" in recipe.refine:
+            raise ValueError(
+                f"refine='rounding' needs levels by row, and {recipe.weights} has them by block; leave it out"
+            )
+        needed = 2**self.activation_bits if self.activation_bits != FLOAT else 0
+        if self.from_subset and needed > len(self.candidates):
+            words, terms, size = self.universal_set.words, self.universal_set.terms, len(self.candidates)
+            raise ValueError(
+                f"{self.activation_bits} bits need {needed} points but the universal set of words={words}, "
+                f"terms={terms} has {size}; take more words or terms, or fewer bits"
+            )
+
+    @property
+    def recipe(self) -> Method:
+        """The method with everything that was chosen in its place."""
+        names = (*CHOICES, "refine")
+        return EVERY_METHOD[self.method]._replace(
+            **{name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        )
+
+    @property
+    def from_subset(self) -> bool:
+        """Whether the activations' points come from the universal set."""
+        return self.recipe.levels == "subset"
+
+    @property
+    def candidates(self) -> UniversalSet:
+        """What points come from: the universal set, doubled where the method says so."""
+        doubled = self.universal_set.doubled or EVERY_METHOD[self.method].doubled
+        return dataclasses.replace(self.universal_set, doubled=doubled)
+
+    @property
+    def block_side(self) -> int:
+        """Side in pixels of the blocks that are normalized apart; 0 where none are."""
+        return (self.block or BLOCK) if self.recipe.normalization == "block" else 0
+
+    @property
+    def observed(self) -> tuple:
+        """What a calibration has to be about: configurations with the same can share it."""
+        normalization = self.recipe.normalization
+        if self.activation_bits == FLOAT:
+            return ("sign",)
+        if normalization in ("image", "block"):
+            return normalization, self.block_side, self.side_bits, self.universal_set.step
+        if normalization not in ("tensor", "channel"):
+            return (normalization,)
+        by_image = self.recipe.levels == "uniform" and self.recipe.ranges == "percentile"
+        return ("percentile", normalization) if by_image else ("static",)
+
+    def __str__(self) -> str:
+        own = EVERY_METHOD[self.method]
+        said = [f"{self.method} W{self.weight_bits}A{self.activation_bits}"]
+        if self.from_subset and self.recipe.selector != own.selector:
+            said.append(f"{self.selector} points")
+        for name, text in (
+            ("normalization", "{} normalization"),
+            ("levels", "{} levels"),
+            ("ranges", "{} ranges"),
+            ("weights", "{} weights"),
+            ("block", "blocks of {}"),
+        ):
+            if getattr(self, name) is not None:
+                said.append(text.format(getattr(self, name)))
+        if self.refine is not None:
+            said.append(f"refine {'+'.join(self.refine) or 'nothing'}")
+        if self.side_bits != SIDE_BITS[-1] and self.recipe.normalization in FROM_EACH_INPUT:
+            said.append(f"{self.side_bits} bits of side information")
+        return ", ".join(said)

@@ -1,0 +1,307 @@
+"""Observers: what has to be known about one layer's input, gathered during calibration.
+
+An observer sees the input batch by batch and keeps statistics, never activations. Its `quantizer(config)`
+then gives the layer's activation quantizer for any configuration whose normalization it observes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from core.points.moments import Moments
+from core.points.selection import ExactSelection, prepare, select_points
+from core.ptq.config import QuantConfig
+from core.quantizers.daq import GaussianQuantizer
+from core.quantizers.histogram import Histogram
+from core.quantizers.levels import SHAPES
+from core.quantizers.microscaling import MicroscalingQuantizer
+from core.quantizers.normalization import EPS, SIDE_BITS, Normalization, is_single
+from core.quantizers.normalized import NormalizedUniformQuantizer, SubsetQuantizer
+from core.quantizers.ranges import PERCENTILES, RANGES
+from core.quantizers.static import LevelQuantizer, UniformQuantizer
+
+SCALES = np.geomspace(0.05, 1, 200)  # shares of the largest value tried for the outermost level
+
+
+class Observer:
+    """`post_relu`: no value below 0 was seen. `nbytes`: what the statistics take in memory, if it is much."""
+
+    post_relu: bool
+    nbytes: int = 0
+
+    def update(self, x: torch.Tensor) -> None:
+        """Add a batch."""
+        raise NotImplementedError
+
+    def merge(self, other: Observer) -> None:
+        """Add what `other`, of the same kind, saw of further images; before `finish`."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Free what is not needed, as no more data will come."""
+
+    def quantizer(self, config: QuantConfig) -> nn.Module:
+        """Return the layer's activation quantizer."""
+        raise NotImplementedError
+
+
+class SignObserver(Observer):
+    """Sign and largest magnitude alone: for what takes its statistics from each input."""
+
+    def __init__(self, channel_dim: int):
+        self.channel_dim, self.post_relu, self.largest = channel_dim, True, 0.0
+
+    def update(self, x: torch.Tensor) -> None:
+        self.post_relu = self.post_relu and float(x.min()) >= 0
+        self.largest = max(self.largest, float(x.abs().max()))
+
+    def merge(self, other: SignObserver) -> None:
+        self.post_relu = self.post_relu and other.post_relu
+        self.largest = max(self.largest, other.largest)
+
+    def quantizer(self, config: QuantConfig) -> GaussianQuantizer | MicroscalingQuantizer:
+        bits, normalization = config.activation_bits, config.recipe.normalization
+        if normalization == "deviation":
+            return GaussianQuantizer(bits, self.channel_dim, config.side_bits)
+        return MicroscalingQuantizer(normalization, bits, self.channel_dim, self.largest)
+
+
+class StaticObserver(Observer):
+    """A histogram of each channel; levels are constants of the layer or of each channel."""
+
+    def __init__(self, channel_dim: int):
+        self.channel_dim, self.post_relu = channel_dim, True
+        self._histogram: Histogram | None = None
+
+    def update(self, x: torch.Tensor) -> None:
+        rows = x.movedim(self.channel_dim, 0).flatten(1)
+        self._histogram = self._histogram or Histogram(len(rows))
+        self._histogram.update(rows)
+        self.post_relu = self.post_relu and float(x.min()) >= 0
+
+    def merge(self, other: StaticObserver) -> None:
+        self._histogram.merge(other._histogram)
+        self.post_relu = self.post_relu and other.post_relu
+
+    @property
+    def nbytes(self) -> int:
+        return self._histogram.count.nbytes + self._histogram.sum.nbytes
+
+    def quantizer(self, config: QuantConfig) -> UniformQuantizer | LevelQuantizer:
+        recipe, bits, dim = config.recipe, config.activation_bits, self.channel_dim
+        by_channel = recipe.normalization == "channel"
+        seen = self._histogram if by_channel else self._histogram.whole()
+        if recipe.levels == "uniform":
+            exact = (seen.low, seen.high)  # of bins only the means are known
+            ends = exact if recipe.ranges == "minmax" else RANGES[recipe.ranges](*seen.values(), bits)
+            return UniformQuantizer(*(ends if by_channel else (end[0] for end in ends)), bits, dim)
+        if recipe.levels == "subset":
+            levels = self._points(seen, config)
+            index = (len(config.candidates) - 1).bit_length()
+            stored = index * levels.size + 2 * SIDE_BITS * len(levels)
+        else:
+            signed = np.full(len(seen.low), not self.post_relu)
+            levels = scaled_levels(recipe.levels, bits, signed, *seen.values())
+            stored = SIDE_BITS * len(levels)
+        return LevelQuantizer(levels if by_channel else levels[0], bits, dim, stored)
+
+    def _points(self, seen: Histogram, config: QuantConfig) -> np.ndarray:
+        """The chosen points (rows, 2**bits), scaled back; normalized as DFSQ does, by constants."""
+        values, counts = seen.values()
+        mean = np.zeros(len(values))
+        if not self.post_relu:
+            mean = (values * counts).sum(1) / counts.sum(1)
+        scale = np.maximum(seen.high - mean, mean - seen.low) + EPS
+        moments = Moments(len(values), config.universal_set.step)
+        moments.add(((values - mean[:, None]) / scale[:, None]).clip(-1, 1), counts)
+        return chosen_points(moments, config) * scale[:, None] + mean[:, None]
+
+
+class PercentileObserver(Observer):
+    """The mean over images of each image's 0.1th and 99.9th percentile, of the tensor or of each channel.
+
+    That clips less than the percentiles of all values together, and does better at few bits.
+    """
+
+    def __init__(self, channel_dim: int, by_channel: bool):
+        self.channel_dim, self.by_channel, self.post_relu = channel_dim, by_channel, True
+        self._ends: list[np.ndarray] = []
+
+    def update(self, x: torch.Tensor) -> None:
+        self.post_relu = self.post_relu and float(x.min()) >= 0
+        one_image = self.channel_dim % x.ndim == 0  # a layer called without a batch dimension
+        dim = self.channel_dim if self.channel_dim < 0 else self.channel_dim - 1
+        for image in x[None] if one_image else x:
+            rows = image.movedim(dim, 0).flatten(1) if self.by_channel else image.reshape(1, -1)
+            self._ends.append(np.percentile(rows.cpu().numpy(), PERCENTILES, axis=1))
+
+    def merge(self, other: PercentileObserver) -> None:
+        self.post_relu = self.post_relu and other.post_relu
+        self._ends += other._ends
+
+    def quantizer(self, config: QuantConfig) -> UniformQuantizer:
+        low, high = np.mean(self._ends, 0)
+        ends = (low, high) if self.by_channel else (low[0], high[0])
+        return UniformQuantizer(*ends, config.activation_bits, self.channel_dim)
+
+
+class NormalizedObserver(Observer):
+    """Moments of a layer's input, normalized as each input will be.
+
+    Whether the layer is post-ReLU shows only when all data are seen: until a negative value comes, the
+    moments of both normalizations are kept, except of blocks, for which there is but one. Where no channel
+    ever had more than one value, as with pooled features, the channels are normalized together and share
+    their levels. step: the moments' grid. block, side_bits: as for `Normalization`.
+    """
+
+    def __init__(self, channel_dim: int, step: float, block: int = 0, side_bits: int = SIDE_BITS):
+        self.channel_dim, self.step, self.block, self.side_bits = channel_dim, step, block, side_bits
+        self.post_relu = self._single = True
+        self._one_sided: Moments | None = None
+        self._two_sided: Moments | None = None
+        self._exact: dict[tuple, ExactSelection] = {}
+
+    def update(self, x: torch.Tensor) -> None:
+        n_channels, signed = x.shape[self.channel_dim], self._normalization(False)
+        if self._two_sided is None:
+            self._two_sided = Moments(n_channels, self.step)
+            if not signed.in_blocks(x):
+                self._one_sided = Moments(n_channels, self.step)
+        self._single = self._single and is_single(x, self.channel_dim)
+        add_normalized(x, self._two_sided, signed)
+        if self.post_relu and float(x.min()) < 0:
+            self.post_relu, self._one_sided = False, None
+        if self._one_sided is not None:
+            add_normalized(x, self._one_sided, self._normalization(True))
+
+    def _normalization(self, post_relu: bool) -> Normalization:
+        return Normalization(self.channel_dim, post_relu, self.block, self.side_bits)
+
+    def merge(self, other: NormalizedObserver) -> None:
+        self._two_sided.merge(other._two_sided)
+        self.post_relu = self.post_relu and other.post_relu
+        self._single = self._single and other._single
+        both = self._one_sided is not None and other._one_sided is not None
+        self._one_sided = self._one_sided.merge(other._one_sided) if both else None
+
+    def finish(self) -> None:
+        """Drop the statistics of the normalization that does not fit, as no more data will come."""
+        if self._one_sided is not None:
+            self._two_sided = None
+
+    @property
+    def moments(self) -> Moments:
+        """Those of the normalization that fits the data."""
+        fitting = self._two_sided if self._one_sided is None else self._one_sided
+        return fitting.together() if self._single else fitting
+
+    @property
+    def nbytes(self) -> int:
+        return 3 * self.moments.count.nbytes
+
+    def points(self, config: QuantConfig) -> np.ndarray:
+        """Return (C, 2**bits) chosen points; ValueError if the universal set has fewer."""
+        return chosen_points(self.moments, config, self._exact)
+
+    def quantizer(self, config: QuantConfig) -> SubsetQuantizer | NormalizedUniformQuantizer:
+        recipe, bits = config.recipe, config.activation_bits
+        how = self.post_relu, bits, self.channel_dim, self.block, self.side_bits
+        rows = slice(1 if self._single else None)  # one for all channels
+        if recipe.levels == "subset":
+            return SubsetQuantizer(self.points(config)[rows], self.step, *how, len(config.candidates))
+        values, counts = (table[rows] for table in self.moments.values())
+        if recipe.levels == "uniform":
+            return NormalizedUniformQuantizer(*RANGES[recipe.ranges](values, counts, bits), *how)
+        signed = np.where(counts > 0, values, 0).min(1) < 0
+        return SubsetQuantizer(scaled_levels(recipe.levels, bits, signed, values, counts), None, *how)
+
+
+def observer_of(config: QuantConfig, channel_dim: int) -> Observer:
+    """Return an observer for `config.observed`."""
+    kind, *settings = config.observed
+    if kind in ("image", "block"):
+        block, side_bits, step = settings
+        return NormalizedObserver(channel_dim, step, block, side_bits)
+    if kind == "percentile":
+        return PercentileObserver(channel_dim, settings == ["channel"])
+    return StaticObserver(channel_dim) if kind == "static" else SignObserver(channel_dim)
+
+
+def add_normalized(x: torch.Tensor, moments: Moments, normalize: Normalization) -> None:
+    """Add the normalized activations of a batch to `moments`."""
+    mean, scale = normalize(x)
+    # Rounding may push the extreme value a last digit beyond 1.
+    moments.update(((x - mean) / scale).clamp_(-1, 1), normalize.channel_dim)
+
+
+def chosen_points(
+    moments: Moments, config: QuantConfig, held: dict[tuple, ExactSelection] | None = None
+) -> np.ndarray:
+    """Return the (C, 2**bits) points of `config.candidates` that its selector chooses.
+
+    held: exact selections made before, which serve every smaller number of points.
+    """
+    recipe, candidates, n_points = config.recipe, config.candidates, 2**config.activation_bits
+    if recipe.selector != "exact":
+        return select_points(moments, candidates.points, n_points, selector=recipe.selector, seed=config.seed)
+    held = {} if held is None else held
+    key = candidates, recipe.pin_zero
+    found = held.get(key)  # a local name, as another thread may put a smaller one in its place
+    if found is None or found.max_points < n_points:
+        data = prepare(moments, candidates.points, n_points)
+        found = held[key] = ExactSelection(data, n_points, recipe.pin_zero)
+    return found.points(n_points)
+
+
+def scaled_levels(
+    shape: str, bits: int, signed: np.ndarray, values: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Return levels (R, k) of one of SHAPES, each row's scaled so that its squared error is lowest.
+
+    signed: (R,); values, counts: (R, n).
+    """
+    rows = []
+    for own, weight, below in zip(values, counts, signed, strict=True):
+        own, weight = own[weight > 0], weight[weight > 0]
+        levels = SHAPES[shape](bits, bool(below))
+        scales = np.abs(own).max(initial=0.0) * SCALES
+        errors = [_squared_error(own, weight, scale * levels) for scale in scales]
+        rows.append(scales[int(np.argmin(errors))] * levels)
+    longest = max(map(len, rows))
+    return np.stack([np.pad(row, (0, longest - len(row)), "edge") for row in rows])
+
+
+def _squared_error(values: np.ndarray, counts: np.ndarray, levels: np.ndarray) -> float:
+    nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values)]
+    return float((counts * (values - nearest) ** 2).sum())
+
+
+class Known(Observer):
+    """Stands for an observer whose quantizer for one configuration is made already (None for float)."""
+
+    def __init__(self, quantizer: nn.Module | None, post_relu: bool):
+        self._quantizer, self.post_relu = quantizer, post_relu
+
+    def quantizer(self, config: QuantConfig) -> nn.Module:
+        return self._quantizer
+
+
+class ChosenPoints(Observer):
+    """Stands for an observer whose points are known: `points` (C, 2**bits) of `config.candidates`' grid."""
+
+    def __init__(self, points: np.ndarray, post_relu: bool, channel_dim: int):
+        self._points, self.post_relu, self._channel_dim = points, post_relu, channel_dim
+
+    def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
+        return SubsetQuantizer(
+            self._points,
+            config.universal_set.step,
+            self.post_relu,
+            config.activation_bits,
+            self._channel_dim,
+            config.block_side,
+            config.side_bits,
+            len(config.candidates),
+        )

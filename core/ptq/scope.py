@@ -1,0 +1,133 @@
+"""Which layers of a network are quantized, and why the others stay float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+from core.networks.running import run
+from core.ptq.calibration import recorded
+
+# Layers that can be quantized, and the dimension of their input that holds its channels.
+CHANNEL_DIM = {nn.Conv2d: -3, nn.ConvTranspose2d: -3, nn.Linear: -1}
+
+Layers = Callable[[str, nn.Module], bool] | Iterable[str] | None
+
+
+def channel_dim_of(module: nn.Module) -> int | None:
+    """Where the module's input has its channels; None if it is no layer that can be quantized."""
+    return next((dim for cls, dim in CHANNEL_DIM.items() if isinstance(module, cls)), None)
+
+
+def input_channels(module: nn.Module) -> int:
+    """How many channels the input of a layer that can be quantized has."""
+    return module.in_features if isinstance(module, nn.Linear) else module.in_channels
+
+
+def scope_of(model: nn.Module, layers: Layers) -> str:
+    """In words, what `choose_layers` chooses."""
+    if layers is not None:
+        return "the layers that were asked for"
+    declared = _declaring(model).values()
+    words = [getattr(m, "scope_in_words", f"what {type(m).__name__} declares") for m in declared]
+    return "; ".join(dict.fromkeys(words)) or "every learned conv but the first and the last that is called"
+
+
+def _declaring(model: nn.Module) -> dict[str, nn.Module]:
+    """The outermost modules that declare a scope, by name; none if a learned layer is outside them.
+
+    That is the network itself, or what a wrapper around it holds.
+    """
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        if any(not prefix or name.startswith(f"{prefix}.") for prefix in found):
+            continue
+        if hasattr(module, "quantized_scope"):
+            found[name] = module
+        elif channel_dim_of(module) is not None and not _is_shift(module):
+            return {}
+    return found
+
+
+def _is_shift(module: nn.Module) -> bool:
+    """Whether it is a 1x1 conv that scales and shifts each channel, as the MeanShift of EDSR's family.
+
+    No training ends with zeros everywhere but on the diagonal: such weights were set.
+    """
+    if not isinstance(module, nn.Conv2d) or module.kernel_size != (1, 1) or module.groups > 1:
+        return False
+    weight = module.weight.detach()[:, :, 0, 0]
+    diagonal = weight.diagonal()
+    return len(weight) > 1 and torch.equal(weight, torch.diag(diagonal)) and bool((diagonal != 0).all())
+
+
+def choose_layers(
+    model: nn.Module, layers: Layers, example: torch.Tensor | None
+) -> tuple[list[str], dict[str, str]]:
+    """The names of the layers to quantize, and the reason of every other layer that has weights.
+
+    `example` (1, 3, H, W) is run to find the first and last learned conv where no class declares a scope.
+    """
+    modules = dict(model.named_modules())
+    listed: set[str] = set()  # by name, so each one deserves an answer
+    if layers is None:
+        chosen = _default(model, example)
+    elif callable(layers):
+        chosen = {name for name, module in modules.items() if layers(name, module)}
+    else:
+        aliases = dict(model.named_modules(remove_duplicate=False))
+        canonical = {id(module): name for name, module in modules.items()}
+        layers = [layers] if isinstance(layers, str) else list(layers)
+        layers = [name.replace("_orig_mod.", "") for name in layers]  # as a compiled network lists them
+        unknown = [name for name in layers if name not in aliases]
+        if unknown:
+            known = [name for name, module in modules.items() if channel_dim_of(module)]
+            raise ValueError(f"no layer named {', '.join(unknown)}; there are {', '.join(known)}")
+        chosen = listed = {canonical[id(aliases[name])] for name in layers}
+    names, reasons = [], {}
+    for name, module in modules.items():
+        if channel_dim_of(module) is None:
+            has_own = next(module.parameters(recurse=False), None) is not None
+            if name in listed or (name in chosen and has_own):
+                reasons[name] = f"{type(module).__name__} is not quantized here"
+        elif "weight" not in module._parameters:
+            reasons[name] = "its weight is computed, not stored"
+        elif name in chosen:
+            names.append(name)
+        else:
+            reasons[name] = "outside the scope"
+    return names, reasons
+
+
+def _default(model: nn.Module, example: torch.Tensor | None) -> set[str]:
+    """What is quantized where nothing is asked for."""
+    if declaring := _declaring(model):
+        return {
+            f"{outer}.{name}".strip(".")
+            for outer, network in declaring.items()
+            for name, module in network.named_modules()
+            if network.quantized_scope(name, module)
+        }
+    learning = any(parameter.requires_grad for parameter in model.parameters())
+
+    def fixed(name: str) -> bool:
+        module = model.get_submodule(name)
+        frozen = learning and not any(p.requires_grad for p in module.parameters(recurse=False))
+        return _is_shift(module) or (module.kernel_size == (1, 1) and frozen)
+
+    called = _called_convs(model, example)
+    learned = [place for place, name in enumerate(called) if not fixed(name)]
+    inner = called[learned[0] + 1 : learned[-1]] if learned else []
+    return {name for name in inner if not _is_shift(model.get_submodule(name))}
+
+
+@torch.no_grad()
+def _called_convs(model: nn.Module, example: torch.Tensor) -> list[str]:
+    """Names of the Conv2d layers in the order of their first call."""
+    order: list[str] = []
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    with recorded(model, names, lambda name, x: order.append(name) if name not in order else None):
+        run(model, example)
+    return order

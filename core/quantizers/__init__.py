@@ -1,0 +1,1 @@
+"""Formulas of quantization: ranges, levels, normalization, and the modules that apply them."""

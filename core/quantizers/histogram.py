@@ -1,0 +1,73 @@
+"""Values of unknown range, counted row by row from batches, of which ranges and levels are found."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+
+from core.quantizers import _range_kernels as kernels
+from core.utils.parallel import over_rows
+
+BINS = 4096
+
+
+class Histogram:
+    """Count and sum of the values of each row in even bins over [-limit, limit], and the outermost values.
+
+    The limit doubles, and bins merge in pairs, when a value lies beyond it: at least a quarter of the bins
+    span what was seen, whatever the order of the batches. `low`, `high`: (R,) exact.
+    """
+
+    def __init__(self, n_rows: int):
+        self.limit = 0.0
+        self.count, self.sum = np.zeros((n_rows, BINS)), np.zeros((n_rows, BINS))
+        self.low, self.high = np.full(n_rows, np.inf), np.full(n_rows, -np.inf)
+
+    def update(self, rows: torch.Tensor) -> None:
+        """Add the values of (R, n)."""
+        low, high = (end.double().cpu().numpy() for end in rows.detach().aminmax(dim=1))
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+        largest = max(-self.low.min(), self.high.max())
+        if largest > self.limit:
+            self._widen(2.0 ** np.ceil(np.log2(largest)))
+        if self.limit:
+            x = rows.detach().float().cpu().numpy()
+            over_rows(kernels.count, len(x), x, BINS / 2 / self.limit, self.count, self.sum)
+        else:  # nothing but zeros so far
+            self.count[:, BINS // 2] += rows.shape[1]
+
+    def _widen(self, limit: float) -> None:
+        while self.limit and self.limit < limit:
+            for table in (self.count, self.sum):
+                merged = table.reshape(len(table), BINS // 2, 2).sum(2)
+                table[:] = 0
+                table[:, BINS // 4 : 3 * BINS // 4] = merged
+            self.limit *= 2
+        self.limit = max(self.limit, limit)
+
+    def merge(self, other: Histogram) -> None:
+        """Add what `other` counted, which is left as it is; ValueError if it has another number of rows."""
+        if other.count.shape != self.count.shape:
+            raise ValueError(
+                f"cannot merge a histogram of {len(other.count)} rows into one of {len(self.count)}"
+            )
+        # Limits are powers of two, so that bins always fall together.
+        limit, other = max(self.limit, other.limit), copy.deepcopy(other)
+        self._widen(limit)
+        other._widen(limit)
+        self.count += other.count
+        self.sum += other.sum
+        self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+
+    def whole(self) -> Histogram:
+        """Return all rows counted as one."""
+        one = Histogram(1)
+        one.limit, one.count, one.sum = self.limit, self.count.sum(0)[None], self.sum.sum(0)[None]
+        one.low, one.high = self.low.min(keepdims=True), self.high.max(keepdims=True)
+        return one
+
+    def values(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the mean of each bin and its count, both (R, bins); an empty bin counts nothing."""
+        return np.divide(self.sum, self.count, out=np.zeros_like(self.sum), where=self.count > 0), self.count

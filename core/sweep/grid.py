@@ -1,0 +1,249 @@
+"""The grid of a sweep: a mapping from fields to lists, and the configurations that it stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from core.checkpoints.loading import load_checkpoint
+from core.points.universal_set import UniversalSet
+from core.ptq.config import QuantConfig
+from core.ptq.scope import choose_layers
+from core.zoo import bundled, create_model
+
+ALL, EACH = "all", "each"  # of the layers: all that the network declares; every one of them alone
+QUANTIZATION = [field.name for field in dataclasses.fields(QuantConfig)]
+MAX_RUNS = 100_000  # configurations, and rows, of one sweep
+FIELDS = ("network", "scale", "images", "layers", "bits", *QUANTIZATION)
+LISTS = ("layers", "universal_set", "refine")  # a value of these may be a list itself
+NAME, NAMES = (str, "names"), (str | None, "names or null")
+WHOLE = (int, "whole numbers")
+KINDS = (
+    dict.fromkeys(FIELDS, NAMES)
+    | {
+        "network": (str | Path, "names or paths"),
+        "images": (str | Path, "names or folders"),
+        "layers": (str, "all, each, a layer's name or a list of these"),
+        "method": NAME,
+        "universal_set": (int | UniversalSet, "lists of two whole numbers"),
+        "refine": (str | None, "lists of names, or null"),
+        "block": (int | None, "whole numbers or null"),
+    }
+    | dict.fromkeys(("scale", "bits", "activation_bits", "weight_bits", "seed", "side_bits"), WHOLE)
+)
+MOST = dict.fromkeys(FIELDS, 2**15) | {"seed": 2**32}  # what a column of the rows, and numpy, take
+Grid = Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One configuration of a sweep in plain values, which `config` checks.
+
+    network: the name of a bundled one, or a checkpoint's path. layers: names, or () for all that the network
+    declares. The rest: as in `core.QuantConfig`, whose `universal_set` is (words, terms) here.
+    """
+
+    network: str
+    scale: int
+    layers: tuple[str, ...] = ()
+    method: str = "dfsq-exact"
+    activation_bits: int = 4
+    weight_bits: int = 4
+    universal_set: tuple[int, int] = (4, 4)
+    selector: str | None = None
+    seed: int = 0
+    normalization: str | None = None
+    levels: str | None = None
+    ranges: str | None = None
+    weights: str | None = None
+    refine: tuple[str, ...] | None = None
+    block: int | None = None
+    side_bits: int = 16
+
+    def config(self) -> QuantConfig:
+        """ValueError, with its reason, where there is no such configuration."""
+        values = {name: getattr(self, name) for name in QUANTIZATION}
+        return QuantConfig(**values | {"universal_set": UniversalSet(*self.universal_set)})
+
+
+class Networks:
+    """The networks of a sweep, each loaded once."""
+
+    def __init__(self):
+        self._loaded: dict[tuple[str, int], nn.Module] = {}
+
+    def scales(self, network: str) -> list[int]:
+        """At which a network is there: the bundled ones, or that of a checkpoint."""
+        if Path(network).suffix:
+            model = load_checkpoint(Path(network).expanduser())
+            self._loaded[network, model.scale] = model
+            return [model.scale]
+        found = [scale for name, scale in bundled() if name == network]
+        if not found:
+            there = ", ".join(dict.fromkeys(name for name, _ in bundled()))
+            raise ValueError(f"no bundled network {network!r}; there are {there}, and paths of checkpoints")
+        return found
+
+    def model(self, network: str, scale: int) -> nn.Module:
+        """In eval mode; `scale` is one of `scales(network)`."""
+        if (network, scale) not in self._loaded:
+            self._loaded[network, scale] = create_model(network, scale)
+        return self._loaded[network, scale]
+
+    def layers(self, network: str, scale: int) -> list[str]:
+        """The layers that are quantized unless others are asked for."""
+        return choose_layers(self.model(network, scale), None, torch.zeros(1, 3, 24, 24))[0]
+
+
+def expand(grid: Grid, networks: Networks) -> dict[Choice, list[str] | None]:
+    """Every configuration of the grid, and the names of its images (None: all there are).
+
+    grid: field -> values, or a list of such grids, one after the other. Fields are those of `QuantConfig`
+    (with (words, terms) for a universal set), `bits` for weights and activations alike, `network`, `scale`
+    (by default every one that the network has), `images`, and `layers`: "all", "each" alone, a name, or
+    a list of names. What does not matter to a method is not varied for it. ValueError for an unknown field,
+    network or scale, or for more than `MAX_RUNS`, before they are spelled out; a configuration that cannot be
+    is found out by `Choice.config`.
+    """
+    found: dict[Choice, list[str] | None] = {}
+    grids = [grid] if isinstance(grid, Mapping) else grid
+    if not isinstance(grids, list | tuple):
+        raise ValueError(f"a grid must be a mapping from fields to lists, got {type(grid).__name__}")
+    for part in grids:
+        _check(part)
+    check_number(sum(math.prod(map(len, part.values())) for part in grids))
+    for part in grids:
+        images = list(map(str, part["images"])) if "images" in part else None
+        for choice in _choices(part, networks):
+            before = found.get(choice, [])
+            both = None if images is None or before is None else list(dict.fromkeys([*before, *images]))
+            found[choice] = both
+            check_number(len(found))
+    if not found:
+        raise ValueError("the grid is empty; give it at least network and method")
+    return found
+
+
+def check_number(runs: int) -> None:
+    """ValueError for more than a sweep may have."""
+    if runs > MAX_RUNS:
+        raise ValueError(
+            f"the grid stands for {runs:,} runs or more and a sweep has at most {MAX_RUNS:,}; give fewer "
+            "values of a field, or several sweeps"
+        )
+
+
+def _check(part: Mapping[str, Sequence]) -> None:
+    if not isinstance(part, Mapping):
+        raise ValueError(
+            f"a grid must be a mapping from fields to lists, got {type(part).__name__}; write such lines as "
+            "network: [edsr]"
+        )
+    unknown = [str(name) for name in part if name not in FIELDS]
+    if unknown:
+        raise ValueError(f"no field {', '.join(unknown)} in a grid; there are {', '.join(FIELDS)}")
+    if "network" not in part:
+        raise ValueError("the grid needs network, a list such as [edsr]")
+    if "bits" in part and {"activation_bits", "weight_bits"} & set(part):
+        raise ValueError("bits stands for weights and activations alike; give it or the two, not both")
+    for name, values in part.items():
+        if not isinstance(values, list | tuple) or not values:
+            plain = isinstance(values, str | int | float)
+            came = f"{values!r:.80}; write [{values!s:.80}]" if plain else type(values).__name__
+            raise ValueError(f"{name} must be a list of at least one value, got {came}")
+        for value in values:
+            _check_value(name, value)
+
+
+def _check_value(name: str, value) -> None:
+    """Only what a row can hold; whether there is such a configuration is found out by `Choice.config`."""
+    kind, wanted = KINDS[name]
+    items = value if name in LISTS and isinstance(value, list | tuple) else [value]
+    for item in items:
+        if not (item is None or isinstance(item, str | int | float | Path | UniversalSet)):
+            raise ValueError(
+                f"{name} must be a list of plain values, or of lists of such, got {type(item).__name__}"
+            )
+        if isinstance(item, bool) or not isinstance(item, kind):
+            hint = "; YAML reads yes, no, on and off as true and false" if isinstance(item, bool) else ""
+            raise ValueError(f"{name} must be {wanted}, got {item!r:.80}{hint}")
+        if isinstance(item, int) and not 0 <= item < MOST[name]:
+            raise ValueError(f"{name} must be {wanted} from 0 to {MOST[name] - 1:,}, got {item!r:.80}")
+        if isinstance(item, str) and not item.isprintable():
+            raise ValueError(
+                f"{name} has {item!r:.80}, where YAML took a \\ for more; write it in single quotes"
+            )
+
+
+def _choices(part: Mapping[str, Sequence], networks: Networks) -> Iterable[Choice]:
+    varied = [name for name in ("bits", *QUANTIZATION) if name in part]
+    values = [[_plain(name, value) for value in part[name]] for name in varied]
+    for network, scale in _networks(part, networks):
+        layers = list(_layers(part.get("layers", [ALL]), networks, network, scale))
+        for chosen in itertools.product(layers, *values):
+            own = dict(zip(("layers", *varied), chosen, strict=True))
+            if "bits" in own:
+                own["activation_bits"] = own["weight_bits"] = own.pop("bits")
+            yield _told_apart(Choice(network, scale, **own))
+
+
+def _networks(part: Mapping[str, Sequence], networks: Networks) -> Iterable[tuple[str, int]]:
+    for network in part["network"]:
+        there = networks.scales(str(network))
+        wanted = [scale for scale in there if scale in part.get("scale", there)]
+        if not wanted:
+            raise ValueError(f"{network} is there at scale {there}, not at {list(part['scale'])}")
+        yield from ((str(network), scale) for scale in wanted)
+
+
+def _layers(values: Sequence, networks: Networks, network: str, scale: int) -> Iterable[tuple[str, ...]]:
+    for value in values:
+        if value == ALL:
+            yield ()
+        elif value == EACH:
+            yield from ((name,) for name in networks.layers(network, scale))
+        else:
+            yield _tuple(value)
+
+
+def _tuple(value) -> tuple:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _plain(name: str, value):
+    """A value of the grid as `Choice` holds it: hashable and the same however it was written."""
+    if isinstance(value, UniversalSet):
+        return value.words, value.terms
+    if name == "universal_set" and not (isinstance(value, list | tuple) and len(value) == 2):
+        raise ValueError(f"a universal set is given as [words, terms], got {value!r}")
+    return _tuple(value) if name in LISTS and value is not None else value
+
+
+def _told_apart(choice: Choice) -> Choice:
+    """Equal questions made equal: what does not matter to a configuration gets its default."""
+    try:
+        config = choice.config()
+    except ValueError:
+        return choice  # it ends as a row with its reason
+    recipe, idle = config.recipe, []
+    if recipe.levels != "subset":
+        idle.append("selector")
+        if recipe.weights != "subset" and recipe.normalization not in ("image", "block"):
+            idle.append("universal_set")
+    if recipe.levels != "uniform":
+        idle.append("ranges")
+    if recipe.normalization != "block":
+        idle.append("block")
+    if not recipe.dynamic:
+        idle.append("side_bits")
+    default = {field.name: field.default for field in dataclasses.fields(Choice)}
+    known = (
+        {} if "selector" in idle else {"selector": recipe.selector}
+    )  # said, also where it is the method's own
+    return dataclasses.replace(choice, **known | {name: default[name] for name in idle})
