@@ -1,12 +1,7 @@
-"""The dashboard: `panel serve explorer/app.py`."""
+"""The dashboard: `panel serve explorer/app.py`, where the project is installed (`pip install -e .`)."""
 
 import logging
-import sys
 from html import escape
-from pathlib import Path
-
-# `panel serve` looks for modules beside this file only; the repository need not be installed.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import panel as pn
 from bokeh.settings import settings

@@ -12,7 +12,6 @@ from bokeh.models import Column, Div
 from bokeh.protocol.message import Message
 from bokeh.server.views.ws import WSHandler
 from browser import free_port
-from panel.reactive import Syncable
 from visitor import Connection
 
 from explorer.server.document_queue import DocumentQueue, held
@@ -153,7 +152,3 @@ def test_nothing_comes_before_the_page():
             return await asyncio.gather(*(first_change(url + address) for address in addresses))
 
     assert all(browse(lambda: page(), visit))
-
-
-def test_panel_still_waits_by_this_name():
-    assert "_debounce" in Syncable.__annotations__  # explorer/server/debounce.py sets it

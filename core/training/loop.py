@@ -115,7 +115,8 @@ def train(
         optimizer.step()
         # A short average at first, so that the random start is forgotten.
         decay = min(config.ema, (step + 1) / (step + 10))
-        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
+        for mean, parameter in zip(average, parameters, strict=True):
+            mean.lerp_(parameter.detach(), 1 - decay)
         report(step, loss.item())
         if (step + 1) % save_every == 0 or step + 1 == config.steps:
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}

@@ -105,11 +105,15 @@ class Run:
 
     def cancel(self) -> None:
         """Stop, and drop all files."""
+        self.kill()
+        self._folder.cleanup()
+
+    def kill(self) -> None:
+        """End the process at once, as the system does when memory is short; what it saved stays."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process.stdin.close()
-        self._folder.cleanup()
 
     def card(self) -> dict | None:
         """The card so far; None before the first step."""

@@ -38,6 +38,7 @@ def _once_a_class(ask: Callable) -> Callable:
 def _plain_ones_once(work_out: Callable) -> Callable:
     known: dict[tuple[type, str], object] = {}
 
+    @functools.wraps(work_out)
     def get_default(descriptor: PropertyDescriptor, model: HasProps) -> object:
         # `themed_values()` would look the attribute up in every base class first.
         themed = vars(model).get("__themed_values__")
