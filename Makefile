@@ -15,6 +15,7 @@ VENV_PYTHON := .venv/bin/python
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 
 # One process, whatever the class: its threads share what is computed. tests/browser.py serves by the same.
+# MALLOC_ARENA_MAX below: glibc keeps a heap a thread, and in each what was freed there.
 SERVE := --warm --unused-session-lifetime 60000
 
 .DEFAULT_GOAL := help
@@ -59,7 +60,7 @@ app: .venv/app.stamp
 	@echo "  The explorer: http://$(firstword $(ORIGIN))/app"
 	@echo "  Ready when the log below says that it is running; Ctrl+C stops it."
 	@echo
-	@exec $(VENV_PYTHON) -m panel serve explorer/app.py --address $(ADDRESS) --port $(PORT) $(SERVE) \
+	@exec env MALLOC_ARENA_MAX=2 $(VENV_PYTHON) -m panel serve explorer/app.py --address $(ADDRESS) --port $(PORT) $(SERVE) \
 	  $(ORIGIN:%=--allow-websocket-origin %) \
 	  $(if $(USERS),--basic-auth '$(USERS)' --basic-login-template explorer/page/login.html)
 

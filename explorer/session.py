@@ -13,7 +13,7 @@ from explorer.choices.uploads import Uploads
 from explorer.jobs.fair_pool import FairPool
 from explorer.jobs.latest import SLOW, LatestWins
 from explorer.jobs.token import Token
-from explorer.server.document_queue import Turns
+from explorer.server.document_queue import DocumentQueue, held
 
 Show = Callable[[], None]  # a change of the page
 Work = Callable[[Token], Iterator[Show]]  # runs in a thread, and yields what the page then shows
@@ -54,7 +54,7 @@ class Session:
 
     def __init__(self, state: ExplorerState):
         self.state, self.status = state, Status()
-        self.later = Turns()
+        self.later = DocumentQueue()
         self.uploads = Uploads(state, self.status, self.later)
         self.leaving: list[Callable[[], object]] = []  # called when the visitor is gone
         self._runners: dict[str, LatestWins] = {}
@@ -69,10 +69,11 @@ class Session:
     def follow(self, output: Output, tab: str = "") -> None:
         """Keep an output up to date while its tab is open; without a tab, always."""
         self._followed.append((output, tab))
-        self.state.param.watch(lambda *_: self._update(output, tab), ["tab", *output.follows])
+        self.state.param.watch(held(lambda *_: self._update(output, tab)), ["tab", *output.follows])
         if self._started.is_set():
             self._update(output, tab)
 
+    @held
     def start(self) -> None:
         """Compute what the open tab shows, once the page is loaded: what changes before gets lost."""
         self._started.set()

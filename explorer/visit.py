@@ -7,20 +7,20 @@ from functools import partial
 
 import panel as pn
 from bokeh.models import CustomJS
-from panel import reactive
-from panel.io import location
-from panel.io.resources import LOCAL_DIST
-from panel.theme.fast import Fast
 
 from explorer.choices import catalog
-from explorer.choices.links import own_keys, restore, tolerant, update_query
+from explorer.choices.links import follow, own_keys, restore
 from explorer.choices.region import WHOLE, Region
-from explorer.choices.state import FIELDS, TABS, ExplorerState
+from explorer.choices.state import TABS, ExplorerState
 from explorer.jobs.latest import QUICK
+from explorer.page.design import FRAME, PageDesign
 from explorer.page.sidebar import controls
 from explorer.page.status_line import status_line
 from explorer.pipeline import regions
-from explorer.server import connection_lost, keyboard
+from explorer.server import connection_lost
+from explorer.server.address import BACK, Address
+from explorer.server.document_queue import held
+from explorer.server.offline import serve_styles_from_here
 from explorer.session import SHOWN, Output, Session, Work
 from explorer.tabs.deployment import DeploymentTab
 from explorer.tabs.explore import ExploreTab
@@ -31,36 +31,9 @@ from explorer.tabs.tab import Tab
 from explorer.tabs.training import TrainingTab
 from explorer.views.region_map import PlaceView
 
-# Progress and errors stay in sight wherever the page is scrolled to.
-STICKY = "#main > .card-margin:first-child { position: sticky; top: 0; z-index: 5; }"
-# On a narrow screen the controls are a drawer that starts closed. The template's button adds the class
-# "hidden" at the first tap, so there the class opens the drawer.
-DRAWER = """
-@media (max-width: 800px) {
-  #sidebar:not(.hidden) { display: none; }
-  #sidebar.hidden {
-    position: fixed; z-index: 20; height: calc(100% - 76px); min-width: 310px !important;
-    padding: 15px 10px 5px 5px; overflow-y: auto; background: var(--background-color, canvas);
-    box-shadow: 4px 0 16px rgba(0, 0, 0, 0.4);
-  }
-  #main { padding: 0 6px; }
-  fast-tooltip { display: none; }
-  .app-header .title { font-size: 17px; }
-}
-"""
-# On a narrow screen all names fit in one row.
-NARROW_TABS = "@media (max-width: 800px) { .bk-tab { padding: 4px 5px !important; font-size: 13px; } }"
-
 # In the order of TABS.
 KINDS: list[type[Tab]] = [ExploreTab, MethodsTab, LayersTab, TrainingTab, SweepTab, DeploymentTab]
 assert [kind.key for kind in KINDS] == TABS
-
-# Nothing is loaded from the net: Panel's Fast design would fetch a web font, and what changes while no page
-# shows it would take its styles from Panel's CDN.
-Fast._resources.pop("font", None)
-reactive.CDN_DIST = LOCAL_DIST
-location.parse_query = tolerant(location.parse_query)
-location.Location.update_query = update_query
 
 
 class RegionMap(Output):
@@ -98,52 +71,46 @@ class Visit:
         self.status_line = status_line(self.session.status, self.session.stop_all)
         self.tabs = self._tabs()
 
-    def _tabs(self) -> pn.Tabs:
+    def _tabs(self) -> pn.Column:
+        """The names of the tabs as buttons, and below them the open one: no other is drawn."""
         state = self.session.state
         kinds = dict(zip(TABS, KINDS, strict=True))
-        places = {tab: pn.Column(sizing_mode="stretch_width", margin=0) for tab in TABS}
+        layouts: dict[str, pn.Column] = {}
 
-        def build(tab: str) -> None:
+        def layout(tab: str) -> pn.Column:
             if tab not in self.made:
                 self.made[tab] = kinds[tab](self.session)
-                places[tab].append(self.made[tab].layout())
+                layouts[tab] = self.made[tab].layout()
+            return layouts[tab]
 
-        build(state.tab)
-        shown = pn.Tabs(
-            *((tab.capitalize(), place) for tab, place in places.items()),
-            active=TABS.index(state.tab),
-            dynamic=True,
-            stylesheets=[NARROW_TABS, keyboard.FOCUS],
+        buttons = pn.widgets.RadioButtonGroup.from_param(
+            state.param.tab,
+            options={tab.capitalize(): tab for tab in TABS},
+            css_classes=["tabs"],
             sizing_mode="stretch_width",
-            margin=0,
+            margin=(0, 0, 8, 0),
         )
-        shown.param.watch(lambda event: state.param.update(tab=TABS[event.new]), "active")
-        state.param.watch(
-            lambda event: (build(event.new), shown.param.update(active=TABS.index(event.new))), "tab"
-        )
-        return shown
+        place = pn.Column(layout(state.tab), sizing_mode="stretch_width", margin=0)
+        state.param.watch(held(lambda event: place.param.update(objects=[layout(event.new)])), "tab")
+        return pn.Column(buttons, place, sizing_mode="stretch_width", margin=0)
 
 
-def page() -> pn.template.FastListTemplate:
-    """The whole page of a new visitor."""
+def page() -> None:
+    """Make the whole page of a new visitor in the current document."""
     if (document := pn.state.curdoc) is not None:
         document.js_on_event("connection_lost", CustomJS(code=connection_lost.SCRIPT))
-        document.js_on_event("document_ready", CustomJS(code=keyboard.SCRIPT))
-        # Panel's own styles come from here too where a websocket makes the page: of a session that Bokeh had
-        # forgotten before it was opened.
-        document.template_variables["dist_url"] = LOCAL_DIST
+        document.js_on_event("document_ready", CustomJS(code=BACK))
+    serve_styles_from_here(document)
     state = ExplorerState()
-    search, missing = "", []
-    if address := pn.state.location:
-        search = address.search
-        missing = own_keys(search)
-        address.search = restore(state, search)
-        address.sync(state, FIELDS)
-    visit = Visit(state, search)
-    if missing:
+    address = Address.of_page()
+    restore(state, address.search)
+    follow(address, state)
+    visit = Visit(state, address.search)
+    if missing := own_keys(address.search):
         visit.session.uploads.missing(missing)
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",
+        design=PageDesign,
         sidebar=visit.sidebar,
         main=[visit.status_line, visit.tabs],
         sidebar_width=310,
@@ -151,7 +118,7 @@ def page() -> pn.template.FastListTemplate:
         font="Helvetica, Arial, sans-serif",
         accent_base_color="#0072B2",
         header_background="#1d2733",
-        raw_css=[STICKY, DRAWER, connection_lost.STYLE],
+        raw_css=[FRAME],
         busy_indicator=None,
         meta_viewport="width=device-width, initial-scale=1",  # without it phones show the wide page, shrunk
     )
@@ -159,4 +126,4 @@ def page() -> pn.template.FastListTemplate:
     # Weakly: a visitor who never opens the websocket would otherwise stay for good.
     start = weakref.WeakMethod(visit.session.start)
     pn.state.onload(lambda: (call := start()) and call())
-    return template
+    template.servable(location=address)

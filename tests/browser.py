@@ -79,8 +79,9 @@ def serve(log: Path, *options: str):
         *SERVE,
         *options,
     ]
+    environment = os.environ | {"MALLOC_ARENA_MAX": "2"}
     with log.open("w") as out:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     url = f"http://localhost:{port}/app"
     try:
         for _ in range(480):

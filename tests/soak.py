@@ -41,7 +41,7 @@ def act(page: Page, rng: random.Random) -> str:
         if chosen is not None:
             chosen.select_option(index=rng.randrange(chosen.locator("option").count()))
     elif what == "tab":
-        page.locator(".bk-tab", has_text=rng.choice(TABS)).first.click()
+        page.get_by_role("button", name=rng.choice(TABS), exact=True).click()
     elif what == "button":
         pressed = _any(page, rng, "#sidebar .bk-btn-group .bk-btn")
         if pressed is not None:

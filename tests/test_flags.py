@@ -2,9 +2,9 @@ import argparse
 
 import pytest
 
-from core.flags import add_flags, flags, from_flags
 from core.qat.config import REGULARIZERS, OdmConfig
 from core.training.loop import TrainConfig
+from core.utils.flags import add_flags, flags, from_flags
 
 
 def parsed(cls, arguments, **choices):

@@ -1,22 +1,21 @@
 """Links that strangers write."""
 
 import json
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from panel.io.location import Location
-from panel.util import parse_query
 
 from core import QuantConfig
 from explorer.choices.catalog import NETWORKS
-from explorer.choices.links import restore
+from explorer.choices.links import follow, restore
 from explorer.choices.state import BITS, EVERY_METHOD, FIELDS, ExplorerState
 from explorer.export import script
 from explorer.pipeline.deployment import Plan
 from explorer.pipeline.method_comparison import Look
 from explorer.pipeline.protocol import protocol
+from explorer.server.address import Address
 
 
 def link(**values):
@@ -25,11 +24,14 @@ def link(**values):
 
 def opened(search):
     """As the page does it; what the address is then."""
-    location, state = Location(), ExplorerState()
-    location.search = search
-    location.search = restore(state, location.search)
-    location.sync(state, FIELDS)
-    return state, location
+    address, state = Address(search=search), ExplorerState()
+    restore(state, search)
+    follow(address, state)
+    return state, address
+
+
+def query(address):
+    return dict(parse_qsl(address.search.removeprefix("?"), keep_blank_values=True))
 
 
 def test_every_choice_comes_back_by_its_link():
@@ -70,21 +72,45 @@ def test_every_choice_comes_back_by_its_link():
         sweep="2026",
     )
     assert set(chosen) == set(FIELDS)
-    _, location = opened(link(**chosen))
-    state, location = opened(location.search)  # what the page wrote itself
+    state, address = opened("")
+    for name in FIELDS:
+        setattr(state, name, chosen[name])
+    state, address = opened(address.search)  # what the page wrote itself
     assert {name: getattr(state, name) for name in FIELDS} == chosen
     state.moment = 41
-    state, _ = opened(location.search)  # what it wrote when something else changed
+    state, _ = opened(address.search)  # what it wrote when something else changed
     assert {name: getattr(state, name) for name in FIELDS} == chosen | {"moment": 41}
     state, _ = opened("?tab=methods&methods=['mse', 'dfsq']")  # as pages wrote it before
     assert state.methods == ["mse", "dfsq"]
 
 
 def test_what_is_for_others_stays():
-    state, location = opened("?theme=dark&words=3&from=%C2%B2&long=" + "1" * 9999)
-    assert state.words == 3
-    assert parse_query(location.search)["theme"] == "dark"
-    assert not {"from", "long"} & set(parse_query(location.search))
+    state, address = opened("?theme=dark&words=3&from=%C2%B2")
+    state.terms = 3
+    assert query(address) == {"theme": "dark", "words": "3", "from": "²", "terms": "3"}
+
+
+def test_an_address_that_comes_later_is_taken():
+    state, address = opened("?words=3&activation_bits=2")
+    first = address.search
+    state.activation_bits = 5
+    second = address.search
+    address.search = first  # as a browser says it
+    assert (state.words, state.activation_bits) == (3, 2)
+    address.search = second
+    assert (state.words, state.activation_bits) == (3, 5)
+    address.search = "?words=<script>&activation_bits=6&layer=²"
+    assert (state.words, state.activation_bits) == (3, 6)
+
+
+def test_a_choice_that_moves_others_is_not_taken_back():
+    state, address = opened("?network=edsr_x2&layer=body.4.body.2&channel=9&hand=[-512,0,512]&method=dfsq")
+    state.method = "dfsq+"  # points by hand go with it
+    assert (state.method, state.hand) == ("dfsq+", [])
+    state.network = "xlsr_x3"
+    assert (state.network, state.layer) == ("xlsr_x3", state.param.layer.objects[0])
+    found, _ = opened(address.search)
+    assert {name: getattr(found, name) for name in FIELDS} == {name: getattr(state, name) for name in FIELDS}
 
 
 @pytest.mark.parametrize("text", ["²", "1" * 9000, "true", "4.0", "NaN", "-0", "1e1", "٤", "", "[4]"])
@@ -153,10 +179,10 @@ texts = st.lists(choices, max_size=20).map(dict)
 @given(texts, st.integers(1, 900))
 @example({"tab": "layers", "words": "1", "terms": "2"}, 30)
 def test_whatever_comes_the_state_is_valid(values, size):
-    state, location = opened("?" + urlencode(values, quote_via=quote, errors="replace"))
+    state, address = opened("?" + urlencode(values, quote_via=quote, errors="replace"))
     for name in FIELDS:
         setattr(state, name, getattr(state, name))  # ValueError for what cannot be
-    assert "<script>" not in location.search
+    assert "<script>" not in address.search
     assert state.layer in state.param.layer.objects
     assert state.channel <= state.param.channel.bounds[1]
     points = state.by_hand()

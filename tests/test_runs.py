@@ -63,7 +63,7 @@ def test_a_run_that_is_paused_or_killed_goes_on_where_it_was(new_run):
     wait_for(lambda: run.card()["done"] > before)
     assert run.card()["record"]["step"].count(0) == 1
     assert not run.can_go_on
-    run.child.kill()
+    run.kill()
     wait_for(lambda: not run.alive)
     assert run.can_go_on
     assert run.in_words() == (

@@ -23,7 +23,7 @@ COMPUTED = (
 
 
 def at_rest() -> bool:
-    return not (QUICK._alive or SLOW._alive)
+    return QUICK.idle and SLOW.idle
 
 
 def until(condition):
@@ -43,7 +43,7 @@ def test_once_warm_the_first_visitor_finds_everything_computed():
     visitor.session.start()
     until(at_rest)
     assert not visitor.session.status.errors
-    assert visitor.made["explore"].points.view._data is not None
+    assert visitor.made["explore"].points.view.shown is not None
     for f in COMPUTED:
         assert f.cache.keys() == before[f.__name__].keys(), f.__name__
         assert all(f.cache[key] is value for key, value in before[f.__name__].items()), f.__name__

@@ -1,20 +1,24 @@
-import asyncio
-import functools
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+"""What a browser is sent, read from a real server's websocket."""
 
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+import panel as pn
 from bokeh.document import Document
 from bokeh.models import Column, Div
-from bokeh.protocol import Protocol
-from bokeh.server.connection import ServerConnection
-from bokeh.server.session import ServerSession
+from bokeh.protocol.message import Message
 from bokeh.server.views.ws import WSHandler
-from panel.io.document import unlocked
-from panel.io.state import set_curdoc, state
-from panel.reactive import Syncable
+from browser import free_port
+from visitor import Connection
 
-from explorer.server.websocket import changes_in_order, page_before_changes, send_at_once
+from explorer.server.document_queue import DocumentQueue, held
+from explorer.server.websocket import send_at_once
+from explorer.visit import page
+
+TURNS = 100
 
 
 def test_no_frame_waits_for_an_acknowledgement(monkeypatch):
@@ -25,116 +29,126 @@ def test_no_frame_waits_for_an_acknowledgement(monkeypatch):
         def set_nodelay(self, value):
             self.done.append(("nodelay", value))
 
-    monkeypatch.setattr(WSHandler, "open", lambda self: self.done.append("opened"))
+    monkeypatch.setattr(WSHandler, "open", lambda self: self.done.append("opened") or self.done)
     send_at_once.__wrapped__()
     handler = Handler()
-    WSHandler.open(handler)
-    assert handler.done == [("nodelay", True), "opened"]
+    assert WSHandler.open(handler) == [("nodelay", True), "opened"]
 
 
-class Socket:
-    """Where a server's messages to one browser go."""
+def browse(app, visit):
+    """Serve `app` and return what the coroutine `visit(url)` returns."""
+    port = free_port()
+    server = pn.serve({"app": app}, port=port, address="127.0.0.1", show=False, threaded=True)
+    try:
+        with ThreadPoolExecutor(1) as pool:  # a browser's tests leave a loop running in the main thread
+            return pool.submit(asyncio.run, visit(f"http://127.0.0.1:{port}/app")).result(120)
+    finally:
+        server.stop()
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Connection]:
+    """A connection that has not asked for the page yet; the server may still be starting."""
+    for _ in range(200):
+        connection = Connection(url)
+        try:
+            await connection.connect(await connection.fetch_page())
+            break
+        except OSError:
+            await asyncio.sleep(0.1)
+    yield connection
+    await connection.close()
+
+
+class Figures:
+    """What a page may change: a model that is new each time, one of Bokeh's, and one of Panel's."""
 
     def __init__(self):
-        self.sent = []
+        self.column, self.text, self.pane = Column(), Div(name="fixed", text="0"), pn.pane.HTML("0")
+        self.layout = pn.Column(pn.pane.Bokeh(self.column), pn.pane.Bokeh(self.text), self.pane)
 
-    async def send_message(self, message):
-        self.sent.append(message)
-
-
-def browse(document, visit):
-    """What `visit(change, pull, sent)` returns, and all that its browser was sent apart from the page."""
-    page_before_changes()  # once a process, as the dashboard itself: a test before may have served that
-    changes_in_order()
-    socket = Socket()
-    session = ServerSession("one", document)
-    connection = ServerConnection(Protocol(), socket, None, session)
-    request = connection.protocol.create("PULL-DOC-REQ")
-    pull = functools.partial(ServerSession.pull, request, connection)
-    with ThreadPoolExecutor() as pool:  # a browser's tests leave a loop running in the main thread
-        result = pool.submit(asyncio.run, visit(session.with_document_locked, pull, socket.sent)).result()
-    connection.detach_session()
-    assert session.connection_count == 0
-    return result, socket.sent
+    def change(self, number: int) -> None:
+        new = Div(name="new")
+        self.column.children = [new]
+        self.pane.object = str(number)
+        new.text = self.text.text = str(number)
 
 
-def test_a_change_before_the_page_is_in_the_page():
-    text, document = Div(text="first"), Document()
-    document.add_root(text)
+class Copy:
+    """The page as a browser has it, which takes the server's messages one by one."""
 
-    async def visit(change, pull, sent):
-        await change(setattr, text, "text", "second")
-        assert not sent
-        page = await pull()
-        await change(setattr, text, "text", "third")
-        return page
+    def __init__(self, document: dict):
+        self.document = Document.from_json(document)
 
-    page, sent = browse(document, visit)
-    assert page.content["doc"]["roots"][0]["attributes"]["text"] == "second"
-    assert [message.msgtype for message in sent] == ["PATCH-DOC"]
-
-
-def test_all_that_a_turn_changes_is_one_message():
-    first, second, column, document = Div(), Div(), Column(), Document()
-    document.add_root(column)
-
-    def turn():
-        first.text = "one"  # not of the page yet
-        column.children = [first]
-        first.text = "two"
-        column.children = [first, second]
-        second.text = "three"
-
-    async def visit(change, pull, sent):
-        page = await pull()
-        await change(turn)
-        await change(setattr, second, "text", "four")
-        return page
-
-    page, sent = browse(document, visit)
-    answers = [message.content["events"] for message in sent]
-    assert [[event["attr"] for event in events] for events in answers] == [
-        ["children", "text", "children", "text"],
-        ["text"],
-    ]
-    # The browser, too, ends with what the turn ended with.
-    copy = Document.from_json(page.content["doc"])
-    for message in sent:
-        copy.apply_json_patch(message.payload)
-    assert [child.text for child in copy.roots[0].children] == ["two", "four"]
+    def take(self, message: Message) -> tuple[str, ...]:
+        """Its three texts after a message; raises for a model that was not sent before."""
+        if message.msgtype == "PATCH-DOC":
+            self.document.apply_json_patch(message.payload)
+        pane = next(m for m in self.document.models if type(m).__name__ == "HTML")
+        named = (self.document.get_model_by_name(name) for name in ("fixed", "new"))
+        return (pane.text, *(div.text for div in named if div is not None))
 
 
-def test_a_change_of_panel_does_not_overtake_what_it_is_a_change_of(monkeypatch):
-    text, column, document = Div(), Column(), Document()
-    document.add_root(column)
+def test_all_that_a_turn_changes_is_one_message_and_turns_keep_their_order():
+    def app():
+        figures, queue = Figures(), DocumentQueue()
 
-    async def visit(change, pull, sent):
-        page = await pull()
-        session = change.__self__
-        monkeypatch.setattr(document, "_session_context", lambda: SimpleNamespace(session=session))
-        state._loaded[document], state._thread_id_[document] = True, threading.get_ident()
+        def work():
+            for number in range(1, TURNS + 1):
+                queue(lambda number=number: figures.change(number))
 
-        def turn():
-            column.children = [text]
-            with set_curdoc(document), unlocked():
-                text.text = "one"
-            text.text = "two"
+        pn.state.onload(lambda: threading.Thread(target=work).start())
+        return figures.layout
 
-        await change(turn)
-        with set_curdoc(document), unlocked():  # not in the session's turn
-            text.text = "three"
-        await asyncio.sleep(0.01)
-        return page
+    async def visit(url):
+        async with connected(url) as connection:
+            copy, seen = Copy(await connection.pull()), []
+            await connection.say_ready()
+            while not seen or str(TURNS) not in seen[-1]:
+                seen.append(copy.take(await asyncio.wait_for(connection.next(), 30)))
+            return seen
 
-    page, sent = browse(document, visit)
-    copy = Document.from_json(page.content["doc"])
-    seen = []
-    for message in sent:
-        copy.apply_json_patch(message.payload)
-        seen += [event["new"] for event in message.content["events"] if event["attr"] == "text"]
-    assert seen == ["one", "two", "three"]
-    assert [child.text for child in copy.roots[0].children] == ["three"]
+    seen = [texts for texts in browse(app, visit) if len(texts) == 3]
+    assert all(len(set(texts)) == 1 for texts in seen), "all of a turn comes at once"
+    assert [int(texts[0]) for texts in seen] == list(range(1, TURNS + 1))
 
 
-def test_panel_still_waits_by_this_name():
-    assert "_debounce" in Syncable.__annotations__  # explorer/app.py sets it
+def test_what_a_widget_changes_is_one_message():
+    def app():
+        figures, slider = Figures(), pn.widgets.IntSlider(label="slider", end=9)
+        slider.param.watch(held(lambda event: figures.change(event.new)), "value")
+        figures.layout.append(slider)
+        return figures.layout
+
+    async def visit(url):
+        async with connected(url) as connection:
+            copy, seen = Copy(await connection.pull()), []
+            slider = next(m for m in copy.document.models if getattr(m, "title", None) == "slider")
+            await connection.say_ready()
+            change = {"kind": "ModelChanged", "model": {"id": slider.id}, "attr": "value", "new": 7}
+            await connection.send("PATCH-DOC", {"events": [change]})
+            while not seen or "7" not in seen[-1]:
+                seen.append(copy.take(await asyncio.wait_for(connection.next(), 30)))
+            return seen[-1]
+
+    assert browse(app, visit) == ("7", "7", "7")
+
+
+def test_nothing_comes_before_the_page():
+    addresses = ("", "?tab=sweep", "?tab=training", "?tab=methods", "?tab=layers&words=%C2%B2")
+
+    async def first_change(url):
+        async with connected(url) as connection:
+            await asyncio.sleep(2)  # a slow browser
+            await connection.pull()  # raises if the next message is not the page
+            await connection.say_ready()
+            message = await asyncio.wait_for(connection.next(), 60)
+            while message.msgtype != "PATCH-DOC":
+                message = await asyncio.wait_for(connection.next(), 60)
+            return message.content["events"]
+
+    async def visit(url):
+        async with connected(url):
+            return await asyncio.gather(*(first_change(url + address) for address in addresses))
+
+    assert all(browse(lambda: page(), visit))

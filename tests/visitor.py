@@ -38,46 +38,97 @@ def models(document: object) -> Iterator[dict]:
             yield from models(part)
 
 
-class Visitor:
+class Connection:
+    """The page at `url` and its websocket; the messages come one by one."""
+
+    def __init__(self, url: str):
+        self.url, self.app = url, url.split("?")[0]
+        self.base = self.app.rsplit("/", 1)[0]
+        self._numbers = itertools.count()
+        self._connections = asyncio.Semaphore(6)  # as browsers have to one host
+
+    async def fetch_page(self) -> str:
+        """Page, scripts and styles as an empty browser fetches them; the session's token."""
+        page = (await self._fetch(self.url)).decode()
+        files = re.findall(r'(?:src|stylesheet" href)="(?:\./)?(static/[^"]+)"', page)
+        await asyncio.gather(
+            *(self._fetch(f"{self.base}/{quote(file, '/?=')}") for file in dict.fromkeys(files))
+        )
+        return re.search(r'"token":"([^"]+)"', page)[1]
+
+    async def connect(self, token: str, patience: float = 60) -> None:
+        """Open the websocket."""
+        request = HTTPRequest(f"{self.app.replace('http', 'ws', 1)}/ws", headers={"Origin": self.base})
+        request.request_timeout = patience
+        self._socket: WebSocketClientConnection = await websocket_connect(
+            request, subprotocols=["bokeh", token], max_message_size=LARGEST
+        )
+        self._receiver = Receiver(Protocol())
+        await self.next("ACK")
+
+    async def pull(self) -> dict:
+        """The page's document."""
+        await self.send("PULL-DOC-REQ", {})
+        return (await self.next("PULL-DOC-REPLY")).content["doc"]
+
+    async def say_ready(self) -> None:
+        """That the page is drawn."""
+        await self.send("PATCH-DOC", {"events": [READY]})
+
+    async def next(self, expected: str | None = None):
+        """The next message; None if the server is gone."""
+        message = None
+        while message is None:
+            fragment = await self._socket.read_message()
+            if fragment is None:
+                return None
+            message = await self._receiver.consume(fragment)
+        if expected and message.msgtype != expected:
+            raise OSError(f"{message.msgtype} came instead of {expected}")
+        return message
+
+    async def send(self, kind: str, content: dict) -> None:
+        for part in ({"msgid": str(next(self._numbers)), "msgtype": kind}, {}, content):
+            await self._socket.write_message(json.dumps(part))
+
+    async def close(self) -> None:
+        self._socket.close()
+        while await self._socket.read_message() is not None:
+            pass  # until the server has closed it too
+
+    async def _fetch(self, address: str) -> bytes:
+        async with self._connections:
+            return (await AsyncHTTPClient().fetch(address, connect_timeout=60, request_timeout=60)).body
+
+
+class Visitor(Connection):
     """One session of the server at `url`; what goes wrong is counted in `errors`, by sentence.
 
     answers: seconds from a change to the last points that came before the next change.
     """
 
     def __init__(self, url: str, seed: int):
-        self.url, self.rng = url, random.Random(seed)
+        super().__init__(url)
+        self.rng = random.Random(seed)
         self.errors: list[str] = []
         self.answers: list[float] = []
         self.opened = 0.0  # seconds from asking for the page to its points
         self.dropped = False
         self._answered = asyncio.Event()
         self._last = 0.0
-        self._numbers = itertools.count()
-        self._connections = asyncio.Semaphore(6)  # as browsers have to one host
 
     async def open(self, patience: float) -> None:
-        """Page, scripts and styles as an empty browser fetches them, then the websocket and the document."""
-        asked, base = time.monotonic(), self.url.rsplit("/", 1)[0]
-        page = (await self._fetch(self.url)).decode()
-        files = re.findall(r'(?:src|stylesheet" href)="(?:\./)?(static/[^"]+)"', page)
-        await asyncio.gather(*(self._fetch(f"{base}/{quote(file, '/?=')}") for file in dict.fromkeys(files)))
-        token = re.search(r'"token":"([^"]+)"', page)[1]
-        request = HTTPRequest(f"{self.url.replace('http', 'ws', 1)}/ws", headers={"Origin": base})
-        request.request_timeout = patience
-        self._socket: WebSocketClientConnection = await websocket_connect(
-            request, subprotocols=["bokeh", token], max_message_size=LARGEST
-        )
-        self._receiver = Receiver(Protocol())
-        await self._next("ACK")
-        await self._send("PULL-DOC-REQ", {})
-        document = (await self._next("PULL-DOC-REPLY")).content["doc"]
+        """Page, websocket and document, until its first points."""
+        asked = time.monotonic()
+        await self.connect(await self.fetch_page(), patience)
+        document = await self.pull()
         found = [model for model in models(document["roots"]) if "attributes" in model]
         titles = [(model["attributes"].get("title"), model) for model in found]
         self._widgets = {title: m for title, m in titles if isinstance(title, str) and title in MOVED}
         (stairs,) = (model for model in found if model["attributes"].get("name") == "staircase")
         self._points = stairs["attributes"]["renderers"][0]["attributes"]["data_source"]["id"]
         self._listener = asyncio.create_task(self._listen())
-        await self._send("PATCH-DOC", {"events": [READY]})
+        await self.say_ready()
         await self._await_points(patience)
         self.opened = self._last - asked
 
@@ -98,7 +149,7 @@ class Visitor:
 
     async def close(self) -> None:
         self._listener.cancel()
-        self._socket.close()
+        await super().close()
 
     async def _move(self) -> tuple[str, object, float]:
         """Change a widget; its title, its new value, and when that was sent."""
@@ -116,7 +167,7 @@ class Visitor:
             widget["value"] = value
             change = {"kind": "ModelChanged", "model": {"id": self._widgets[name]["id"]}}
             sent = time.monotonic()
-            await self._send("PATCH-DOC", {"events": [change | {"attr": "value", "new": value}]})
+            await self.send("PATCH-DOC", {"events": [change | {"attr": "value", "new": value}]})
         return name, value, sent
 
     async def _await_points(self, patience: float) -> bool:
@@ -129,7 +180,7 @@ class Visitor:
     async def _listen(self) -> None:
         own = {model["id"]: model["attributes"] for model in self._widgets.values()}
         while True:
-            message = await self._next()
+            message = await self.next()
             if message is None:
                 self.dropped = True
                 self._answered.set()
@@ -145,23 +196,3 @@ class Visitor:
                     own[model][event["attr"]] = event["new"]  # a layer of fewer channels, say
                 elif event.get("attr") == "text" and "server&#x27;s log" in str(event["new"]):
                     self.errors.append(str(event["new"]))
-
-    async def _next(self, expected: str | None = None):
-        """The next message; None if the server is gone."""
-        message = None
-        while message is None:
-            fragment = await self._socket.read_message()
-            if fragment is None:
-                return None
-            message = await self._receiver.consume(fragment)
-        if expected and message.msgtype != expected:
-            raise OSError(f"{message.msgtype} came instead of {expected}")
-        return message
-
-    async def _send(self, kind: str, content: dict) -> None:
-        for part in ({"msgid": str(next(self._numbers)), "msgtype": kind}, {}, content):
-            await self._socket.write_message(json.dumps(part))
-
-    async def _fetch(self, address: str) -> bytes:
-        async with self._connections:
-            return (await AsyncHTTPClient().fetch(address, connect_timeout=60, request_timeout=60)).body

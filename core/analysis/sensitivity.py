@@ -75,17 +75,15 @@ def _picture(network: nn.Module, image: torch.Tensor, tile: int | None) -> torch
 
 
 def _parts(model: nn.Module, quantized: nn.Module, name: str) -> Iterator[nn.Module]:
-    """Yield the layer quantized whole, with its weights alone, and with its activations alone."""
-    yield copy.deepcopy(quantized.get_submodule(name))
-    weights = copy.deepcopy(model.get_submodule(name))
-    # `_parameters` has the tensors themselves; the attributes of a held layer would be copies.
-    weights.weight, weights.bias = (quantized.get_submodule(name)._parameters[n] for n in ("weight", "bias"))
-    yield weights
-    activations = copy.deepcopy(quantized.get_submodule(name))
-    activations.weight, activations.bias = (
-        model.get_submodule(name)._parameters[n] for n in ("weight", "bias")
-    )
-    yield activations
+    """Yield the layer quantized: whole, its weights alone, its activations alone."""
+    whole, plain = quantized.get_submodule(name), model.get_submodule(name)
+    yield copy.deepcopy(whole)
+    for layer, source in ((plain, whole), (whole, plain)):
+        layer = copy.deepcopy(layer)
+        # Registered tensors: read as attributes, those of a held layer are copies.
+        tensors = dict(source.named_parameters(recurse=False))
+        layer.weight, layer.bias = tensors["weight"], tensors.get("bias")
+        yield layer
 
 
 @contextlib.contextmanager

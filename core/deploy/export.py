@@ -121,7 +121,7 @@ def _own_weights(network: nn.Module) -> nn.Module:
     """Return a copy whose layers share no weight, so that a weight's name identifies its layer."""
     network = copy.deepcopy(network)
     for module in network.modules():
-        if channel_dim_of(module) is not None and "weight" in module._parameters:
+        if channel_dim_of(module) is not None and "weight" in dict(module.named_parameters(recurse=False)):
             module.weight = nn.Parameter(module.weight.detach().clone())
     return network
 
@@ -157,7 +157,7 @@ class _Traced(nn.Module):
 
     def forward(self, lr: torch.Tensor) -> torch.Tensor:
         # The exporter always turns its log on, which would print the whole graph when it fails.
-        torch._C._jit_set_onnx_log_enabled(False)
+        torch._C._jit_set_onnx_log_enabled(False)  # noqa: SLF001
         with ComputedKernels(self.network, self.kernels) if self.kernels else contextlib.nullcontext():
             return self.network(lr)
 

@@ -87,7 +87,7 @@ def audit(model: nn.Module) -> Audit:
     rows = Audit()
     rows.scope = model.scope_in_words if hasattr(model, "quant_config") else ""
     for name, module in model.named_modules():
-        weight = module._parameters.get("weight")
+        weight = dict(module.named_parameters(recurse=False)).get("weight")
         done, note = quantization_of(module), MOVED if has_left(module) else ""
         if is_residual(module):
             sides = module.residual_quantizer

@@ -60,6 +60,15 @@ def _places(module: nn.Module, spread: torch.Tensor, stride: tuple[int, int]) ->
     return [(n - d * (k - 1) - 1) // s + 1 for n, d, k, s in sizes]
 
 
+def _padding(conv: nn.Conv2d) -> list[int]:
+    """Left, right, top and bottom, as `F.pad` takes them."""
+    if not isinstance(conv.padding, str):
+        return [side for p in reversed(conv.padding) for side in (p, p)]
+    same = conv.padding == "same"
+    total = [same * d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+    return [side for t in reversed(total) for side in (t // 2, t - t // 2)]
+
+
 def _as_conv_input(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
     """Return the padded input over which the kernel slides, and its stride.
 
@@ -68,7 +77,7 @@ def _as_conv_input(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, tu
     """
     if not isinstance(module, nn.ConvTranspose2d):
         mode = module.padding_mode if module.padding_mode != "zeros" else "constant"
-        return F.pad(x, module._reversed_padding_repeated_twice, mode=mode), module.stride
+        return F.pad(x, _padding(module), mode=mode), module.stride
     n, c, height, width = x.shape
     (sy, sx), (ky, kx), (dy, dx) = module.stride, module.kernel_size, module.dilation
     spread = x.new_zeros(n, c, (height - 1) * sy + 1, (width - 1) * sx + 1)

@@ -93,7 +93,7 @@ def choose_layers(
             has_own = next(module.parameters(recurse=False), None) is not None
             if name in listed or (name in chosen and has_own):
                 reasons[name] = f"{type(module).__name__} is not quantized here"
-        elif "weight" not in module._parameters:
+        elif "weight" not in dict(module.named_parameters(recurse=False)):
             reasons[name] = "its weight is computed, not stored"
         elif name in chosen:
             names.append(name)

@@ -31,14 +31,15 @@ class Histogram:
         self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
         largest = max(-self.low.min(), self.high.max())
         if largest > self.limit:
-            self._widen(2.0 ** np.ceil(np.log2(largest)))
+            self.widen(2.0 ** np.ceil(np.log2(largest)))
         if self.limit:
             x = rows.detach().float().cpu().numpy()
             over_rows(kernels.count, len(x), x, BINS / 2 / self.limit, self.count, self.sum)
         else:  # nothing but zeros so far
             self.count[:, BINS // 2] += rows.shape[1]
 
-    def _widen(self, limit: float) -> None:
+    def widen(self, limit: float) -> None:
+        """Return how many bytes the tables take."""
         while self.limit and self.limit < limit:
             for table in (self.count, self.sum):
                 merged = table.reshape(len(table), BINS // 2, 2).sum(2)
@@ -55,8 +56,8 @@ class Histogram:
             )
         # Limits are powers of two, so that the edges of bins always coincide.
         limit, other = max(self.limit, other.limit), copy.deepcopy(other)
-        self._widen(limit)
-        other._widen(limit)
+        self.widen(limit)
+        other.widen(limit)
         self.count += other.count
         self.sum += other.sum
         self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)

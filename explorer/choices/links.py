@@ -5,57 +5,66 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlencode
 
 import param
-from panel.io.location import Location
 
 from explorer.choices.state import FIELDS, ExplorerState
 from explorer.choices.visitor_files import is_own
+from explorer.server.address import Address
+from explorer.server.document_queue import held
 
 LENGTHS = {"box": (0, 4), "spot": (0, 2)}
-LONGEST = 100  # characters of what is not ours, such as the theme
 FARTHEST = 2**20  # of pixels and of steps of the grid
 
 
-def restore(state: ExplorerState, search: str) -> str:
-    """Take the choices of `search` ("?name=value&...") into the state; what of it is for others."""
-    texts = dict(parse_qsl(search.removeprefix("?")))
+def follow(address: Address, state: ExplorerState) -> None:
+    """Keep `address.search` and the choices the same from now on; what is for others stays in it."""
+    under_way = False  # so that neither answers the other
+
+    def write(*changes: param.parameterized.Event) -> None:
+        nonlocal under_way
+        if not under_way:
+            under_way = True
+            texts = _texts(address.search) | {change.name: _text(change.new) for change in changes}
+            address.search = f"?{urlencode(texts)}"
+            under_way = False
+
+    @held
+    def read(change: param.parameterized.Event) -> None:
+        nonlocal under_way
+        if not under_way:
+            under_way = True
+            restore(state, change.new)
+            under_way = False
+
+    state.param.watch(write, FIELDS)
+    address.param.watch(read, "search")
+
+
+def restore(state: ExplorerState, search: str) -> None:
+    """Take the choices of `search` ("?name=value&...") into the state."""
+    texts = _texts(search)
     for name in FIELDS:
         if name in texts:
             with contextlib.suppress(ValueError):
                 setattr(state, name, _value(state.param[name], texts[name]))
-    # Without what Panel's parser fails at, as it would take the rest with it.
-    others = {k: v for k, v in texts.items() if k not in FIELDS and v.isascii() and len(v) <= LONGEST}
-    return f"?{urlencode(others)}" if others else ""
 
 
 def own_keys(search: str) -> list[str]:
     """The files of a visitor's own that the link names, which no other page has."""
-    texts = dict(parse_qsl(search.removeprefix("?")))
+    texts = _texts(search)
     return [texts[name] for name in ("network", "image") if is_own(texts.get(name, ""))]
 
 
-def tolerant(parse: Callable[[str], dict]) -> Callable[[str], dict]:
-    """Panel's parser, but a link that it fails at, as at words=², has no choices instead of no page."""
-
-    def parsed(query: str) -> dict:
-        try:
-            return parse(query)
-        except ValueError:
-            return {}
-
-    return parsed
+def _texts(search: str) -> dict[str, str]:
+    return dict(parse_qsl(search.removeprefix("?")))
 
 
-def update_query(address: Location, **texts: str) -> None:
-    """In the place of Panel's: what the address holds besides stays as it is written.
-
-    (Panel's parses it and writes it anew, lists as Python does, which JSON is not.)
-    """
-    there = dict(parse_qsl(address.search.removeprefix("?")))
-    address.search = f"?{urlencode(there | texts)}"
+def _text(value: object) -> str:
+    """Write a choice as `_value` reads it."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _value(parameter: param.Parameter, text: str) -> object:

@@ -40,6 +40,11 @@ class FairPool:
         self._waiting: dict[Hashable, collections.deque[_Job]] = {}  # visitors in the order of their turns
         self._running: collections.Counter[Hashable] = collections.Counter()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing waits."""
+        return not self._alive
+
     def submit(self, visitor: Hashable, token: Token, run: Callable[[], None]) -> None:
         with self._lock:
             self._waiting.setdefault(visitor, collections.deque()).append(_Job(token, run))

@@ -8,7 +8,6 @@ from typing import Any
 
 from explorer.jobs.cache import tell_held
 from explorer.jobs.fair_pool import FairPool
-from explorer.jobs.malloc_trim import give_back
 from explorer.jobs.token import Cancelled, Token
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,6 @@ class LatestWins:
                 log.exception("a job failed")
                 self._deliver(token, fail, "This could not be computed; the server's log says why.")
             finally:
-                give_back()
                 tell_held()
             self._deliver(token, finish)
 

@@ -80,9 +80,13 @@ class Run:
 
     def cancel(self) -> None:
         """Stop, and drop all files."""
+        self.kill()
+        self._folder.cleanup()
+
+    def kill(self) -> None:
+        """End the process at once, as the system does when memory is short; what it saved stays."""
         if self.child is not None:
             self.child.kill()
-        self._folder.cleanup()
 
     def card(self) -> dict | None:
         """The card so far; None before the first step."""

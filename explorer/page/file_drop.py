@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import param
 from panel.custom import JSComponent
 
 CHUNK = 2**20  # bytes of a message
-CSS = """
-.zone { border: 1.5px dashed rgba(128, 128, 128, 0.6); border-radius: 8px; padding: 8px 10px;
-  font-size: 13px; }
-.zone.over { border-color: #0072b2; background: rgba(0, 114, 178, 0.12); }
-.zone button { font: inherit; font-size: 13px; color: inherit; background: rgba(128, 128, 128, 0.15);
-  border: 1px solid rgba(128, 128, 128, 0.5); border-radius: 4px; padding: 3px 10px; margin-right: 6px;
-  cursor: pointer; }
-.zone button:hover { border-color: #0072b2; }
-"""
 ESM = """
 export function render({ model, el }) {
   const zone = document.createElement('div'), hint = document.createElement('span');
@@ -86,7 +76,6 @@ class Dropper(JSComponent):
     chunk = param.Integer(CHUNK)
 
     _esm = ESM
-    _stylesheets: ClassVar = [CSS]
 
     def __init__(
         self, on_file: Callable[[str, bytes], None], on_refused: Callable[[str, int], None], **options

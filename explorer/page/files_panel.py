@@ -12,7 +12,7 @@ from explorer.choices.state import ExplorerState
 from explorer.choices.uploads import Uploads
 from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_own
 from explorer.page.file_drop import Dropper
-from explorer.page.sections import SMALL, TOGGLE, WIDE, html
+from explorer.page.sections import TOGGLE, WIDE, html
 
 PRIVACY = "Held in memory while this page is open; nobody else sees it, and nothing is kept."
 
@@ -61,7 +61,7 @@ def own(state: ExplorerState, uploads: Uploads) -> pn.Column:
 
 def _file(uploads: Uploads, name: str) -> pn.Row:
     """One file and the button that takes it away."""
-    remove = pn.widgets.Button(label="Remove", width=70, margin=(0, 8, 0, 0), stylesheets=[SMALL])
+    remove = pn.widgets.Button(label="Remove", width=70, margin=(0, 8, 0, 0), css_classes=["small"])
     remove.on_click(lambda _: uploads.remove(name))
     text = html(f"<div class='file'>{escape(name)}</div>", sizing_mode="stretch_width", margin=(2, 8))
     return pn.Row(text, remove, margin=(2, 0), sizing_mode="stretch_width")

@@ -22,11 +22,4 @@ WORDS = {
 def glossary() -> str:
     """The words, hidden until they are asked for."""
     rows = "".join(f"<dt>{escape(word)}</dt><dd>{escape(text)}</dd>" for word, text in WORDS.items())
-    return (
-        f"{STYLE}<details class='note words'><summary>What the words mean</summary><dl>{rows}</dl></details>"
-    )
-
-
-STYLE = """<style>
-.words { margin-top: 4px; } dl { margin: 6px 0; } dt { font-weight: 700; } dd { margin: 0 0 6px; }
-</style>"""
+    return f"<details class='note words'><summary>What the words mean</summary><dl>{rows}</dl></details>"

@@ -12,7 +12,7 @@ from explorer.choices.uploads import Uploads
 from explorer.page.files_panel import own
 from explorer.page.glossary import glossary
 from explorer.page.region_panel import region
-from explorer.page.sections import TOGGLE, WEIGHT_NAMES, html
+from explorer.page.sections import TOGGLE, WEIGHT_NAMES, checklist, html, labelled
 from explorer.page.tour import tour
 
 
@@ -27,14 +27,6 @@ def controls(state: ExplorerState, uploads: Uploads, small_map: pn.Column, searc
         step = f"grid step 1/{round(1 / candidates.step):,}"
         return f"<span class='note'>{len(candidates):,} points{doubled}, {step}</span>"
 
-    def buttons(parameter, **options):
-        return pn.Column(
-            html(f"<label>{options.pop('label')}</label>", margin=(3, 8, 0, 8)),
-            pn.widgets.RadioButtonGroup.from_param(parameter, **TOGGLE, **wide, **options),
-            margin=0,
-            sizing_mode="stretch_width",
-        )
-
     channel = pn.widgets.IntSlider.from_param(p.channel, label="Channel", **wide)
     subset = pn.Column(
         pn.Row(
@@ -42,7 +34,7 @@ def controls(state: ExplorerState, uploads: Uploads, small_map: pn.Column, searc
             pn.widgets.IntSlider.from_param(p.terms, label="Terms", **wide),
         ),
         html(pn.bind(set_size, p.words, p.terms, p.method), margin=(0, 8)),
-        buttons(p.selector, label="Selector"),
+        labelled("Selector", pn.widgets.RadioButtonGroup.from_param(p.selector, **TOGGLE, **wide)),
         visible=p.method.rx().rx.in_(FROM_SUBSET),
         margin=0,
         sizing_mode="stretch_width",
@@ -60,11 +52,8 @@ def controls(state: ExplorerState, uploads: Uploads, small_map: pn.Column, searc
         subset,
         pn.widgets.Select.from_param(p.layer, label="Layer", **wide),
         channel,
-        pn.widgets.MultiChoice.from_param(p.float_layers, label="Keep float", **wide),
-        pn.Column(
-            html("<label>Bit-widths compared</label>", margin=(3, 8, 0, 8)),
-            pn.widgets.CheckButtonGroup.from_param(p.compared_bits, **TOGGLE, **wide),
-            margin=0,
-            sizing_mode="stretch_width",
+        checklist(p.float_layers, "Keep float", **wide),
+        labelled(
+            "Bit-widths compared", pn.widgets.CheckButtonGroup.from_param(p.compared_bits, **TOGGLE, **wide)
         ),
     ]

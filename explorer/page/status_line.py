@@ -9,15 +9,6 @@ import panel as pn
 
 from explorer.choices.status import Status
 from explorer.page.sections import html
-from explorer.server.keyboard import FOCUS
-
-STATUS = ":host { padding: 6px 0; margin: 0 0 6px; backdrop-filter: blur(10px); }"
-# It stays in its place, and lights up only for work that takes its time.
-STOP = """
-.bk-btn { height: 22px; min-height: 22px; padding: 0 !important; font-size: 12px;
-  transition: opacity 0.1s 1s; }
-.bk-btn[disabled] { transition: opacity 0.1s; }
-"""
 
 
 def status_line(status: Status, stop_all: Callable[[], None]) -> pn.Column:
@@ -46,7 +37,7 @@ def status_line(status: Status, stop_all: Callable[[], None]) -> pn.Column:
         disabled=status.param.busy.rx.not_(),
         width=56,
         margin=(0, 0, 0, 8),
-        stylesheets=[STOP, FOCUS],
+        css_classes=["stop"],
     )
     stop.on_click(lambda _: stop_all())
     return pn.Column(
@@ -63,5 +54,5 @@ def status_line(status: Status, stop_all: Callable[[], None]) -> pn.Column:
         ),
         html(pn.bind(errors, status.param.errors), sizing_mode="stretch_width", margin=0),
         sizing_mode="stretch_width",
-        stylesheets=[STATUS],
+        css_classes=["status"],
     )

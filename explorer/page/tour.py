@@ -62,11 +62,4 @@ def tour(search: str = "") -> str:
         for lesson, at in zip(LESSONS, here, strict=True)
     )
     head = "<summary>Five questions to begin with</summary>"
-    return f"{STYLE}<details class='tour'{' open' if any(here) else ''}>{head}<ol>{items}</ol></details>"
-
-
-STYLE = """<style>
-.tour { font-size: 13px; } .tour summary { cursor: pointer; } .tour ol { padding-left: 20px; margin: 6px 0; }
-.tour li { margin-bottom: 6px; } .tour a { color: inherit; } .tour a[aria-current] { font-weight: 700; }
-.tour details { opacity: 0.85; }
-</style>"""
+    return f"<details class='tour'{' open' if any(here) else ''}>{head}<ol>{items}</ol></details>"

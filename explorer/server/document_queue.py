@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import panel as pn
 from tornado.ioloop import IOLoop
 
 
-class Turns:
+class DocumentQueue:
     """Call it to have something done on the document's turn; without a server it is done at once."""
 
     def __init__(self):
@@ -17,8 +18,10 @@ class Turns:
         self._over = False
 
     def __call__(self, call: Callable[[], None]) -> None:
-        """From any thread. (Of the document's own methods none is safe there: while it holds back changes, a
-        callback that another thread adds can be lost.)
+        """Queue a call, from any thread.
+
+        (Of the document's own methods none is safe there: while it holds back changes, a callback that
+        another thread adds can be lost.)
         """
         if self._document is None:
             call()
@@ -31,4 +34,23 @@ class Turns:
 
     def _schedule(self, call: Callable[[], None]) -> None:
         if not self._over:
-            self._document.add_next_tick_callback(call)
+            self._document.add_next_tick_callback(functools.partial(self._send_together, call))
+
+    def _send_together(self, call: Callable[[], None]) -> None:
+        with pn.io.hold(self._document):
+            call()
+
+
+def held(callback: Callable) -> Callable:
+    """Wrap what a widget or a tap calls, so that the browser gets all that it changes as one message.
+
+    Bokeh sends what changed on its models when the turn is over, Panel what changed on its own at once: a
+    change of a new model overtook the message that brought the model ("reference isn't known").
+    """
+
+    @functools.wraps(callback)
+    def together(*args: object) -> object:
+        with pn.io.hold(pn.state.curdoc):
+            return callback(*args)
+
+    return together

@@ -15,9 +15,7 @@ from explorer.page.sections import html, section
 from explorer.session import Session
 
 LEAD = "The link to this page holds all choices. The files are of the network at the bits of the sliders."
-CODE = """<style>pre {{ font-size: 12px; overflow-x: auto; margin: 6px 0; padding: 8px 10px;
-border: 1px solid var(--line); border-radius: 6px }} summary {{ cursor: pointer; font-size: 13px }}</style>
-<details><summary>The same in Python</summary><pre>{}</pre></details>"""
+CODE = "<details class='code'><summary>The same in Python</summary><pre>{}</pre></details>"
 COPY = """
 const button = cb_obj.origin ?? cb_obj, label = button.label;
 navigator.clipboard.writeText(location.href).then(

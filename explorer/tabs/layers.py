@@ -10,6 +10,7 @@ import panel as pn
 from explorer.choices.state import LAYERS, ExplorerState
 from explorer.page.sections import html, section
 from explorer.pipeline import pictures
+from explorer.server.document_queue import held
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
 from explorer.tabs.tab import Tab
 from explorer.views.layers import LayersView
@@ -34,7 +35,7 @@ class Layers(Output):
     def __init__(self, state: ExplorerState):
         super().__init__(state)
         self.view = LayersView(lambda layer: state.param.update(layer=layer))
-        state.param.watch(lambda event: self.view.mark(event.new), "layer")
+        state.param.watch(held(lambda event: self.view.mark(event.new)), "layer")
 
     def work(self) -> Work:
         state, view = self.state, self.view

@@ -11,7 +11,7 @@ import panel as pn
 from core.measured import ingredients, measured, over_draws
 from explorer.choices.catalog import NETWORKS, without_truth
 from explorer.choices.state import METHODS_TAB, ExplorerState
-from explorer.page.sections import CSS, TOGGLE, html, section
+from explorer.page.sections import TOGGLE, html, labelled, section
 from explorer.pipeline.method_comparison import Look, closely
 from explorer.pipeline.names import TITLES, references, weights_and_activations
 from explorer.pipeline.pictures import FLOAT_SR, TRUTH, PictureRequest
@@ -124,8 +124,13 @@ class MethodsTab(Tab):
         return section(
             "Methods side by side",
             LEAD,
+            labelled(
+                "Methods",
+                pn.widgets.CheckButtonGroup.from_param(
+                    p.methods, css_classes=["wrap"], **TOGGLE, sizing_mode="stretch_width", margin=(0, 8)
+                ),
+            ),
             pn.FlexBox(
-                pn.widgets.MultiChoice.from_param(p.methods, label="Methods", width=350, margin=(0, 8)),
                 pn.Column(html("<label>Line along the</label>", margin=(0, 8)), line, margin=(0, 8)),
                 draw,
                 whole,
@@ -134,9 +139,9 @@ class MethodsTab(Tab):
             ),
             view.panel,
             html(pn.bind(note, p.image), sizing_mode="stretch_width"),
-            pn.pane.HTML(
+            html(
                 pn.bind(worth, p.network, p.activation_bits),
-                stylesheets=[CSS, TABLE],
+                stylesheets=[TABLE],
                 sizing_mode="stretch_width",
             ),
         )

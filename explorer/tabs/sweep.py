@@ -14,7 +14,7 @@ from explorer.choices.catalog import NETWORK_NAMES
 from explorer.choices.state import SWEEP, ExplorerState
 from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, VALUES
 from explorer.choices.visitor_files import is_own
-from explorer.page.sections import TOGGLE, WEIGHT_NAMES, html, section
+from explorer.page.sections import WEIGHT_NAMES, checklist, html, section
 from explorer.session import Output
 from explorer.tabs.sweeper import Sweeper
 from explorer.tabs.tab import Tab
@@ -38,7 +38,6 @@ OWN = (
     "python -m core sweep takes them."
 )
 LAYER_NAMES = {"all together": ALL, "each alone": EACH}
-NARROW = ".bk-btn { padding-left: 0 !important; padding-right: 0 !important; min-width: 0 !important; }"
 PLACE = dict(sizing_mode="stretch_width", margin=(2, 8))
 
 
@@ -63,28 +62,17 @@ class SweepTab(Tab):
 def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
     p = sweeper.choices.param
 
-    def many(parameter, label: str, **options):
-        return pn.widgets.MultiChoice.from_param(parameter, label=label, **PLACE, **options)
-
     sizes = {f"{w} × {t}: {len(UniversalSet(w, t)):,} points": (w, t) for w, t in SETS}
-    bits = pn.Column(
-        html("<label>Activation bits</label>", margin=(3, 8, 0, 8)),
-        pn.widgets.CheckButtonGroup.from_param(
-            p.bits, **TOGGLE | {"stylesheets": [*TOGGLE["stylesheets"], NARROW]}, **PLACE
-        ),
-        margin=0,
-        sizing_mode="stretch_width",
-    )
     fields = columns(
         "repeat(4, minmax(0, 1fr))",
-        many(p.networks, "Networks", options=NETWORK_NAMES),
-        many(p.methods, "Methods"),
-        bits,
-        many(p.weight_bits, "Weight bits", options=WEIGHT_NAMES),
-        many(p.sets, "Universal sets, words × terms", options=sizes),
-        many(p.selectors, "Selectors"),
-        many(p.layers, "Layers", options=LAYER_NAMES),
-        many(p.images, "Images"),
+        checklist(p.networks, "Networks", options=NETWORK_NAMES, **PLACE),
+        checklist(p.methods, "Methods", **PLACE),
+        checklist(p.bits, "Activation bits", **PLACE),
+        checklist(p.weight_bits, "Weight bits", options=WEIGHT_NAMES, **PLACE),
+        checklist(p.sets, "Universal sets, words × terms", options=sizes, **PLACE),
+        checklist(p.selectors, "Selectors", **PLACE),
+        checklist(p.layers, "Layers", options=LAYER_NAMES, **PLACE),
+        checklist(p.images, "Images", **PLACE),
     )
     start = pn.widgets.Button(
         label="Start", color="primary", width=76, margin=(18, 8, 0, 8), disabled=sweeper.param.running

@@ -16,6 +16,7 @@ from explorer.jobs import sweep_runs
 from explorer.jobs.latest import QUICK
 from explorer.jobs.token import Token
 from explorer.pipeline import sweep_rows
+from explorer.server.document_queue import held
 from explorer.tabs.poll import Poll
 from explorer.views.sweep import SweepView
 from explorer.views.sweep_table import SweepTableView
@@ -56,6 +57,7 @@ class Sweeper(param.Parameterized):
         watch(lambda *_: self.look_ahead(), GRID)
         watch(lambda *_: self.update(), ["shown_network", "shown_image", "cost", "across", "down", "value"])
 
+    @held
     def update(self) -> None:
         """The sweep that is asked for now; its plots, and the preview of the grid."""
         if self.state.tab != SWEEP:
@@ -165,6 +167,7 @@ class Sweeper(param.Parameterized):
         run = sweep_runs.current()
         return run if run is not None and run.name == self.state.sweep else None
 
+    @held
     def _watch(self) -> None:
         """How far the sweep is; the plots follow when rows came."""
         run, name = self._current(), self.state.sweep

@@ -17,6 +17,7 @@ from explorer.choices.visitor_files import is_own
 from explorer.jobs.training_run import Run
 from explorer.page.sections import html, section
 from explorer.pipeline import pictures
+from explorer.server.document_queue import held
 from explorer.session import Output
 from explorer.tabs.poll import Poll
 from explorer.tabs.tab import Tab
@@ -69,12 +70,14 @@ class Trainer(param.Parameterized):
         own = self.own
         return (own.network, str(own.out)) if own and own.begun else None
 
+    @held
     def draw(self) -> None:
         """The curves and the histogram at the chosen moment."""
         if shown := self._shown_run():
             card = pictures.training_card(*shown)
             self.view.show(card, self.state.layer, self.state.moment / 100)
 
+    @held
     def update(self) -> None:
         """The run that is asked for now, with its pictures."""
         shown, view = self._shown_run(), self.view
@@ -144,6 +147,7 @@ class Trainer(param.Parameterized):
             own.cancel()
         return own is not None
 
+    @held
     def _watch(self) -> None:
         """Once a second while a run is under way."""
         run = self.own

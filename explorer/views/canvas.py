@@ -20,13 +20,12 @@ from bokeh.plotting import figure
 from explorer.pipeline.pictures import TRUTH, Picture
 from explorer.views.format import against, decibel
 
-# Panel's columns hold a button for scrolling, which would take a cell of the grid.
-GRID = """
-.scroll-button { display: none; }
-:host {
-  display: grid; gap: 10px 12px; grid-template-columns: repeat(auto-fill, minmax(max(160px, 22%), 1fr));
-}
-"""
+
+def grid(*tiles: pn.Column, **options) -> pn.Row:
+    """Return tiles side by side, in as many rows as they need."""
+    widths = "repeat(auto-fill, minmax(max(160px, 22%), 1fr))"
+    styles = {"display": "grid", "gap": "10px 12px", "grid-template-columns": widths}
+    return pn.Row(*tiles, sizing_mode="stretch_width", styles=styles, **options)
 
 
 def rgba(rgb: np.ndarray) -> np.ndarray:

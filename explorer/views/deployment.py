@@ -10,7 +10,7 @@ from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d, Span
 
 from explorer.pipeline.deployment import CLIP, FLOAT, FREE, PLAIN, Outcome, Outputs
 from explorer.pipeline.pictures import TRUTH
-from explorer.views.canvas import GRID, Tile, Window
+from explorer.views.canvas import Tile, Window, grid
 from explorer.views.format import against, decibel
 from explorer.views.theme import ACCENT, NEUTRAL, TABLE, columns, pane, plot, table
 
@@ -32,7 +32,7 @@ class DeploymentView:
         self.figure = self._histogram()
         self.advice = pn.pane.HTML("", sizing_mode="stretch_width", margin=(4, 8))
         self.table = pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[TABLE], margin=(8, 0))
-        self.grid = pn.Column(sizing_mode="stretch_width", stylesheets=[GRID])
+        self.grid = grid()
         self.panel = pn.Column(
             columns("minmax(0, 1.5fr) minmax(0, 1fr)", pane(self.figure), self.advice),
             self.table,

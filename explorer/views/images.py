@@ -9,7 +9,7 @@ import panel as pn
 from bokeh.models import LinearColorMapper
 
 from explorer.pipeline.pictures import Picture
-from explorer.views.canvas import GRID, Canvas, Tile, Window, rgba
+from explorer.views.canvas import Canvas, Tile, Window, grid, rgba
 from explorer.views.theme import DIFFERENCE_TOP
 
 # The divider of two pictures, visible on light and dark ones.
@@ -28,7 +28,7 @@ class ImagesView:
         self.difference = Canvas("difference", self.window, mapper)
         self.divider = pn.widgets.IntSlider(label="Divider (%)", value=50, end=100, width=96, margin=(0, 8))
         self.swipe = self._swipe()
-        self.grid = pn.Column(sizing_mode="stretch_width", stylesheets=[GRID])
+        self.grid = grid()
 
     def _swipe(self) -> pn.Column:
         """Both pictures in one place, the left one cut off at the divider, which moves in the browser alone.
@@ -57,7 +57,7 @@ class ImagesView:
             line,
             sizing_mode="stretch_width",
             margin=0,
-            stylesheets=[":host { display: grid; grid-template-columns: minmax(0, 1fr); }"],
+            styles={"display": "grid", "grid-template-columns": "minmax(0, 1fr)"},
         )
 
     def tile(self, key: object) -> Tile:

@@ -18,7 +18,7 @@ from bokeh.models import (
 
 from explorer.pipeline.method_comparison import Closely, Look
 from explorer.pipeline.pictures import TRUTH
-from explorer.views.canvas import GRID, Canvas, Tile, Window
+from explorer.views.canvas import Canvas, Tile, Window, grid
 from explorer.views.format import against, decibel
 from explorer.views.theme import (
     ACCENT,
@@ -32,16 +32,15 @@ from explorer.views.theme import (
     table,
 )
 
-# Of a button that is on or off: whether drags on the pictures that are there draw a region.
-SELECT = """
-for (const model of cb_obj.document._all_models.values()) {
-  if (/^(method|error) /.test(model.name ?? '') && model.toolbar)
-    for (const tool of model.toolbar.tools)
-      if (tool.type == 'BoxSelectTool') tool.active = cb_obj.active;
-      else if (tool.type == 'PanTool') tool.active = !cb_obj.active;
-}
-"""
 COLORS = METHOD_COLORS | {"hr": "#222222", "float": NEUTRAL}
+# Of a button that is on or off: whether drags on the pictures that are there draw a region.
+SELECT = f"""
+for (const name of {[f"{kind} {key}" for kind in ("method", "error") for key in COLORS]}) {{
+  for (const tool of cb_obj.document.get_model_by_name(name)?.toolbar.tools ?? [])
+    if (tool.type == 'BoxSelectTool') tool.active = cb_obj.active;
+    else if (tool.type == 'PanTool') tool.active = !cb_obj.active;
+}}
+"""
 
 
 class Cell:
@@ -105,7 +104,7 @@ class MethodsView:
         self._height = 0
         self.window = Window()
         self._cells: dict[str, Cell] = {}
-        self.grid = pn.Column(sizing_mode="stretch_width", stylesheets=[GRID])
+        self.grid = grid()
         self.table = pn.pane.HTML("", sizing_mode="stretch_width", stylesheets=[TABLE], margin=(8, 0))
         self.scale = pn.pane.HTML(SCALE.format(TRUTH), margin=(4, 8))
         self.profile = plot("", "pixel", "luma / 8-bit levels", 300, name="profile")

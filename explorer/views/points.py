@@ -106,6 +106,11 @@ class PointsView:
         self._levels.data = self._placed | {"color": [METHOD_COLORS[self._data.method]] * len(levels)}
         self._levels.selected.indices = []
 
+    @property
+    def shown(self) -> Points | None:
+        """The points that are shown, None if there are none."""
+        return self._data
+
     def clear(self) -> None:
         """Show nothing: these points cannot be chosen."""
         self._data = None

@@ -48,8 +48,6 @@ th, td { padding: 4px 10px 4px 0; text-align: right; border-bottom: 1px solid rg
 th:first-child, td:first-child { text-align: left; }
 div.wide { overflow-x: auto; }
 """
-# For what is worth showing only if it stays: appears after a moment.
-LATE = "@keyframes appear { from { opacity: 0; } } .late { animation: appear 0s 0.3s backwards; }"
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:

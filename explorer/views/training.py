@@ -9,7 +9,7 @@ import panel as pn
 from bokeh.models import ColumnDataSource, Legend, Range1d, Span
 
 from explorer.pipeline.pictures import Picture
-from explorer.views.canvas import GRID, Tile, Window
+from explorer.views.canvas import Tile, Window, grid
 from explorer.views.theme import ACCENT, NEUTRAL, columns, pane, plot
 
 HEIGHT = 200
@@ -62,12 +62,7 @@ class TrainingView:
         for name, tile in self.tiles.items():
             tile.label(name, False)
         self.summary = pn.pane.HTML("", sizing_mode="stretch_width", margin=(4, 8))
-        tiles = pn.Column(
-            *(tile.panel for tile in self.tiles.values()),
-            sizing_mode="stretch_width",
-            stylesheets=[GRID],
-            margin=(12, 0, 0, 0),
-        )
+        tiles = grid(*(tile.panel for tile in self.tiles.values()), margin=(12, 0, 0, 0))
         self.panel = pn.Column(
             self.summary,
             columns("minmax(0, 1fr) minmax(0, 1fr)", *map(pane, self.curves)),

@@ -133,30 +133,37 @@ def test_pictures_side_by_side(explorer):
     explorer.after_change(("picture 4",), pictures)
 
 
-def test_tabs_answer_to_the_keyboard(explorer):
+def test_back_shows_what_was_before(explorer):
+    explorer.open("?network=xlsr_x3&compared_bits=[4]&activation_bits=3")
+    explorer.slide("Activation bits", -1)
+    explorer.page.wait_for_function("location.search.includes('activation_bits=2')")
+    explorer.page.go_back()
+    explorer.settle()
+    assert "activation_bits=3" in explorer.page.url
+    until(lambda: len(explorer.figure("histogram")["data"][1]["x"]) == 8, explorer)
+
+
+def test_tabs_and_lists_by_the_keyboard(explorer):
+    """The Tab key passes every control in the order they stand; Enter opens a tab, Space ticks a box."""
     explorer.open("?network=xlsr_x3&compared_bits=[4]&tab=training")
-    tabs = explorer.page.locator(".bk-tab")
-    for name, drawn in (("Layers", "layers alone"), ("Explore", "heat map")):
-        tabs.filter(has_text=name).press("Enter")
-        until(lambda drawn=drawn: explorer.figure(drawn), explorer)
-        explorer.settle()
-
-
-def test_the_tab_key_passes_every_control(explorer):
-    explorer.open("?compared_bits=[4]")
+    page, passed = explorer.page, []
     focused = (
         "() => { let a = document.activeElement; while (a.shadowRoot?.activeElement) "
-        "a = a.shadowRoot.activeElement; return String(a.className); }"
+        "a = a.shadowRoot.activeElement; return a.labels?.[0]?.innerText ?? a.innerText ?? ''; }"
     )
-    passed = []
-    while len(passed) < 120 and not ("bk-tab" in "".join(passed) and "bk-tab" not in passed[-1]):
-        explorer.page.keyboard.press("Tab")
-        explorer.page.wait_for_timeout(50)  # the choices open
-        passed.append(explorer.page.evaluate(focused))
-    assert sum("choices__input" in name for name in passed) == 1, "the choices kept the focus"
-    n_tabs = explorer.page.locator(".bk-tab").count()
-    assert all("bk-tab" in name for name in passed[-n_tabs - 1 : -1]), "the tabs follow each other"
-    assert "bk-" in passed[-1], "then comes what the first tab shows"
+    while "Deployment" not in passed:
+        assert len(passed) < 120, passed
+        page.keyboard.press("Tab")
+        passed.append(page.evaluate(focused).strip())
+        if passed[-1] == "conv1":
+            page.keyboard.press("Space")
+    assert passed[-6:] == ["Explore", "Methods", "Layers", "Training", "Sweep", "Deployment"]
+    assert passed.count("conv1") == 1
+    page.wait_for_function("location.search.includes('float_layers=%5B%22conv1%22%5D')")
+    for name, drawn in (("Layers", "layers alone"), ("Explore", "heat map")):
+        page.get_by_role("button", name=name, exact=True).press("Enter")
+        until(lambda drawn=drawn: explorer.figure(drawn), explorer)
+        explorer.settle()
 
 
 def test_theme_and_phone(chromium, server):

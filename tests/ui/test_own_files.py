@@ -138,5 +138,5 @@ def test_a_network_of_ones_own(explorer, tmp_path):
         "Sweep": lambda: explorer.count("files of yours take no part in it"),
     }
     for tab, drawn in tabs.items():
-        explorer.page.locator(".bk-tab", has_text=tab).click()
+        explorer.press(tab)
         until(drawn, explorer)

@@ -1,5 +1,6 @@
 """What sessions leave behind, without a browser: documents are pulled over the websocket."""
 
+import ctypes
 import gc
 import itertools
 import time
@@ -11,7 +12,6 @@ from bokeh.client import pull_session
 from browser import free_port
 
 from explorer.choices.state import ExplorerState
-from explorer.jobs import malloc_trim
 from explorer.session import Session
 from explorer.visit import Visit, page
 
@@ -67,8 +67,8 @@ def at_rest(session: Session) -> None:
 def kept() -> tuple[int, int]:
     """Resident bytes but for what is free, and objects."""
     gc.collect()
-    malloc_trim._last = -malloc_trim.PAUSE  # now
-    malloc_trim.give_back()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc's
+        trim(0)
     return psutil.Process().memory_info().rss, len(gc.get_objects())
 
 

@@ -38,9 +38,9 @@ def drawn(explorer):
 
 
 def drop(explorer, label, option):
-    """Take a value out of a MultiChoice."""
-    box = explorer.page.locator(f".bk-input-group:has(label:has-text('{label}'))")
-    box.locator(f".choices__item:has-text('{option}') button").first.click()
+    """Take a value out of the list below that label."""
+    column = explorer.page.locator(".bk-panel-models-layout-Column", has_text=label).last
+    column.get_by_label(option).uncheck()
 
 
 def fill(explorer, label, text):

@@ -1,0 +1,19 @@
+"""How everything on the page looks: the template's design, with app.css in every component."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from panel.theme import Inherit
+from panel.viewable import Viewable
+
+from explorer.server.offline import OfflineFast
+
+FRAME = Path(__file__).with_name("frame.css").read_text()  # of what is around all components
+
+
+class PageDesign(OfflineFast):
+    """Panel serves app.css from beside this module; a document holds it once for all of its components."""
+
+    modifiers: ClassVar[dict] = {Viewable: {"stylesheets": [Inherit, "app.css"]}}

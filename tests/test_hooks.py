@@ -1,0 +1,58 @@
+"""What explorer/server works around is still so; a test that fails here says which hook can go."""
+
+import inspect
+
+import pytest
+from bokeh.core.property.bases import Property
+from bokeh.core.property.descriptors import PropertyDescriptor
+from bokeh.models import Button
+from bokeh.server.views import ws
+from panel import reactive
+from panel.io.location import Location
+from panel.io.resources import CDN_DIST
+from panel.reactive import Syncable
+from panel.theme.fast import Fast
+
+from explorer.page.design import PageDesign
+from explorer.server.address import Address
+
+
+def test_bokeh_does_not_send_at_once():
+    assert "set_nodelay" not in inspect.getsource(ws)
+
+
+def test_bokeh_does_not_keep_defaults(monkeypatch):
+    asked, button = [], Button()
+    work_out = Property.themed_default
+
+    def counted(descriptor, *args, **options):
+        asked.append(descriptor)
+        return work_out(descriptor, *args, **options)
+
+    plain = inspect.unwrap(PropertyDescriptor._get_default)  # a test before may have served the dashboard
+    monkeypatch.setattr(PropertyDescriptor, "_get_default", plain)
+    monkeypatch.setattr(Property, "themed_default", counted)
+    assert [button.visible, button.visible] == [True, True]
+    assert len(asked) == 2
+
+
+def test_panel_still_waits_by_this_name():
+    assert "_debounce" in Syncable.__annotations__
+
+
+def test_panel_asks_other_hosts():
+    assert any("//" in address for address in Fast._resources["font"].values())
+    assert CDN_DIST.startswith("https:")
+    assert "dist_url = CDN_DIST" in inspect.getsource(reactive.Reactive)
+    found = PageDesign().resolve_resources()
+    addresses = [
+        address for kind in ("css", "js", "js_modules", "font") for address in found.get(kind, {}).values()
+    ]
+    assert any(address.endswith("fast_design.js") for address in addresses)
+    assert not [address for address in addresses if address.startswith(("http", "//"))]
+
+
+def test_panel_fails_at_strange_links():
+    with pytest.raises(ValueError, match="invalid literal"):
+        Location().search = "?words=²"
+    Address().search = "?words=²"
