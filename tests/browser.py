@@ -37,8 +37,11 @@ READ = """(name) => {
   if (!figure) return null;
   const entries = (d) => d instanceof Map ? [...d.entries()] : Object.entries(d);
   const round = (v) => typeof v === 'number' ? Math.round(v * 1e6) / 1e6 : v;
-  const flat = (c) => Array.from(c.length && c[0]?.length > 1 && typeof c[0] !== 'string' ? c[0] : c, round);
-  const sample = (c) => { const f = flat(c); return f.length > 2000 ? f.filter((_, i) => i % 97 == 0) : f; };
+  const sample = (c) => {
+    const all = c.length && c[0]?.length > 1 && typeof c[0] !== 'string' ? c[0] : c;
+    const step = all.length > 2000 ? 97 : 1;
+    return Array.from({length: Math.ceil(all.length / step)}, (_, i) => round(all[i * step]));
+  };
   return {
     title: figure.title?.text ?? '',
     x: [round(figure.x_range.start), round(figure.x_range.end)],
@@ -47,6 +50,15 @@ READ = """(name) => {
   };
 }"""
 
+# Where on the page a place of a figure's own coordinates is.
+PLACE = """([name, x, y]) => {
+  const view = Bokeh.index.find_one_by_id(Bokeh.documents[0].get_model_by_name(name).id);
+  const box = view.el.getBoundingClientRect(), frame = view.frame;
+  return [box.x + frame.x_scale.compute(x), box.y + frame.y_scale.compute(y)];
+}"""
+ACTIVE = """([name, kind]) => Bokeh.documents[0].get_model_by_name(name).toolbar.tools
+  .some((tool) => tool.type == kind && tool.active)"""
+PAINTED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 ELEMENT = "(name) => Bokeh.index.find_one_by_id(Bokeh.documents[0].get_model_by_name(name).id).el"
 
 
@@ -189,7 +201,11 @@ class Explorer:
             drawn = self.page.evaluate("window.Bokeh?.documents?.map((d) => d.is_idle)")
             shown = self.page.locator(".progress, .error").all_inner_texts()
             raise AssertionError(f"not ready after {timeout} s; documents drawn: {drawn}; {shown}") from None
-        self.page.wait_for_timeout(150)
+        self.painted()
+
+    def painted(self) -> None:
+        """Wait until what the page knows now is on the screen."""
+        self.page.evaluate(PAINTED)
 
     def count(self, text: str) -> int:
         """How many visible texts match the regular expression."""
@@ -204,6 +220,30 @@ class Explorer:
         found = self.page.evaluate_handle(ELEMENT, name).as_element()
         found.evaluate("(e) => e.scrollIntoView({block: 'center'})")
         return found
+
+    def place(self, name: str, x: float, y: float) -> list[float]:
+        """Where on the screen the figure's own coordinates are, once it is brought into sight."""
+        self.element(name)
+        return self.page.evaluate(PLACE, [name, x, y])
+
+    def tap(self, name: str, right: float, down: float, follows) -> None:
+        """Tap on a figure at shares of its width and height until `follows()`, then wait for the page's rest.
+
+        Once may be too early: a figure that is not laid out yet does not feel it.
+        """
+        end = time.monotonic() + 60
+        while not follows():
+            assert time.monotonic() < end, f"a tap on {name} had no effect"
+            box = self.element(name).bounding_box()
+            self.page.mouse.click(box["x"] + box["width"] * right, box["y"] + box["height"] * down)
+            soon = time.monotonic() + 3
+            while not follows() and time.monotonic() < soon:
+                self.page.wait_for_timeout(50)
+        self.settle()
+
+    def tool_is_active(self, name: str, kind: str) -> bool:
+        """Whether a figure's tool of that kind takes drags and taps."""
+        return self.page.evaluate(ACTIVE, [name, kind])
 
     def signature(self, *names: str) -> str:
         return json.dumps([self.figure(name) for name in names])

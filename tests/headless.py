@@ -1,11 +1,14 @@
 """The page's tabs without a browser: what a visitor's choices make of figures and sentences."""
 
 import html
+import io
 import re
 import time
 
+import numpy as np
 import panel as pn
 from bokeh.models import Plot
+from PIL import Image
 
 from explorer.choices.state import ExplorerState
 from explorer.visit import Visit
@@ -40,6 +43,30 @@ class Visitor:
             assert time.monotonic() < end, (self.session.status.busy, self.session.status.errors)
             time.sleep(0.01)
 
+    def widget(self, label: str):
+        """The control with that label."""
+        return next(found for found in self.page.select(pn.widgets.Widget) if found.label == label)
+
+    def move(self, label: str, value) -> None:
+        """Set the control with that label, as a hand does, and wait for what follows."""
+        self.widget(label).value = value
+        self.settle()
+
+    def press(self, label: str) -> None:
+        """Press the button with that label and wait for what follows."""
+        self.widget(label).clicks += 1
+        self.settle()
+
+    def shown(self, control) -> bool:
+        """Whether nothing that holds the control is hidden."""
+        holders = [part for part in self.page.select() if control in part.select()]
+        return all(part.visible for part in holders)
+
+    def take(self, name: str, content: bytes) -> None:
+        """Bring a file, as by dropping it, and wait for what follows."""
+        self.session.uploads.take(name, content)
+        self.settle()
+
     def figure(self, name: str):
         """The Bokeh figure of that name in the open tab, None if it is not there."""
         for pane in self.page.select(pn.pane.Bokeh):
@@ -52,7 +79,33 @@ class Visitor:
         """What one renderer of that figure draws: column -> values."""
         return dict(self.figure(name).renderers[renderer].data_source.data)
 
+    def drawn(self, *names: str) -> str:
+        """All that the named figures draw, as a text to compare."""
+        found = [self.figure(name) for name in names]
+        return repr(
+            [
+                [fig.title and fig.title.text, *(_plain(r.data_source.data) for r in fig.renderers)]
+                for fig in found
+            ]
+        )
+
     def count(self, text: str) -> int:
         """How many visible texts match the regular expression."""
-        shown = [re.sub(r"<[^>]+>", " ", str(pane.object)) for pane in self.page.select(pn.pane.HTML)]
+        shown = [re.sub(r"(<[^>]+>|\s)+", " ", str(pane.object)) for pane in self.page.select(pn.pane.HTML)]
         return sum(bool(re.search(text, html.unescape(line))) for line in shown)
+
+
+def photo(side: int, seed: int = 0) -> bytes:
+    """A picture of smooth colours as a PNG file, `side` pixels square."""
+    small = np.random.default_rng(seed).integers(0, 256, (side // 8, side // 8, 3), np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(data, "PNG")
+    return data.getvalue()
+
+
+def _plain(data: dict) -> dict:
+    """Columns without arrays, which a text would show in part."""
+    return {
+        name: [part.tolist() if isinstance(part, np.ndarray) else part for part in column]
+        for name, column in data.items()
+    }

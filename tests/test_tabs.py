@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from headless import Visitor
 
-from core.zoo import model_card
+from core.ptq.scope import choose_layers
+from core.zoo import create_model, model_card
 from explorer.choices.catalog import NETWORKS
+from explorer.pipeline import deployment
 
 # A test takes seconds, and those of a worker share what is computed.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tabs")]
@@ -119,6 +121,22 @@ def test_what_each_ingredient_is_worth():
 # Layers
 
 
+def test_bars_by_layer_and_what_keeping_one_float_is_worth():
+    visitor = Visitor(network="xlsr_x3", tab="layers", activation_bits=3, method="minmax")
+    alone = visitor.data("layers alone")
+    names, _ = choose_layers(create_model("xlsr", 3), None, None)
+    assert alone["layer"] == names
+    assert all(value > 0 for part in ("weights", "activations", "only", "all_but") for value in alone[part])
+    assert visitor.count("with 0 kept float") == 1
+    drawn = visitor.drawn("layers alone")
+    visitor.press("Keep conv0_0.conv float")
+    assert visitor.state.float_layers == ["conv0_0.conv"]
+    assert visitor.count("with 1 kept float") == 1
+    assert visitor.drawn("layers alone") == drawn, "the bars quantize every layer"
+    visitor.press("Quantize conv0_0.conv again")
+    assert visitor.count("with 0 kept float") == 1
+
+
 def test_more_bits_hurt_less():
     visitor = Visitor(network="xlsr_x3", tab="layers", method="minmax", activation_bits=3)
     worse = visitor.data("layers alone")["only"]
@@ -140,30 +158,84 @@ def test_a_trained_network_among_the_methods():
     assert visitor.state.method.startswith("dfsq")
 
 
+# Training
+
+CURVES = ("curve psnr_y", "curve mismatch", "curve cosine", "curve conflict")
+
+
+def test_a_recorded_run_plays():
+    visitor = Visitor(tab="training")
+    for name in CURVES:
+        data = visitor.data(name)
+        assert len(data.get("step", data.get("xs"))) >= 15, name
+    assert visitor.count(r"PSNR at step 2,000: \d\d\.\d\d dB") == 1
+    before = visitor.drawn("layer in training")
+    visitor.move("Moment / % of the steps", 80)
+    assert visitor.drawn("layer in training") != before
+    assert visitor.count(r"PSNR at step 1,[56]\d\d: \d\d\.\d\d dB") == 1
+    for name in ("Float", "Before training", "After training", "Without training: dfsq+"):
+        assert picture(visitor, f"trained {name}").size > 50, name
+    assert visitor.count(r"\d\d\.\d\d dB · SSIM 0\.\d{3}") == 4
+    before = [visitor.drawn(name) for name in CURVES[1:]]
+    visitor.move("Layer", "body.3.body.2")
+    assert all(visitor.drawn(name) != was for name, was in zip(CURVES[1:], before, strict=True))
+    assert visitor.figure("layer in training").title.text.startswith("What body.3.body.2 receives")
+
+
+# Deployment
+
+
+def test_int8_variants_are_compared(monkeypatch):
+    monkeypatch.setattr(deployment, "RUNS", 1)
+    visitor = Visitor(network="xlsr_x3", representatives=12, compared_bits=[])
+    assert visitor.figure("outputs") is None, "the tab is not made before it is opened"
+    scores = visitor.count(r"\d+\.\d\d dB · SSIM")
+    visitor.choose(tab="deployment")
+    assert visitor.count("14 of 14") >= 1
+    assert len(visitor.data("outputs")["top"]) > 20
+    for name in ("Float", "INT8 with clip", "INT8 clip-free"):
+        assert picture(visitor, f"deployed {name}").size > 50, name
+    assert visitor.count(r"The outputs lie between −?\d\.\d{3} and \d\.\d{3}") == 1
+    assert visitor.count(r"\d+\.\d\d dB · SSIM") == scores + 3
+
+
+def test_a_network_without_a_clip(monkeypatch):
+    monkeypatch.setattr(deployment, "RUNS", 1)
+    monkeypatch.setattr(deployment, "TIMED", (24, 32))
+    visitor = Visitor(tab="deployment", representatives=8, strategy="random")
+    assert visitor.count("EDSR has no clip at its end") == 1
+    assert visitor.count("INT8 clip-free") == 0
+    assert visitor.count("16 of ") == 1
+
+
 # Sweep
 
 PLOTS = ("sweep bits", "sweep sets", "sweep cost", "sweep table")
 
 
-def drawn(visitor, *names: str) -> list:
-    return [repr([r.data_source.data for r in visitor.figure(name).renderers]) for name in names]
+def test_the_bundled_sweep_is_there_at_once():
+    visitor = Visitor(network="xlsr_x3", compared_bits=[])
+    assert visitor.figure("sweep bits") is None, "the tab is not made before it is opened"
+    visitor.choose(tab="sweep")
+    dots = visitor.data("sweep bits")
+    assert len(dots["psnr"]) > 50
+    assert {"dfsq", "dfsq+", "minmax"} <= set(dots["method"])
+    assert len(visitor.data("sweep table")["value"]) > 20
+    assert visitor.count("32 random LR patches of the packaged photographs") == 1
 
 
 def test_plots_follow_their_choices():
     visitor = Visitor(tab="sweep")
-    choices = visitor.visit.made["sweep"].sweeper.choices
-    before = drawn(visitor, *PLOTS)
-    choices.cost = "gbitops"
+    before = visitor.drawn("sweep cost")
+    visitor.move("Cost", "gbitops")
+    assert visitor.drawn("sweep cost") != before
+    before = visitor.drawn("sweep table")
+    visitor.move("Across", "set_size")
+    assert visitor.drawn("sweep table") != before
+    before = [visitor.drawn(name) for name in PLOTS]
+    visitor.visit.made["sweep"].sweeper.choices.shown_image = "chelsea the cat (scikit-image)"
     visitor.settle()
-    assert drawn(visitor, "sweep cost") != before[2:3]
-    before = drawn(visitor, "sweep table")
-    choices.across = "set_size"
-    visitor.settle()
-    assert drawn(visitor, "sweep table") != before
-    before = drawn(visitor, *PLOTS)
-    choices.shown_image = "chelsea the cat (scikit-image)"
-    visitor.settle()
-    assert all(a != b for a, b in zip(before, drawn(visitor, *PLOTS), strict=True))
+    assert all(visitor.drawn(name) != was for name, was in zip(PLOTS, before, strict=True))
 
 
 def test_the_preview_follows_the_grid():

@@ -39,7 +39,7 @@ class Histogram:
             self.count[:, BINS // 2] += rows.shape[1]
 
     def widen(self, limit: float) -> None:
-        """Return how many bytes the tables take."""
+        """Double the limit until it is at least `limit`; bins merge in pairs."""
         while self.limit and self.limit < limit:
             for table in (self.count, self.sum):
                 merged = table.reshape(len(table), BINS // 2, 2).sum(2)

@@ -47,6 +47,7 @@ class Uploads(param.Parameterized):
                 log.exception("a file could not be read")
                 sentence = f"{name} could not be read. {LIMITS}"
             self._later(lambda: self._done(key, before, sentence))
+            self._later(self._rest)  # the page is not ready before what follows is under way
 
         QUICK.submit(self._later, Token(), work)
 
@@ -59,8 +60,6 @@ class Uploads(param.Parameterized):
 
     def _done(self, key: str, before: list[str], sentence: str) -> None:
         self._waiting -= 1
-        if not self._waiting:
-            self._status.set_done(BUSY)
         if sentence:
             self.complain(sentence)
             return
@@ -70,6 +69,10 @@ class Uploads(param.Parameterized):
         else:
             self.state.param.update(image=other_role(key) if self.as_lr else key, region=CENTRE)
         self.shelf.drop(before)
+
+    def _rest(self) -> None:
+        if not self._waiting:
+            self._status.set_done(BUSY)
 
     def _offer(self) -> None:
         self.state.offer_own(self.shelf.labels("network"), self.shelf.labels("hr", "lr"))

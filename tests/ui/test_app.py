@@ -3,14 +3,17 @@ import re
 import pytest
 from browser import Explorer, until
 
+from explorer.page.tour import LESSONS
+
 pytestmark = pytest.mark.browser
 
 DISTRIBUTIONS = ("heat map", "spread", "by image")
 POINTS = ("histogram", "staircase")
-PICTURES = ("picture 4", "picture 2", "picture 8", "difference")
+OPACITY = """(e) => { let o = 1; while (e) { o *= getComputedStyle(e).opacity;
+  e = e.parentElement ?? e.getRootNode().host; } return o; }"""
 
 
-def test_default_view_shows_all_three_undimmed(explorer):
+def test_default_view_shows_all_three_undimmed_and_the_tour_opens_its_states(explorer):
     explorer.open()
     assert len(explorer.figure("heat map")["data"][0]["image"]) > 50
     assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
@@ -19,116 +22,75 @@ def test_default_view_shows_all_three_undimmed(explorer):
     assert explorer.count(r"\d+\.\d\d dB · SSIM 0\.\d{3}") >= 5
     assert explorer.count("377 points, grid step 1/1,024") == 1
     assert explorer.count("stays float") == 1
-    explorer.page.wait_for_timeout(500)
+    explorer.page.wait_for_timeout(500)  # what is dimmed for longer than that stays so
     for name in ("HR, ground truth", "Float SR", "W4A4"):
-        tile = explorer.page.get_by_text(name).first
-        opacity = "(e) => { let o = 1; while (e) { o *= getComputedStyle(e).opacity; "
-        opacity += "e = e.parentElement ?? e.getRootNode().host; } return o; }"
-        assert tile.evaluate(opacity) == 1, name
+        assert explorer.page.get_by_text(name).first.evaluate(OPACITY) == 1, name
+    explorer.page.get_by_text("Five questions to begin with").click()
+    explorer.page.get_by_text(LESSONS[0].question).click()
+    explorer.page.wait_for_url("**layer=body.0.body.0**")
+    explorer.settle()
+    assert len(explorer.figure("heat map")["data"][0]["image"]) > 50
+    assert explorer.page.get_by_text(LESSONS[0].question).is_visible(), "the tour is open on its way"
 
 
-def test_what_points_and_distributions_follow(explorer):
-    explorer.open("?compared_bits=[4]")
-    points, distributions = explorer.signature(*POINTS), explorer.signature(*DISTRIBUTIONS)
+def test_what_a_hand_does(explorer):
+    explorer.open("?network=xlsr_x3&layer=Gblocks.0.conv0")
+    slide_and_choose(explorer)
+    tap_channels_and_layers(explorer)
+    zoom(explorer)
+    stop(explorer)
+
+
+def slide_and_choose(explorer) -> None:
+    points = explorer.signature(*POINTS)
     explorer.slide("Activation bits", -1)
     points = explorer.after_change(POINTS, points)
     assert len(explorer.figure("histogram")["data"][1]["x"]) == 8
-    assert explorer.count("W3A3")
-
-    pictures = explorer.signature("picture 4")
     explorer.choose("Weight bits", "8")
-    pictures = explorer.after_change(("picture 4",), pictures)
-    assert explorer.count("W8A3")
-    assert explorer.signature(*POINTS) == points, "weights have no part in it"
-
+    until(lambda: explorer.count("W8A3"), explorer)
     explorer.press("kmeans")
-    points = explorer.after_change(POINTS, points)
-    assert explorer.signature("picture 4") != pictures
-    assert 0 in explorer.figure("histogram")["data"][1]["x"]
-
-    explorer.slide("Words", -1)
-    points = explorer.after_change(POINTS, points)
-    assert explorer.count("107 points, grid step 1/384")
-    assert len(explorer.figure("histogram")["data"][3]["x"]) == 107
-    explorer.slide("Terms", -1)
-    points = explorer.after_change(POINTS, points)
-    assert explorer.count("39 points")
-    assert explorer.signature(*DISTRIBUTIONS) == distributions, "they are of the float network"
-
-    pictures = explorer.signature("picture 4")
-    explorer.choose("Layer", "body.2.body.2")
-    distributions = explorer.after_change(DISTRIBUTIONS, distributions)
-    assert explorer.figure("heat map")["title"] == "body.2.body.2 (post-ReLU)"
-    points = explorer.signature(*POINTS)
-    explorer.slide("Channel", 3)
-    points = explorer.after_change(POINTS, points)
-    assert explorer.figure("by image")["title"].startswith("Channel 3")
-    assert explorer.signature("picture 4") == pictures, "layer and channel are only looked at"
-
-    tap(explorer, "heat map", 0.4, 0.4)
     explorer.after_change(POINTS, points)
-    title = explorer.figure("by image")["title"]
-    assert re.match(r"Channel (1\d|2\d)", title), title
-    assert len(explorer.figure("mismatch of means")["data"][0]["rank"]) == 16
-    distributions = explorer.signature(*DISTRIBUTIONS)
-    tap(explorer, "mismatch of deviations", 0.98, 0.4)
-    explorer.after_change(DISTRIBUTIONS, distributions)
-    assert explorer.figure("heat map")["title"].startswith("body.7.body.2")
+    assert 0 in explorer.figure("histogram")["data"][1]["x"]
+    assert "selector=kmeans" in explorer.page.url
 
 
-def tap(explorer, name: str, right: float, down: float) -> None:
-    """On the figure of that name, at shares of its width and height."""
-    box = explorer.element(name).bounding_box()
-    explorer.page.mouse.click(box["x"] + box["width"] * right, box["y"] + box["height"] * down)
+def tap_channels_and_layers(explorer) -> None:
+    def title(name: str) -> str:
+        return explorer.figure(name)["title"]
+
+    explorer.tap("heat map", 0.4, 0.4, lambda: re.match(r"Channel (1\d|2\d)", title("by image")))
+    explorer.tap("mismatch of deviations", 0.98, 0.4, lambda: title("heat map").startswith("conv4"))
 
 
-def test_pictures_side_by_side(explorer):
-    explorer.open("?compared_bits=[2]")
-    assert not explorer.count("W6A6")
-    before = explorer.signature("picture 6")
-    explorer.press("6")
-    explorer.after_change(("picture 6",), before)
-    assert explorer.count("W6A6")
-
-    before = explorer.signature("left", "difference")
-    explorer.choose("Left", "HR")
-    explorer.after_change(("left", "difference"), before)
-    right = explorer.signature("right")
-    explorer.choose("Right", "8 bits")
-    explorer.after_change(("right",), right)
-
+def zoom(explorer) -> None:
     names = ["picture hr", "picture float", "picture 4", "left", "difference"]
-    before = explorer.figure("picture hr")["x"]
+
+    def ranges() -> list:
+        return [explorer.figure(name)["x"] for name in names]
+
+    (start, end), *_ = before = ranges()
     box = explorer.element("picture float").bounding_box()
     explorer.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     explorer.page.mouse.wheel(0, -300)
-    explorer.page.wait_for_timeout(300)
-    zoomed = [explorer.figure(name)["x"] for name in names]
-    assert zoomed[0][1] - zoomed[0][0] < 0.95 * (before[1] - before[0])
-    assert all(x == zoomed[0] for x in zoomed), "zoom is linked"
+
+    def zoomed() -> bool:
+        found = ranges()
+        return found[0][1] - found[0][0] < 0.95 * (end - start) and all(x == found[0] for x in found)
+
+    until(zoomed, explorer)
     explorer.press("Reset zoom")
-    until(lambda: explorer.figure("picture 4")["x"] == before, explorer)
+    until(lambda: ranges() == before, explorer)
 
-    names = ("picture hr", *PICTURES)
-    pictures = explorer.signature(*names)
-    explorer.choose("Image", "chelsea the cat (scikit-image)")
-    pictures = explorer.after_change(names, pictures)
-    explorer.press("Whole image")
-    explorer.after_change(names, pictures)
-    assert explorer.figure("picture hr")["data"][0]["dw"] == [444]
 
+def stop(explorer) -> None:
     pictures = explorer.signature("picture 4")
-    explorer.choose("Weight bits", "7")
-    pictures = explorer.after_change(("picture 4",), pictures)
+    explorer.element("picture 4")
     explorer.choose("Method", "dfsq+")
-    explorer.page.get_by_text(re.compile(r"(Measuring|Rounding|Super-resolving).* %")).wait_for()
     explorer.press("Stop")
     said = explorer.page.get_by_text("Stopped. Change any setting to continue.")
     said.wait_for()
     assert 0 <= said.bounding_box()["y"] < 200, "in sight, though the page is scrolled"
-    explorer.page.wait_for_timeout(2000)
     assert explorer.signature("picture 4") == pictures
-    assert explorer.count(r"Stopped\. Change any setting") == 1
     explorer.choose("Method", "minmax")
     explorer.after_change(("picture 4",), pictures)
 
@@ -168,10 +130,17 @@ def test_tabs_and_lists_by_the_keyboard(explorer):
 
 def test_theme_and_phone(chromium, server):
     phone = chromium.new_context(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
-    explorer = Explorer(phone.new_page(), server).open("?theme=dark")
-    assert not explorer.page.locator("#sidebar").is_visible()
+    explorer = Explorer(phone.new_page(), server).open("?theme=dark&network=xlsr_x3&compared_bits=[4]")
+    sidebar, button = (explorer.page.locator(name) for name in ("#sidebar", "#sidebar-button"))
+    assert not sidebar.is_visible()
     assert explorer.page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [390, 390]
-    explorer.page.locator("#sidebar-button").tap()
-    assert explorer.page.locator("#sidebar").is_visible()
+    button.tap()
+    sidebar.wait_for()
+    button.tap()
+    sidebar.wait_for(state="hidden")
+    explorer.page.get_by_text("Sweep", exact=True).first.tap()
+    explorer.page.get_by_text("Every dot is a configuration").wait_for()
+    until(lambda: explorer.figure("sweep bits")["data"][0]["psnr"], explorer)
+    assert explorer.page.evaluate("document.documentElement.scrollWidth") <= 390
     phone.close()
     assert not explorer.complaints

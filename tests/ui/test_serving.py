@@ -36,7 +36,7 @@ def test_a_closed_page_a_refused_connection_a_forgotten_session_and_a_lost_serve
         refused.close()
         # The scripts come so late that Bokeh has forgotten the session when its websocket is opened.
         page.route("**/panel.min.js*", lambda route: (time.sleep(2), route.continue_()))
-        visitor = Explorer(page, url).open("?activation_bits=3")
+        visitor = Explorer(page, url).open("?network=xlsr_x3&activation_bits=3&compared_bits=[3]")
         assert not visitor.complaints, "nothing is asked of another host"
         assert visitor.count("W3A3")
         port = int(url.rsplit(":", 1)[1].split("/")[0])

@@ -2,30 +2,10 @@ import pytest
 from browser import trainings, until
 
 pytestmark = pytest.mark.browser
-CURVES = ("curve psnr_y", "curve mismatch", "curve cosine", "curve conflict")
 
 
-def test_a_recorded_run_plays(explorer):
-    explorer.open("?tab=training")
-    for name in CURVES:
-        data = explorer.figure(name)["data"]
-        assert len(data[0].get("step", data[0].get("xs"))) >= 15, name
-    assert explorer.count(r"PSNR at step 2,000: \d\d\.\d\d dB") == 1
-    before = explorer.signature("layer in training")
-    explorer.slide("Moment", -20)
-    explorer.after_change(("layer in training",), before)
-    until(lambda: explorer.count(r"PSNR at step 1,[56]\d\d: \d\d\.\d\d dB") == 1, explorer)
-    for name in ("Float", "Before training", "After training", "Without training: dfsq+"):
-        assert len(explorer.figure(f"trained {name}")["data"][0]["image"]) > 50, name
-    assert explorer.count(r"\d\d\.\d\d dB · SSIM 0\.\d{3}") == 4
-    before = explorer.signature(*CURVES)
-    explorer.choose("Layer", "body.3.body.2")
-    explorer.after_change(CURVES, before)
-    assert explorer.figure("layer in training")["title"].startswith("What body.3.body.2 receives")
-
-
-def test_a_run_of_ones_own_is_trained_paused_and_cancelled(explorer):
-    explorer.open("?tab=training&network=xlsr_x3&train_steps=5000&train_bits=4")
+def test_a_run_of_ones_own_is_trained_paused_cancelled_and_ends_with_its_picture(explorer):
+    explorer.open("?tab=training&network=xlsr_x3&train_steps=5000&train_version=v1&train_regularizer=naive")
     assert explorer.count("No run yet") == 1
     explorer.press("Start")
     until(lambda: len(explorer.figure("curve cosine")["data"][1]["step"]) > 1, explorer)
@@ -39,11 +19,10 @@ def test_a_run_of_ones_own_is_trained_paused_and_cancelled(explorer):
     explorer.press("Cancel")
     until(lambda: explorer.count("No run yet"), explorer)
     until(lambda: not trainings(), explorer)
-    explorer.settle()
 
-
-def test_a_short_run_ends_with_its_picture(explorer):
-    explorer.open("?tab=training&network=xlsr_x3&train_steps=50&train_version=v1&train_regularizer=naive")
+    steps = explorer.page.locator(".bk-input-group:has(.bk-slider-title:has-text('Steps')) .noUi-handle")
+    steps.press("Home")
+    until(lambda: "train_steps=50&" in explorer.page.url + "&", explorer)
     explorer.press("Start")
     until(lambda: explorer.count("Done, step 50 of 50"), explorer)
     until(lambda: len(explorer.figure("trained After training")["data"][0]["image"]) > 50, explorer)
