@@ -1,4 +1,4 @@
-"""Runs the notebooks from a clean kernel: for the tests, and to save them with their pictures.
+"""Saves the notebooks as run from a clean kernel, with their pictures; and reads what their text states.
 
     python tests/lessons.py [notebooks/1_hard_to_quantize.ipynb ...]
 
@@ -46,7 +46,7 @@ def _local_only(connect):
 socket.socket.connect = _local_only(socket.socket.connect)
 del socket, warnings, _local_only
 """
-UNGUARD = "\nimport warnings\nwarnings.resetwarnings()"  # the kernel's own end warns
+UNGUARD = "import warnings\nwarnings.resetwarnings()"  # the kernel's own end warns
 
 
 class Statement(NamedTuple):
@@ -79,30 +79,23 @@ def links(notebook) -> list[str]:
     return LINK.findall(text_of(notebook))
 
 
-def run(path: Path, then: str = "", pictures: bool = False) -> tuple[nbformat.NotebookNode, str]:
-    """Execute all cells, then the code `then` in the same kernel; the notebook, and what `then` printed."""
+def run(path: Path) -> nbformat.NotebookNode:
+    """Execute all cells in a kernel of their own, for the pictures that are saved."""
     notebook = nbformat.read(path, as_version=4)
     cells = notebook.cells
-    guard, last = nbformat.v4.new_code_cell(GUARD), nbformat.v4.new_code_cell(then + UNGUARD)
+    guard, last = (nbformat.v4.new_code_cell(source) for source in (GUARD, UNGUARD))
     notebook.cells = [guard, *cells, last]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    if pictures:
-        environment["NOTEBOOK_PICTURES"] = "1"
     client = NotebookClient(
-        notebook,
-        timeout=TIMEOUT_LIVE if pictures else TIMEOUT,
-        resources={"metadata": {"path": str(FOLDER)}},
-        record_timing=False,
+        notebook, timeout=TIMEOUT_LIVE, resources={"metadata": {"path": str(FOLDER)}}, record_timing=False
     )
-    client.execute(env=environment)
+    client.execute(env=os.environ | {"PYTHONPATH": str(ROOT), "NOTEBOOK_PICTURES": "1"})
     notebook.cells = cells
     for number, cell in enumerate((c for c in cells if c.cell_type == "code"), 1):
         cell.execution_count = number
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = number
-    printed = "".join(output.get("text", "") for output in last.outputs if output.get("name") == "stdout")
-    return notebook, printed
+    return notebook
 
 
 def values(expressions: list[str]) -> str:
@@ -116,7 +109,7 @@ def last_json(printed: str) -> list:
 
 def save(path: Path, browser) -> None:
     """Run the notebook and store what it shows as pictures."""
-    notebook, _ = run(path, pictures=True)
+    notebook = run(path)
     page = browser.new_page(viewport={"width": WIDTH, "height": 400}, device_scale_factor=SHARPNESS)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):

@@ -1,13 +1,18 @@
-"""Every notebook runs from a clean kernel, without the net, and computes what its text states."""
+"""Every notebook runs in a process of its own, without the net, and computes what its text states."""
 
 import base64
 import io
+import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import nbformat
 import pytest
-from lessons import FOLDER, NOTEBOOKS, last_json, links, run, solutions, statements, text_of, values
+from lessons import FOLDER, NOTEBOOKS, ROOT, last_json, links, solutions, statements, text_of, values
 from PIL import Image
 
 from explorer.choices.state import ExplorerState
@@ -21,11 +26,39 @@ def saved(path):
     return nbformat.read(path, as_version=4)
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Run all cells of a notebook, then some code; what that printed."""
+    folder = tmp_path_factory.mktemp("lessons")
+    log, printed = folder / "log", folder / "printed"
+    with log.open("w") as errors:
+        server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("lesson_server.py"))],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+
+    def run(path: Path, then: str) -> str:
+        before = log.stat().st_size
+        request = {"path": str(path), "then": then, "printed": str(printed)}
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+        assert server.stdout.readline() == "0\n", log.read_text()[before:]
+        return printed.read_text()
+
+    with server:
+        yield run
+        server.stdin.close()
+
+
 @by_name
-def test_text_states_what_the_cells_compute(path):
+def test_text_states_what_the_cells_compute(path, run):
     stated = statements(saved(path))
     code = "\n".join([*solutions(saved(path)), values([s.expression for s in stated])])
-    _, printed = run(path, code)
+    printed = run(path, code)
     wrong = []
     for statement, value in zip(stated, last_json(printed), strict=True):
         if statement.number is None:
