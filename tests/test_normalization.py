@@ -4,15 +4,57 @@ import numpy as np
 import pytest
 import torch
 
-from core import QuantConfig, calibrate, load_quantized, quantize_model, save_quantized
+from core import Moments, QuantConfig, UniversalSet, calibrate, load_quantized, quantize_model, save_quantized
 from core.models import SwinIR
-from core.points.moments import Moments
 from core.ptq.observers import NormalizedObserver, add_normalized
 from core.quantizers.lookup import nearest_points_in_blocks, reference, reference_in_blocks
 from core.quantizers.normalization import EPS, Normalization, block_normalization, block_size, spread
 from core.quantizers.normalized import NormalizedUniformQuantizer, SubsetQuantizer, nearest_codes
 
 POINTS = np.array([[-1, -0.25, 0, 0.75], [-0.5, 0, 0.25, 1], [-1, 0, 0.5, 1]])
+
+
+def test_normalization_by_hand():
+    x = torch.tensor([[[0.0, 1, 4], [-1, 1, 6]], [[0, 0, 2], [5, 5, 5]]])
+    mean, scale = Normalization(1, False)(x)
+    assert torch.allclose(mean, torch.tensor([[5 / 3, 2], [2 / 3, 5]])[..., None])
+    assert torch.allclose(scale, torch.tensor([[7 / 3, 4], [4 / 3, EPS]])[..., None])
+    mean, scale = Normalization(1, True)(x)
+    assert mean.count_nonzero() == 0
+    assert torch.allclose(scale, torch.tensor([[4.0, 6], [2, 5]])[..., None])
+
+
+@pytest.mark.parametrize(
+    ("shape", "dim", "expected"),
+    [
+        ((2, 3, 4, 5), 1, (2, 3, 1, 1)),
+        ((2, 3, 4, 5), -3, (2, 3, 1, 1)),
+        ((3, 4, 5), -3, (3, 1, 1)),
+        ((2, 6, 3), -1, (2, 1, 3)),
+        ((2, 3), -1, (2, 1)),  # one value a channel: the channels together
+    ],
+)
+def test_normalization_shapes(shape, dim, expected):
+    for post_relu in (True, False):
+        assert [t.shape for t in Normalization(dim, post_relu)(torch.rand(shape))] == [expected] * 2
+
+
+def test_moments_hold_the_normalized_values():
+    x = torch.randn(2, 3, 6, 6)
+    moments = Moments(3, UniversalSet().step)
+    add_normalized(x, moments, Normalization(1, False))
+    assert moments.count.sum(1).tolist() == [72] * 3
+    assert moments.sum.sum(1) == pytest.approx([0] * 3, abs=1e-4)  # each channel's mean is taken away
+    outermost = [np.flatnonzero(row)[[0, -1]] for row in moments.count]
+    assert all(low == 0 or high == moments.count.shape[1] - 1 for low, high in outermost)
+
+
+def test_statistics_of_single_values_are_of_their_own_image():
+    x = torch.tensor([[1.0, 3.0, -2.0], [10.0, 20.0, 60.0]])
+    together = Normalization(-1, False)(x)
+    alone = Normalization(-1, False)(x[:1])
+    assert all(torch.equal(t[:1], a) for t, a in zip(together, alone, strict=True))
+    assert torch.allclose(alone[0], torch.full((1, 3), 2 / 3))
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def new_training(config=CONFIG, model=None, layers=None):
 @pytest.mark.parametrize("regularizer", ["none", "naive", "cooperative"])
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_a_step_adds_what_cooperates(version, regularizer):
+    """Which parameters get what; the formulas of COOPERATION have tests by hand (test_fake_quantization)."""
     config = dataclasses.replace(CONFIG, version=version, regularizer=regularizer, lambda_m=0.1)
     training = new_training(config)
     gradients = training.gradients(True)

@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from core import Moments, UniversalSet
-from core.ptq.observers import add_normalized
-from core.quantizers.normalization import EPS, Normalization
+from core import UniversalSet
 from core.quantizers.normalized import SubsetQuantizer
 from core.quantizers.static import LevelQuantizer, UniformQuantizer, uniform
 
@@ -49,31 +47,6 @@ def test_uniform_gradient_is_one_inside_and_zero_outside():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
 def test_uniform_dtype_follows_the_input(dtype):
     assert UniformQuantizer(-1, 2, 2)(torch.tensor([0.4], dtype=dtype)).dtype == dtype
-
-
-def test_normalization_by_hand():
-    x = torch.tensor([[[0.0, 1, 4], [-1, 1, 6]], [[0, 0, 2], [5, 5, 5]]])
-    mean, scale = Normalization(1, False)(x)
-    assert torch.allclose(mean, torch.tensor([[5 / 3, 2], [2 / 3, 5]])[..., None])
-    assert torch.allclose(scale, torch.tensor([[7 / 3, 4], [4 / 3, EPS]])[..., None])
-    mean, scale = Normalization(1, True)(x)
-    assert mean.count_nonzero() == 0
-    assert torch.allclose(scale, torch.tensor([[4.0, 6], [2, 5]])[..., None])
-
-
-@pytest.mark.parametrize(
-    ("shape", "dim", "expected"),
-    [
-        ((2, 3, 4, 5), 1, (2, 3, 1, 1)),
-        ((2, 3, 4, 5), -3, (2, 3, 1, 1)),
-        ((3, 4, 5), -3, (3, 1, 1)),
-        ((2, 6, 3), -1, (2, 1, 3)),
-        ((2, 3), -1, (2, 1)),  # one value a channel: the channels together
-    ],
-)
-def test_normalization_shapes(shape, dim, expected):
-    for post_relu in (True, False):
-        assert [t.shape for t in Normalization(dim, post_relu)(torch.rand(shape))] == [expected] * 2
 
 
 def test_post_relu_subset_by_hand():
@@ -132,24 +105,6 @@ def test_copies_give_the_same(quantizer):
     for other in (copy.deepcopy(quantizer), pickle.loads(pickle.dumps(quantizer))):
         assert torch.equal(other(x), quantizer(x))
     assert "bits=" in repr(quantizer)
-
-
-def test_moments_hold_the_normalized_values():
-    x = torch.randn(2, 3, 6, 6)
-    moments = Moments(3, UniversalSet().step)
-    add_normalized(x, moments, Normalization(1, False))
-    assert moments.count.sum(1).tolist() == [72] * 3
-    assert moments.sum.sum(1) == pytest.approx([0] * 3, abs=1e-4)  # each channel's mean is taken away
-    outermost = [np.flatnonzero(row)[[0, -1]] for row in moments.count]
-    assert all(low == 0 or high == moments.count.shape[1] - 1 for low, high in outermost)
-
-
-def test_statistics_of_single_values_are_of_their_own_image():
-    x = torch.tensor([[1.0, 3.0, -2.0], [10.0, 20.0, 60.0]])
-    together = Normalization(-1, False)(x)
-    alone = Normalization(-1, False)(x[:1])
-    assert all(torch.equal(t[:1], a) for t, a in zip(together, alone, strict=True))
-    assert torch.allclose(alone[0], torch.full((1, 3), 2 / 3))
 
 
 def test_loading_other_points_changes_the_look_up():

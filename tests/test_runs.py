@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import time
 
 import pytest
@@ -7,7 +5,6 @@ import pytest
 from core import load_quantized
 from core.qat.config import OdmConfig
 from explorer.jobs import training_run
-from explorer.jobs.child import ROOT
 from explorer.jobs.training_run import Run
 
 pytestmark = pytest.mark.slow
@@ -16,7 +13,7 @@ SHORT = OdmConfig(steps=4, batch=1, patch=8)
 LONG = OdmConfig(steps=5000, batch=1, patch=8)
 
 
-def wait_for(condition, seconds=90):
+def wait_for(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -49,12 +46,15 @@ def test_a_run_from_start_to_end(new_run):
     assert not folder.exists()
 
 
-def test_a_run_that_is_paused_or_killed_goes_on_where_it_was(new_run):
+def test_a_run_that_is_paused_or_killed_goes_on_where_it_was(new_run, monkeypatch):
     run = new_run(LONG)
     run.start()
     wait_for(lambda: run.begun and run.card()["done"] >= 100)
     assert run.in_words().startswith("Training, step ")
-    run.pause()
+    monkeypatch.setattr(training_run, "MOST", 1)
+    with pytest.raises(ValueError, match="1 trainings run on this server already; start yours when"):
+        new_run(LONG).start()
+    run.pause()  # as when whoever started it ends: nobody holds its input open
     wait_for(lambda: not run.alive)
     assert run.in_words().endswith("Start goes on")
     before = run.card()["done"]
@@ -69,19 +69,9 @@ def test_a_run_that_is_paused_or_killed_goes_on_where_it_was(new_run):
     assert run.in_words() == (
         "The training was killed, as the system does when memory is short; Start goes on from what was kept."
     )
+    kept = run.card()["done"]
     run.start()
-    assert run.in_words().startswith(("Training", "Starting"))
-
-
-def test_no_more_trainings_than_the_server_can_bear(new_run, monkeypatch):
-    monkeypatch.setattr(training_run, "MOST", 1)
-    first, second = new_run(LONG), new_run(LONG)
-    first.start()
-    with pytest.raises(ValueError, match="1 trainings run on this server already; start yours when"):
-        second.start()
-    first.cancel()
-    second.start()
-    assert second.alive
+    wait_for(lambda: run.card()["done"] > kept)
 
 
 def test_what_ended_it_is_said(new_run):
@@ -92,25 +82,3 @@ def test_what_ended_it_is_said(new_run):
         "The training stopped: no training image is at least 12000 pixels on both sides; take larger ones or "
         "a smaller patch"
     )
-
-
-def test_a_training_ends_with_whoever_started_it(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "explorer.jobs.training_worker",
-        "--steps",
-        "5000",
-        "--batch",
-        "1",
-        "--patch",
-        "8",
-    ]
-    out = tmp_path / "run"
-    process = subprocess.Popen(
-        [*command, "--out", str(out)], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    wait_for(out.with_suffix(".json").exists)
-    process.stdin.close()
-    assert process.wait(60) == 1
-    assert out.with_suffix(".ckpt").exists()

@@ -51,7 +51,16 @@ def threads() -> tuple[int, int]:
     return torch.get_num_threads(), parallel.WORKERS
 
 
-def test_workers_do_not_fight_for_the_cores_and_leave_nothing_behind():
+def test_workers_are_started_again_do_not_fight_for_the_cores_and_leave_nothing_behind(monkeypatch):
+    starts = []
+
+    def dying_twice(**options):
+        starts.append(options)
+        if len(starts) < 3:
+            raise RuntimeError("Nanny failed to start.")  # as when memory is short
+        return LocalCluster(**options)
+
+    monkeypatch.setattr(cluster_module, "LocalCluster", dying_twice)
     with local_client(2) as client:
         assert set(client.run(threads).values()) == {(1, 1)}
         pids = list(client.run(os.getpid).values())
@@ -59,21 +68,13 @@ def test_workers_do_not_fight_for_the_cores_and_leave_nothing_behind():
     wait_for(lambda: not any(map(psutil.pid_exists, pids)), "the end of the workers")
 
 
-def test_workers_that_die_as_they_start_are_started_again(monkeypatch):
-    made = []
-
+def test_workers_that_never_start(monkeypatch):
     def dying(**options):
-        made.append(options)
-        if len(made) < 3:
-            raise RuntimeError("Nanny failed to start.")
-        return "a cluster"
+        raise RuntimeError("Nanny failed to start.")
 
     monkeypatch.setattr(cluster_module, "LocalCluster", dying)
-    assert cluster_module._local_cluster(2) == "a cluster"
-    made[:] = []
-    monkeypatch.setattr(cluster_module, "STARTS", 2)
-    with pytest.raises(ValueError, match="2 worker processes end as they start"):
-        cluster_module._local_cluster(2)
+    with pytest.raises(ValueError, match="2 worker processes end as they start"), local_client(2):
+        pass
 
 
 def test_a_killed_sweep_loses_and_doubles_no_row(tmp_path):

@@ -3,6 +3,7 @@ import csv
 import io
 import re
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,27 +19,45 @@ from explorer.pipeline import pictures
 XLSR = dict(network="xlsr_x3", activation_bits=3)
 
 
-def states():
-    kept = ExplorerState(**XLSR)
-    layers = kept.param.layer.objects
-    kept.float_layers = layers[:2]
-    by_hand = ExplorerState(**XLSR)
-    by_hand.layer, by_hand.channel = layers[1], 2
-    by_hand.hand = [-512, 0, 300, 512]
-    layer_wide = ExplorerState(**XLSR, hand_layer=True, region="whole")
-    layer_wide.hand = [-512, 0, 300, 512]
-    trained = ExplorerState(activation_bits=2)
-    trained.method = "odm"
-    return {
-        "default": ExplorerState(**XLSR),
-        "minmax, weights of 8 bits": ExplorerState(**XLSR, method="minmax", weight_bits=8),
-        "another set and selector": ExplorerState(**XLSR, words=3, selector="kmeans"),
-        "dfsq+": ExplorerState(**XLSR, method="dfsq+"),
-        "layers kept float": kept,
-        "points by hand": by_hand,
-        "points by hand in all channels": layer_wide,
-        "trained": trained,
-    }
+def plain(**choices) -> ExplorerState:
+    return ExplorerState(**XLSR, **choices)
+
+
+def kept_float() -> ExplorerState:
+    state = plain()
+    state.float_layers = state.param.layer.objects[:2]
+    return state
+
+
+def by_hand() -> ExplorerState:
+    state = plain()
+    state.layer, state.channel = state.param.layer.objects[1], 2
+    state.hand = [-512, 0, 300, 512]
+    return state
+
+
+def by_hand_in_all_channels() -> ExplorerState:
+    state = plain(hand_layer=True, region="whole")
+    state.hand = [-512, 0, 300, 512]
+    return state
+
+
+def trained() -> ExplorerState:
+    state = ExplorerState(activation_bits=2)
+    state.method = "odm"
+    return state
+
+
+STATES = {
+    "default": plain,
+    "minmax, weights of 8 bits": partial(plain, method="minmax", weight_bits=8),
+    "another set and selector": partial(plain, words=3, selector="kmeans"),
+    "dfsq+": partial(plain, method="dfsq+"),
+    "layers kept float": kept_float,
+    "points by hand": by_hand,
+    "points by hand in all channels": by_hand_in_all_channels,
+    "trained": trained,
+}
 
 
 @pytest.mark.parametrize(("role", "size"), [("hr", (641, 477)), ("lr", (361, 203))])
@@ -70,10 +89,10 @@ def test_the_code_reads_files_of_ones_own(role, size, tmp_path, monkeypatch):
     shelf.close()
 
 
-@pytest.mark.parametrize("name", states())
+@pytest.mark.parametrize("name", STATES)
 def test_the_code_makes_the_same_picture(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    state, told = states()[name], io.StringIO()
+    state, told = STATES[name](), io.StringIO()
     with contextlib.redirect_stdout(told):
         exec(script.code(state), {})
     bits, hand = state.activation_bits, None
