@@ -17,6 +17,7 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
+LONGEST = 180  # seconds that anything may take on a busy machine
 # As `make app` serves.
 SERVE = re.search(r"^SERVE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
 NAMES = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
@@ -176,6 +177,7 @@ class Explorer:
 
     def __init__(self, page, server: str):
         self.page, self.server = page, server
+        page.set_default_timeout(1000 * LONGEST)
         self.complaints: list[str] = []
         page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -191,7 +193,7 @@ class Explorer:
         self.settle()
         return self
 
-    def settle(self, timeout: float = 120) -> None:
+    def settle(self, timeout: float = LONGEST) -> None:
         """Wait until nothing is computed any more."""
         from playwright.sync_api import TimeoutError
 
@@ -227,16 +229,24 @@ class Explorer:
         return self.page.evaluate(PLACE, [name, x, y])
 
     def tap(self, name: str, right: float, down: float, follows) -> None:
-        """Tap on a figure at shares of its width and height until `follows()`, then wait for the page's rest.
+        """Tap on a figure at shares of its width and height, as `tap_at` does."""
 
-        Once may be too early: a figure that is not laid out yet does not feel it.
-        """
-        end = time.monotonic() + 60
-        while not follows():
-            assert time.monotonic() < end, f"a tap on {name} had no effect"
+        def spot() -> tuple[float, float]:
             box = self.element(name).bounding_box()
-            self.page.mouse.click(box["x"] + box["width"] * right, box["y"] + box["height"] * down)
-            soon = time.monotonic() + 3
+            return box["x"] + box["width"] * right, box["y"] + box["height"] * down
+
+        self.tap_at(spot, follows)
+
+    def tap_at(self, spot, follows) -> None:
+        """Tap on the screen where `spot()` says, until `follows()`, then wait for the page's rest.
+
+        Once may be too early: a figure that is not laid out yet does not feel it, or moves away.
+        """
+        end = time.monotonic() + LONGEST
+        while not follows():
+            assert time.monotonic() < end, "a tap had no effect"
+            self.page.mouse.click(*spot())
+            soon = time.monotonic() + 10
             while not follows() and time.monotonic() < soon:
                 self.page.wait_for_timeout(50)
         self.settle()
@@ -248,7 +258,7 @@ class Explorer:
     def signature(self, *names: str) -> str:
         return json.dumps([self.figure(name) for name in names])
 
-    def after_change(self, names: tuple[str, ...], before: str, timeout: float = 60) -> str:
+    def after_change(self, names: tuple[str, ...], before: str, timeout: float = LONGEST) -> str:
         """Wait until the named figures differ from `before`, then until the page is at rest."""
         end = time.monotonic() + timeout
         while self.signature(*names) == before:
@@ -272,7 +282,7 @@ class Explorer:
         )
 
 
-def until(condition, explorer, seconds=90):
+def until(condition, explorer, seconds=LONGEST):
     """Wait until the page fulfils a condition."""
     end = time.monotonic() + seconds
     while not condition():

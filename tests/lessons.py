@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import nbformat
 from browser import FLAGS, ROOT, find_browser
-from nbclient import NotebookClient
 from PIL import Image
 
 FOLDER = ROOT / "notebooks"
@@ -81,6 +80,8 @@ def links(notebook) -> list[str]:
 
 def run(path: Path) -> nbformat.NotebookNode:
     """Execute all cells in a kernel of their own, for the pictures that are saved."""
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(path, as_version=4)
     cells = notebook.cells
     guard, last = (nbformat.v4.new_code_cell(source) for source in (GUARD, UNGUARD))

@@ -4,7 +4,7 @@ import base64
 import re
 
 import pytest
-from browser import until
+from browser import LONGEST, until
 from headless import photo
 from safetensors.torch import save_file
 
@@ -57,6 +57,7 @@ def test_files_of_ones_own(explorer, chromium, tmp_path):
     until(lambda: explorer.count("HR, ground truth") == 0, explorer)
 
     other = chromium.new_page()
+    other.set_default_timeout(1000 * LONGEST)
     other.goto(explorer.page.url)
     other.get_by_text("This link asks for photo.png").wait_for()
     other.get_by_text("HR, ground truth").wait_for()

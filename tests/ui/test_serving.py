@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from browser import Explorer, serve, trainings, until
+from browser import LONGEST, Explorer, serve, trainings, until
 from panel.command.serve import build_single_handler_applications
 from panel.io.session import generate_session
 
@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_closed_page_a_refused_connection_a_forgotten_session_and_a_lost_server(chromium, tmp_path):
     options = ("--unused-session-lifetime", "300", "--check-unused-sessions", "300")
     context = chromium.new_context(viewport={"width": 390, "height": 844})
+    context.set_default_timeout(1000 * LONGEST)
     closed, page, refused = (context.new_page() for _ in range(3))
     with serve(tmp_path / "log", *options) as url:
         training = Explorer(closed, url).open("?tab=training&network=xlsr_x3&train_steps=5000")
@@ -45,17 +46,17 @@ def test_a_closed_page_a_refused_connection_a_forgotten_session_and_a_lost_serve
         ]
         psutil.Process(listening[0].pid).kill()
         alert = page.get_by_role("alert")
-        alert.get_by_text("The connection to the server was lost").wait_for(timeout=20_000)
+        alert.get_by_text("The connection to the server was lost").wait_for()
         box = alert.bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
         alert.get_by_role("button", name="Reload").click()
-        alert.get_by_text("does not answer yet").wait_for(timeout=20_000)
+        alert.get_by_text("does not answer yet").wait_for()
         page.route(
             f"{url}*", lambda route: route.fulfill(body="<h1>Here again</h1>", content_type="text/html")
         )
         alert.get_by_role("button", name="Reload").click()
-        page.get_by_role("heading", name="Here again").wait_for(timeout=20_000)
+        page.get_by_role("heading", name="Here again").wait_for()
     context.close()
 
 

@@ -63,10 +63,11 @@ def test_rows_are_downloaded_and_a_tap_opens_their_configuration(explorer):
     dots = explorer.figure("sweep bits")["data"][0]
     best = max(range(len(dots["psnr"])), key=dots["psnr"].__getitem__)
     bits = dots["activation_bits"][best]
-    x, y = explorer.place("sweep bits", bits, dots["psnr"][best])
-    explorer.page.mouse.click(x, y)
-    explorer.page.wait_for_url(f"**activation_bits={bits}**")
-    explorer.settle()
+    assert bits != 7
+    explorer.tap_at(
+        lambda: explorer.place("sweep bits", bits, dots["psnr"][best]),
+        lambda: f"activation_bits={bits}" in explorer.page.url,
+    )
     assert "tab=" not in explorer.page.url or "tab=explore" in explorer.page.url
     assert explorer.count(rf"W\dA{bits}")
 
@@ -88,15 +89,15 @@ def test_a_sweep_fills_is_cancelled_is_found_again_and_goes_on(explorer, name, c
     kept = pd.read_parquet(FOLDER / name)
     (FOLDER / name / LOG).write_text("2 3\n")  # as a sweep that was stopped leaves it, if it was through
     later = chromium.new_context().new_page()
+    later.set_default_timeout(LONG)
     later.goto(page.url)
-    later.get_by_role("button", name="Resume", exact=True).click(timeout=60_000)
-    later.get_by_text(f"{name}: 3 of 3 rows").wait_for(timeout=LONG)
+    later.get_by_role("button", name="Resume", exact=True).click()
+    later.get_by_text(f"{name}: 3 of 3 rows").wait_for()
     later.get_by_role("button", name="Resume", exact=True).wait_for(state="hidden")
-    later.get_by_text("Every dot is a configuration").wait_for(timeout=60_000)
+    later.get_by_text("Every dot is a configuration").wait_for()
     later.wait_for_function(
         "() => window.Bokeh?.documents?.[0]?.get_model_by_name('sweep bits')"
-        "?.renderers[0].data_source.length === 3",
-        timeout=60_000,
+        "?.renderers[0].data_source.length === 3"
     )
     later.context.close()
     rows = pd.read_parquet(FOLDER / name)

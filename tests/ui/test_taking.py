@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from browser import LONGEST
 
 from core import load_quantized
 
@@ -9,7 +10,7 @@ pytestmark = pytest.mark.browser
 
 def taken(explorer, label):
     """The file that a button gives; Panel makes it at the first click and offers it at once."""
-    with explorer.page.expect_download(timeout=120_000) as download:
+    with explorer.page.expect_download() as download:
         explorer.page.get_by_text(label, exact=True).click()
     return download.value.suggested_filename, Path(download.value.path())
 
@@ -24,6 +25,7 @@ def test_everything_is_taken_away(explorer, chromium):
     assert path.read_text().startswith("network,layer,channel")
     name, path = taken(explorer, "Report (HTML)")
     page, complaints = chromium.new_page(), []
+    page.set_default_timeout(1000 * LONGEST)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     path = path.rename(path.with_suffix(".html"))
     page.on("request", lambda r: r.url.startswith((path.as_uri(), "data:")) or complaints.append(r.url))
