@@ -1,4 +1,4 @@
-"""Ten super-resolution networks (x2) as their authors elsewhere write them, small, with seeded weights.
+"""Eleven super-resolution networks (x2) as their authors elsewhere write them, small, with seeded weights.
 
 None knows this project: no base class, no attributes of ours, whatever habits such code has.
 """
@@ -84,6 +84,67 @@ class Attention(nn.Module):
     def forward(self, x):
         x = self.head(x)
         return F.pixel_shuffle(self.tail(x + 9 * self.blocks(x)), 2)
+
+
+class SpatialAttention(nn.Module):
+    """As RFDN's ESA: a gate from a map that is reduced by a stride and a pooling, and enlarged to x's size."""
+
+    def __init__(self, n_feats):
+        super().__init__()
+        f = n_feats // 4
+        self.conv1, self.conv_f, self.conv4 = conv(n_feats, f, 1), conv(f, f, 1), conv(f, n_feats, 1)
+        self.conv2 = nn.Conv2d(f, f, 3, stride=2, padding=0)
+        self.conv_max, self.conv3, self.conv3_ = conv(f, f), conv(f, f), conv(f, f)
+        self.relu, self.sigmoid = nn.ReLU(inplace=True), nn.Sigmoid()
+        for p in self.parameters():
+            p.data *= 3  # as after training, where the gate differs from place to place
+
+    def forward(self, x):
+        c1_ = self.conv1(x)
+        v_max = F.max_pool2d(self.conv2(c1_), kernel_size=7, stride=3)
+        c3 = self.conv3_(self.relu(self.conv3(self.relu(self.conv_max(v_max)))))
+        c3 = F.interpolate(c3, (x.size(2), x.size(3)), mode="bilinear", align_corners=False)
+        return x * self.sigmoid(self.conv4(c3 + self.conv_f(c1_)))
+
+
+class DistillationBlock(nn.Module):
+    """As RFDN's RFDB: at every step a 1x1 conv keeps a part, and a residual conv goes on with the rest."""
+
+    def __init__(self, channels):
+        super().__init__()
+        dc = channels // 2
+        self.c1_d, self.c1_r = conv(channels, dc, 1), conv(channels, channels)
+        self.c2_d, self.c2_r = conv(channels, dc, 1), conv(channels, channels)
+        self.c3 = conv(channels, dc)
+        self.act = nn.LeakyReLU(negative_slope=0.05, inplace=True)
+        self.c5 = conv(dc * 3, channels, 1)
+        self.esa = SpatialAttention(channels)
+
+    def forward(self, input):
+        distilled_c1 = self.act(self.c1_d(input))
+        r_c1 = self.act(self.c1_r(input) + input)
+        distilled_c2 = self.act(self.c2_d(r_c1))
+        r_c2 = self.act(self.c2_r(r_c1) + r_c1)
+        r_c3 = self.act(self.c3(r_c2))
+        return self.esa(self.c5(torch.cat([distilled_c1, distilled_c2, r_c3], dim=1)))
+
+
+class Distillation(nn.Module):
+    """As RFDN: residual feature distillation, all blocks joined by a 1x1 conv."""
+
+    def __init__(self, nf=16):
+        super().__init__()
+        self.fea_conv, self.B1, self.B2 = conv(3, nf), DistillationBlock(nf), DistillationBlock(nf)
+        self.c = nn.Sequential(conv(nf * 2, nf, 1), nn.LeakyReLU(0.05, inplace=True))
+        self.LR_conv = conv(nf, nf)
+        self.upsampler = nn.Sequential(conv(nf, 12), nn.PixelShuffle(2))
+
+    def forward(self, input):
+        out_fea = self.fea_conv(input)
+        out_B1 = self.B1(out_fea)
+        out_B2 = self.B2(out_B1)
+        out_B = self.c(torch.cat([out_B1, out_B2], dim=1))
+        return self.upsampler(self.LR_conv(out_B) + out_fea)
 
 
 class Tied(nn.Module):
@@ -218,7 +279,7 @@ class Reparameterized(nn.Module):
         return self.upsampler(feat + self.conv_2(F.silu(self.block(feat))))
 
 
-NETWORKS = [WeightNorm, Unshuffled, Attention, Tied, EvalBranch]
+NETWORKS = [WeightNorm, Unshuffled, Attention, Distillation, Tied, EvalBranch]
 NETWORKS += [TupleOutput, InterpolatedSkip, MeanShifts, Luma, Reparameterized]
 STRANGERS = {cls.__name__: cls for cls in NETWORKS}
 

@@ -59,6 +59,18 @@ def test_moments_by_hand():
     assert cross[0].numpy() == pytest.approx(expected + damping * np.eye(2))
 
 
+def test_the_variance_of_an_input_that_hardly_varies_is_not_lost():
+    layer, moments = nn.Linear(4, 1), InputMoments(seed=0)
+    x = 5 + 1e-3 * torch.randn(600, 4, generator=torch.Generator().manual_seed(0))
+    for part in x.split(200):
+        moments.update(layer, part, part)
+    own = moments.covariances()[0][0].numpy()
+    expected = np.cov(x.T.double().numpy(), bias=True)
+    damping = DAMPING * np.trace(expected) / 4
+    assert own == pytest.approx(expected + damping * np.eye(4), abs=1e-9)
+    assert moments.means[0][0].numpy() == pytest.approx(x.double().mean(0).numpy(), abs=1e-6)
+
+
 def noisy(layer, bits, refine, seed=0, **options):
     """The layer compensated for a coarse input, and its error on that input before and after."""
     generator = torch.Generator().manual_seed(seed)

@@ -3,6 +3,7 @@ explain, or the network is refused in one sentence.
 """
 
 import math
+import re
 import warnings
 
 import pytest
@@ -15,7 +16,7 @@ from core.images import round_8bit
 from core.quantizers.weights import weight_rows
 
 METHODS = ("minmax", "percentile", "mse", "dfsq")
-WHOLE_PICTURE = {"Attention"}
+WHOLE_PICTURE = {"Attention", "Distillation"}
 MAY_REFUSE = {"Reparameterized"}  # to be quantized: it writes its weights anew at every forward
 
 
@@ -143,12 +144,23 @@ def test_tiles(name, kind, tile, photos):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         tiled = core.super_resolve(model, lr, tile)
-    if name in WHOLE_PICTURE:
+    if name == "Distillation":  # a tile would see all of this image, so there are none
+        assert torch.equal(tiled, whole)
+    elif name in WHOLE_PICTURE:
         assert [w for w in said if "looks at the whole picture" in str(w.message)] != []
     else:
         assert not said
         # Next to a midpoint, float32's last digits decide between two levels.
         assert decibels(tiled, whole) > (100 if kind == "float" else 60)
+
+
+def test_the_difference_of_tiles_is_said_as_it_is():
+    lr = core.make_lr(core.demo_image(core.demo_names()[0]), 2)
+    model = stranger("Distillation")
+    with pytest.warns(UserWarning, match="looks at the whole picture") as said:
+        tiled = core.super_resolve(model, lr, 64)
+    measured = float(re.search(r"([\d.]+) dB from the whole", str(said[0].message))[1])
+    assert abs(measured - decibels(tiled, core.super_resolve(model, lr))) < 6
 
 
 def test_as_onnx(name, photos):

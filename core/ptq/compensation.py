@@ -88,11 +88,16 @@ def _as_conv_input(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, tu
 
 
 class InputMoments:
-    """First and second moments of a layer's `columns`, float (x) and quantized (x^), for each group."""
+    """First and second moments of a layer's `columns`, float (x) and quantized (x^), for each group.
+
+    Summed about the means of the first image: of an input that hardly varies, such as a gate's, float32
+    would lose the variance beside the square of the mean.
+    """
 
     def __init__(self, seed: int):
         self.count = 0
         self._generator = torch.Generator().manual_seed(seed)
+        self._centres: list[torch.Tensor] | None = None
         self._sums: list[torch.Tensor] | None = None
 
     def update(self, module: nn.Module, x: torch.Tensor, quantized: torch.Tensor) -> None:
@@ -102,7 +107,9 @@ class InputMoments:
         for pair in zip(x, quantized, strict=True):
             inputs = pair if isinstance(module, nn.Linear) else [image[None] for image in pair]
             sample = torch.randperm(output_count(module, inputs[0]), generator=self._generator)[:COLUMNS]
-            a, b = (columns(module, image, sample).float() for image in inputs)
+            found = [columns(module, image, sample).float() for image in inputs]
+            self._centres = self._centres or [part.mean(2, keepdim=True) for part in found]
+            a, b = (part - centre for part, centre in zip(found, self._centres, strict=True))
             parts = [a.sum(2), b.sum(2), b @ b.transpose(1, 2), a @ b.transpose(1, 2)]
             parts = [part.double().cpu() for part in parts]
             self._sums = (
@@ -113,11 +120,19 @@ class InputMoments:
     @property
     def means(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The means of x and x^, both (groups, fan_in)."""
+        mean, quantized_mean = (
+            centre[..., 0].double().cpu() + offset
+            for centre, offset in zip(self._centres, self._offsets(), strict=True)
+        )
+        return mean, quantized_mean
+
+    def _offsets(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the means less the centres."""
         return self._sums[0] / self.count, self._sums[1] / self.count
 
     def covariances(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the covariances of x^ and of x with x^, both (groups, fan_in, fan_in), damped equally."""
-        mean, quantized_mean = self.means
+        mean, quantized_mean = self._offsets()
         own = self._sums[2] / self.count - quantized_mean[:, :, None] * quantized_mean[:, None]
         cross = self._sums[3] / self.count - mean[:, :, None] * quantized_mean[:, None]
         diagonal = own.diagonal(dim1=1, dim2=2)
