@@ -87,7 +87,7 @@ class Attention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """As RFDN's ESA: a gate from a map that is reduced by a stride and a pooling, and enlarged to x's size."""
+    """As RFDN's ESA: a gate from a map that a stride and a pooling reduce, enlarged to the size of x."""
 
     def __init__(self, n_feats):
         super().__init__()
