@@ -11,7 +11,7 @@ from torch import nn
 from core.images import Pair, check_images, round_8bit
 from core.images.colour import with_chroma
 from core.images.metrics import psnr_y, ssim_y
-from core.networks.running import device_and_dtype, eval_mode, run
+from core.networks.running import check_network, device_and_dtype, eval_mode, run
 from core.networks.tiles import by_tiles
 
 
@@ -98,6 +98,7 @@ def _own_picture(model, lr, tile=None, progress=lambda share: None, scale=None) 
     def own(images: torch.Tensor) -> torch.Tensor:
         return run(model, images, scale)
 
+    check_network(model)
     lr = lr.to(device_and_dtype(model)[0])
     with torch.no_grad(), eval_mode(model):
         if tile is None or tile >= max(lr.shape[-2:]):

@@ -16,7 +16,7 @@ from core.deploy.onnx_files import first_line, layer_nodes
 from core.deploy.onnx_network import OnnxNetwork
 from core.images import check_images, demo_image, luma
 from core.networks.folding import fold_parametrizations
-from core.networks.running import image_alone
+from core.networks.running import check_network, image_alone
 from core.ptq.audit import is_quantized
 from core.ptq.scope import channel_dim_of
 
@@ -65,6 +65,7 @@ def plain_network(model: nn.Module) -> nn.Module:
 
     ValueError for a quantized model, TorchScript, and a network without weights or that cannot be copied.
     """
+    check_network(model)
     if is_quantized(model):
         raise ValueError(
             "the model is quantized already, in a way that no INT8 convolution does; give the float model"
@@ -97,6 +98,10 @@ def picture_of(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
             sr = network(images)
     except Exception as error:  # a foreign network may raise errors of any kind
         raise ValueError(f"{kind} does not run on {size}: {first_line(error)}") from error
+    if not isinstance(
+        sr, torch.Tensor
+    ):  # torch.fx's graphs lose in copies that they return the picture alone
+        raise ValueError(f"{kind} returns more than the picture; give a module that returns it alone")
     if not sr.isfinite().all():
         raise ValueError(f"{kind} gives values that are not finite on {size}; repair its weights first")
     return sr

@@ -19,7 +19,7 @@ from core.deploy.export import as_taken, export_plain, picture_of, plain_network
 from core.deploy.onnx_files import LAYER_OPS, first_line
 from core.ptq.calibration import recorded, with_share
 from core.ptq.quantize import peek
-from core.ptq.scope import Layers, choose_layers
+from core.ptq.scope import Layers, check_layers, choose_layers
 from core.utils.progress import Progress
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def quantize_int8(
     """
     first, images = peek(images)
     network = plain_network(model)
+    check_layers(network)
     first = as_taken(network, first)
     picture_of(network, first)
     chosen, _ = choose_layers(network, layers, first)

@@ -47,6 +47,18 @@ def run(model: nn.Module, images: torch.Tensor, scale: int | None = None) -> tor
     return sr[..., : height * times, : width * times].to(torch.promote_types(images.dtype, torch.float32))
 
 
+def check_network(model: object) -> None:
+    """Raise ValueError, one sentence, for what is no module: a program of torch.export, tensors, a path."""
+    # Who has such a program has imported torch.export, which takes half a second.
+    if "torch.export" in sys.modules and isinstance(model, torch.export.ExportedProgram):
+        raise ValueError("a program of torch.export is no network yet; give its .module()")
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"a network must be a torch.nn.Module, got {type(model).__name__}; "
+            "core.load_checkpoint reads files"
+        )
+
+
 def device_and_dtype(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
     """Return the network's device and its dtype; the dtype is None for a network without float parameters."""
     tensors = [*model.parameters(), *model.buffers()]
@@ -161,6 +173,8 @@ def _forward(
             )
     size = f"{width}×{height} pixels and {images.shape[1]} channels"
     reason = next(iter(str(refusal).strip().splitlines()), type(refusal).__name__)
+    if reason.startswith("Guard failed"):  # of torch.export's graphs
+        reason += "; it takes the sizes that it was exported for, so export it with dynamic_shapes"
     raise ValueError(f"{_kind(model)} does not run on images of {size}: {reason}") from refusal
 
 

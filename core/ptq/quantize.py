@@ -19,7 +19,7 @@ from core.ptq.config import FLOAT, QuantConfig
 from core.ptq.methods import TRAINED
 from core.ptq.observers import Observer, observer_of
 from core.ptq.rounding import rounded_rows
-from core.ptq.scope import Layers, channel_dim_of, choose_layers, input_channels, scope_of
+from core.ptq.scope import Layers, channel_dim_of, check_layers, choose_layers, input_channels, scope_of
 from core.ptq.weight_levels import note_levels
 from core.quantizers.weights import from_rows, weight_rows
 from core.utils.progress import Progress
@@ -64,6 +64,7 @@ def calibrate(
     2 bits: 4 levels
     3 bits: 8 levels
     """
+    check_layers(model)
     first, images = peek(images)
     if config.recipe.refine and iter(images) is images:
         images = list(images)
@@ -98,6 +99,7 @@ def quantize_model(
     >>> quantized(images).shape
     torch.Size([2, 3, 72, 72])
     """
+    check_layers(model)
     with undisturbed(model):
         copies = _float_copy(model).eval(), _float_copy(model)
         return _quantize(*copies, calibration, config, layers, progress)
@@ -165,11 +167,6 @@ def _parts(reference, calibration, config, layers, progress) -> Iterator[Calibra
 def _float_copy(model: nn.Module) -> nn.Module:
     if is_quantized(model):
         raise ValueError("the model is quantized already; quantize the float model instead")
-    if not any(channel_dim_of(module) for module in model.modules()):
-        raise ValueError(
-            f"{type(model).__name__} holds no Conv2d, ConvTranspose2d or Linear, as graphs that were traced "
-            "or exported; quantize the network that it was made from"
-        )
     return fold_parametrizations(model).to(memory_format=torch.contiguous_format)
 
 

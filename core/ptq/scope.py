@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from core.networks.running import run
+from core.networks.running import check_network, run
 from core.ptq.calibration import recorded
 
 # Class of layers that can be quantized -> the channel dimension of their input.
@@ -19,6 +19,16 @@ Layers = Callable[[str, nn.Module], bool] | Iterable[str] | None
 def channel_dim_of(module: nn.Module) -> int | None:
     """Return the channel dimension of the module's input; None for a module that cannot be quantized."""
     return next((dim for cls, dim in CHANNEL_DIM.items() if isinstance(module, cls)), None)
+
+
+def check_layers(model: nn.Module) -> None:
+    """Raise ValueError for what is no network, and for one whose layers are not to be seen."""
+    check_network(model)
+    if not any(channel_dim_of(module) for module in model.modules()):
+        raise ValueError(
+            f"{type(model).__name__} holds no Conv2d, ConvTranspose2d or Linear, as graphs that were traced "
+            "or exported; quantize the network that it was made from"
+        )
 
 
 def input_channels(module: nn.Module) -> int:
