@@ -6,10 +6,12 @@ from strangers import STRANGERS, stranger
 
 from core.images import demo_names
 from explorer.choices import visitor_files
-from explorer.choices.region import CENTRE
+from explorer.choices.region import CENTRE, WHOLE
 from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import checked
 from explorer.pipeline import activations, deployment, pictures, points
+from explorer.views.canvas import Tile, Window
+from explorer.views.format import of_tiles
 
 pytestmark = pytest.mark.slow
 
@@ -45,3 +47,23 @@ def test_every_view_of_a_network_written_elsewhere(name, monkeypatch):
     int8 = deployment.outcome(plan, deployment.variants(key)[-1], state.image, CENTRE)
     assert np.abs(int8.picture.rgb.astype(int) - reference.rgb).mean() < 6
     assert state.image in demo_names()
+
+
+@pytest.mark.parametrize("name", ["Attention", "MeanShifts"])
+def test_the_page_says_by_how_much_tiles_differ(name, monkeypatch):
+    key = f"own:network:test tiles:{name}"
+    monkeypatch.setitem(visitor_files._known, key, checked(name, stranger(name)))
+    monkeypatch.setattr(pictures, "TILE", 48)
+    config = ExplorerState().configs("minmax")(8)
+    for what in ("float", config):
+        picture = pictures.picture(key, demo_names()[0], WHOLE, what)
+        tile = Tile("test", Window())
+        tile.show(picture)
+        html = tile.panel[-1].object
+        if name == "MeanShifts":
+            assert picture.tiles is None
+            assert "tiles" not in html
+        else:
+            assert picture.tiles.side == 48
+            assert f"made by tiles: {picture.tiles.decibels:.0f} dB from the whole" in html
+            assert f"up to {picture.tiles.levels:.1f} levels" in of_tiles(picture.tiles)

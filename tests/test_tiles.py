@@ -162,6 +162,10 @@ def test_a_network_that_looks_at_the_whole_picture_says_so(photo):
     assert decibels == pytest.approx(-20 * math.log10(away), abs=6)  # measured on a piece
     assert levels == pytest.approx(255 * float((tiled - whole).abs().max()), rel=0.5)
     assert said[0].filename == __file__
+    told = []
+    assert torch.equal(super_resolve(model, photo, tile=32, tell=told.append), tiled)  # and no warning
+    assert [str(said[0].message)] == [f"{told[0]}; leave `tile` out to run it whole"]
+    assert (told[0].side, told[0].measured) == (32, 16)
 
 
 def test_a_small_image_is_run_whole(photo):

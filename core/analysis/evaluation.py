@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable
 
 import torch
@@ -12,7 +13,7 @@ from core.images import Pair, check_images, round_8bit
 from core.images.colour import with_chroma
 from core.images.metrics import psnr_y, ssim_y
 from core.networks.running import check_network, device_and_dtype, eval_mode, run
-from core.networks.tiles import by_tiles
+from core.networks.tiles import Difference, by_tiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,7 @@ def super_resolve(
     tile: int | None = None,
     progress: Callable[[float], None] = lambda share: None,
     scale: int | None = None,
+    tell: Callable[[Difference], None] | None = None,
 ) -> torch.Tensor:
     """Return the SR of LR images: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
 
@@ -74,9 +76,9 @@ def super_resolve(
     tile: side in LR pixels of the tiles, for large images. Tiles overlap by the receptive radius and begin at
     multiples of the network's own step, so that float and statically quantized networks give the same picture
     as on the whole image. With a network that looks at the whole image, an image of a few tiles is run whole,
-    and for a larger one a warning says by how much its tiles differ. Networks that normalize dynamically
-    (`is_dynamic`) take their statistics from each tile, which changes the picture slightly. `progress(share
-    done)` is called after every tile and may raise to cancel.
+    and for a larger one a warning says by how much its tiles differ, or `tell` is called with that. Networks
+    that normalize dynamically (`is_dynamic`) take their statistics from each tile, which changes the picture
+    slightly. `progress(share done)` is called after every tile and may raise to cancel.
 
     >>> import torch
     >>> from core import create_model, super_resolve
@@ -88,11 +90,17 @@ def super_resolve(
     check_images(lr, "lr", channels=(1, 3))
     if tile is not None and tile < 1:
         raise ValueError(f"tile must be at least 1 pixel, got {tile}")
-    sr = _own_picture(model, lr, tile, progress, scale)
+    sr = _own_picture(model, lr, tile, progress, scale, tell or _warn)
     return sr if sr.shape[1] == lr.shape[1] else with_chroma(sr, lr)
 
 
-def _own_picture(model, lr, tile=None, progress=lambda share: None, scale=None) -> torch.Tensor:
+def _warn(difference: Difference) -> None:
+    warnings.warn(f"{difference}; leave `tile` out to run it whole", stacklevel=6)
+
+
+def _own_picture(
+    model, lr, tile=None, progress=lambda share: None, scale=None, tell=lambda difference: None
+) -> torch.Tensor:
     """Return the picture in the network's own channels: the luma for a one-channel network."""
 
     def own(images: torch.Tensor) -> torch.Tensor:
@@ -103,4 +111,4 @@ def _own_picture(model, lr, tile=None, progress=lambda share: None, scale=None) 
     with torch.no_grad(), eval_mode(model):
         if tile is None or tile >= max(lr.shape[-2:]):
             return own(lr)
-        return by_tiles(model, lr, tile, own, progress)
+        return by_tiles(model, lr, tile, own, progress, tell)

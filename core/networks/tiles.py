@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,6 +40,29 @@ class Tiling(NamedTuple):
     step: int
     overlap: int
     exact: bool
+
+
+class Difference(NamedTuple):
+    """By how much tiles of `side` LR pixels differ from the whole, of a network that looks at all of it.
+
+    Measured on `width` x `height` LR pixels with tiles of `measured`: decibels of the picture's range, and
+    the largest difference in 8-bit levels. As a text, one sentence without its full stop.
+    """
+
+    network: str
+    side: int
+    width: int
+    height: int
+    measured: int
+    decibels: float
+    levels: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.network} looks at the whole picture, and tiles of {self.side} pixels show a part: on "
+            f"{self.width}×{self.height} pixels, tiles of {self.measured} are {self.decibels:.1f} dB from the "
+            f"whole, by up to {self.levels:.1f} 8-bit levels"
+        )
 
 
 class _Reach(TorchFunctionMode):
@@ -92,12 +114,13 @@ def by_tiles(
     tile: int,
     own: Run,
     progress: Callable[[float], None],
+    tell: Callable[[Difference], None],
 ) -> torch.Tensor:
     """Return the picture that `own`, which runs `model`, gives of `lr`, by tiles of about `tile` pixels.
 
     Tiles overlap by the receptive radius. If no tiling gives the same picture as the whole image, an image
-    that is no larger than a tile with its overlap is run whole; for a larger one a warning says by how much
-    tiles differ. That is measured within the memory of one tile: between a tile and smaller tiles in its
+    that is no larger than a tile with its overlap is run whole; for a larger one `tell` hears by how
+    much tiles differ, if that can be seen. It is measured within the memory of one tile: between a tile and smaller tiles in its
     place.
     """
     plan = tiling(model, lr, own)
@@ -108,7 +131,9 @@ def by_tiles(
             sr = own(lr)
             progress(1.0)
             return sr
-        _warn_of_difference(model, _busiest(lr, seen), side, plan, own)
+        difference = _difference(model, _busiest(lr, seen), side, plan, own)
+        if difference.decibels < INVISIBLE:
+            tell(difference)
     return _tiled(lr, side, plan, own, progress)
 
 
@@ -224,19 +249,14 @@ def _mirrored(lr: torch.Tensor, side: int) -> torch.Tensor:
     return lr
 
 
-def _warn_of_difference(model: nn.Module, piece: torch.Tensor, side: int, plan: Tiling, own: Run) -> None:
+def _difference(model: nn.Module, piece: torch.Tensor, side: int, plan: Tiling, own: Run) -> Difference:
     whole, half = own(piece), max(plan.step, side // 2 // plan.step * plan.step)
     away = (_tiled(piece, half, plan, own) - whole).abs()
     span = max(float(whole.max() - whole.min()), 1e-3)
-    away_db = -20 * math.log10(max(float(away.square().mean().sqrt()) / span, 1e-9))
-    if away_db < INVISIBLE:
-        height, width = piece.shape[-2:]
-        warnings.warn(
-            f"{type(model).__name__} looks at the whole picture, and tiles of {side} pixels show a part: on "
-            f"{width}×{height} pixels, tiles of {half} are {away_db:.1f} dB from the whole, by up to "
-            f"{255 * float(away.max()):.1f} 8-bit levels; leave `tile` out to run it whole",
-            stacklevel=6,
-        )
+    decibels = -20 * math.log10(max(float(away.square().mean().sqrt()) / span, 1e-9))
+    height, width = piece.shape[-2:]
+    levels = 255 * float(away.max())
+    return Difference(type(model).__name__, side, width, height, half, decibels, levels)
 
 
 def _tiled(

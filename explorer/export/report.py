@@ -21,7 +21,7 @@ from explorer.pipeline.names import weights_and_activations
 from explorer.pipeline.pictures import Picture
 from explorer.pipeline.protocol import protocol
 from explorer.views.distributions import DistributionsView
-from explorer.views.format import against, decibel
+from explorer.views.format import against, decibel, of_tiles
 from explorer.views.points import PointsView
 
 
@@ -45,6 +45,7 @@ def report(state: ExplorerState, token: Token | None = None) -> bytes:
             "data_url": _data_url,
             "decibel": decibel,
             "against": against,
+            "of_tiles": of_tiles,
             "code": code(state),
         },
         suppress_callback_warning=True,  # nobody taps in a report

@@ -103,14 +103,13 @@ def outcome(plan: Plan, variant: str, image: str, region: str, token: Token) -> 
     file = graph(plan, variant, token=token)
     token.check()
     _, lr, _ = pair(image, scale_of(plan.network), region, token=token)
-    sr = by_tiles(OnnxNetwork(onnx.load_model_from_string(file), THREADS), lr, token)
-    reference = by_tiles(network(plan.network, token=token), lr, token)
+    sr, tiles = by_tiles(OnnxNetwork(onnx.load_model_from_string(file), THREADS), lr, token)
+    reference, _ = by_tiles(network(plan.network, token=token), lr, token)
     rows = audit_onnx(onnx.load_model_from_string(file))
     integer = sum(not row.reason for row in rows)
     shift = core.colour_shift(sr, reference)
-    return Outcome(
-        scored(sr, plan.network, image, region, token), shift, len(file) / 1024, integer, len(rows)
-    )
+    shown = dataclasses.replace(scored(sr, plan.network, image, region, token), tiles=tiles)
+    return Outcome(shown, shift, len(file) / 1024, integer, len(rows))
 
 
 @shared(16)

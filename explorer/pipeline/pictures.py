@@ -15,6 +15,7 @@ import core
 from core.analysis.cost import cost
 from core.analysis.sensitivity import Sensitivity
 from core.images import to_tensor, to_uint8
+from core.networks.tiles import Difference
 from core.ptq.methods import TRAINED
 from core.qat.frozen import quantized_before
 from core.zoo import model_card
@@ -94,6 +95,7 @@ class Picture(ReadOnly):
     against: str = TRUTH
     # Bits a weight and an activation with side information, where they differ from the bits, to two digits.
     effective: tuple[float, float] | None = None
+    tiles: Difference | None = None  # from the picture of the whole, where tiles differ to be seen
 
 
 class PictureRequest(NamedTuple):
@@ -135,15 +137,15 @@ def picture(
             raise ValueError(f"{file_name(image)} is an LR: there is no ground truth of it")
         return Picture(to_uint8(hr)[0], None, None)
     if what == "bicubic":
-        sr = core.bicubic(lr, scale)
+        sr, tiles = core.bicubic(lr, scale), None
     else:
         float_model = network(name, token=token)
         model = float_model if what == "float" else quantized(name, what, float_layers, hand, token=token)
         token.check()
-        sr = by_tiles(model, lr, token)
+        sr, tiles = by_tiles(model, lr, token)
     if hr is None and what == "float":
-        return Picture(to_uint8(sr)[0], None, None, FLOAT_SR)
-    shown = scored(sr, name, image, region, token)
+        return Picture(to_uint8(sr)[0], None, None, FLOAT_SR, tiles=tiles)
+    shown = dataclasses.replace(scored(sr, name, image, region, token), tiles=tiles)
     if isinstance(what, str):
         return shown
     return dataclasses.replace(shown, effective=_effective(model, what, *lr.shape[-2:]))
@@ -185,11 +187,15 @@ def scored(sr: torch.Tensor, name: str, image: str, region: str, token: Token) -
     return shown_picture(sr, to_tensor(best.rgb.copy()), scale_of(name), best.against)
 
 
-def by_tiles(model: torch.nn.Module, lr: torch.Tensor, token: Token) -> torch.Tensor:
-    """The SR; large images by tiles, with the share done."""
-    return core.super_resolve(
-        model, lr, TILE, lambda share: token.progress("Super-resolving by tiles", share)
+def by_tiles(
+    model: torch.nn.Module, lr: torch.Tensor, token: Token
+) -> tuple[torch.Tensor, Difference | None]:
+    """The SR, large images by tiles, with the share done; and by how much these differ from the whole."""
+    told: list[Difference] = []
+    sr = core.super_resolve(
+        model, lr, TILE, lambda share: token.progress("Super-resolving by tiles", share), tell=told.append
     )
+    return sr, told[0] if told else None
 
 
 @shared(64)
@@ -215,7 +221,8 @@ def training_picture(name: str, image: str, region: str, what: str, run: str, to
     else:
         model = core.load_quantized(f"{run}.safetensors")
     token.check()
-    return scored(by_tiles(model, lr, token), name, image, region, token)
+    sr, tiles = by_tiles(model, lr, token)
+    return dataclasses.replace(scored(sr, name, image, region, token), tiles=tiles)
 
 
 def training_card(name: str, run: str) -> dict:

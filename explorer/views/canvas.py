@@ -18,7 +18,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from explorer.pipeline.pictures import TRUTH, Picture
-from explorer.views.format import against, decibel
+from explorer.views.format import against, decibel, of_tiles
 
 
 def grid(*tiles: pn.Column, **options) -> pn.Row:
@@ -128,6 +128,8 @@ class Tile:
             score = f"{decibel(picture.psnr)} · SSIM {picture.ssim:.3f}{against(picture.against)}"
         if picture.effective is not None:
             score += "<br>effective bits W{:.2f} A{:.2f}".format(*picture.effective)
+        if tiles := of_tiles(picture.tiles):
+            score += f"<br>{tiles}"
         self._score.object = f"<div style='font-size:12px'>{score}</div>"
 
     def wait(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from core.networks.tiles import Difference
 from explorer.pipeline.pictures import TRUTH
 
 
@@ -17,6 +18,13 @@ def decibel(value: float | None) -> str:
 def against(truth: str) -> str:
     """What a score is against, where that is not the ground truth."""
     return "" if truth == TRUTH else f" against {truth}"
+
+
+def of_tiles(difference: Difference | None) -> str:
+    """How far a picture made by tiles is from that of the whole; empty where that is not to be seen."""
+    if difference is None:
+        return ""
+    return f"made by tiles: {difference.decibels:.0f} dB from the whole, up to {difference.levels:.1f} levels"
 
 
 def scientific(value: float) -> str:
