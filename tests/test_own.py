@@ -2,9 +2,11 @@
 
 import io
 import pickle
+import queue
 
 import cachetools
 import numpy as np
+import panel as pn
 import pytest
 import torch
 from PIL import Image
@@ -15,9 +17,12 @@ from core.models import SwinIR, new_model
 from explorer.choices import catalog, visitor_files
 from explorer.choices.region import WHOLE, Region
 from explorer.choices.state import ExplorerState
+from explorer.choices.status import Status
+from explorer.choices.uploads import Uploads
 from explorer.choices.visitor_files import Shelf, other_role
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
+from explorer.page.files_panel import own as own_panel
 from explorer.pipeline import activations, pictures, regions
 
 SIDE = 132
@@ -291,10 +296,63 @@ def test_what_is_under_way_is_not_kept_when_its_file_goes():
     assert list(slow.cache) == [("other",)]
 
 
-def test_what_a_file_leaves_open_is_said_beside_it(shelf):
-    """An EDSR of others does not say its res_scale."""
-    state = {k: v for k, v in core.EDSR(2, n_blocks=2, n_feats=64).state_dict().items() if "extra" not in k}
+def without_res_scale(res_scale: float) -> tuple[core.EDSR, bytes]:
+    """An EDSR and its file, as others write it: it does not say its res_scale."""
+    torch.manual_seed(0)
+    model = core.EDSR(2, n_blocks=2, n_feats=16, res_scale=res_scale, rgb_range=1.0).eval()
     content = io.BytesIO()
-    torch.save(state, content)
-    key, _ = shelf.put("edsr.pth", content.getvalue())
-    assert "edsr.pth does not say its res_scale" in catalog.about(key)
+    torch.save({name: v for name, v in model.state_dict().items() if "extra" not in name}, content)
+    return model, content.getvalue()
+
+
+def test_what_a_file_leaves_open_is_said_beside_it(shelf):
+    key, _ = shelf.put("edsr.pth", without_res_scale(0.1)[1])
+    assert "edsr.pth does not say its res_scale, so 1 was taken" in catalog.about(key)
+    assert "give that beside the file" in catalog.about(key)
+    assert shelf.res_scale("edsr.pth") == 1
+    assert catalog.network_code(key) == "core.load_checkpoint('edsr.pth', res_scale=1)"
+
+
+def test_a_res_scale_can_be_given(shelf):
+    model, content = without_res_scale(0.1)
+    guessed, _ = shelf.put("edsr.pth", content)
+    key, before = shelf.rescale("edsr.pth", 0.1)
+    assert before == [guessed]
+    assert list(shelf.labels("network").values()) == [key]
+    shelf.drop(before)
+    lr = activations.pair(core.demo_names()[0], 2, "centre").lr
+    picture = pictures.picture(key, core.demo_names()[0], "centre", "float")
+    assert np.array_equal(picture.rgb, core.images.to_uint8(core.super_resolve(model, lr))[0])
+    assert "Its res_scale, 0.1, is yours" in catalog.about(key)
+    assert catalog.network_code(key).endswith("res_scale=0.1)")
+    for wrong in (0.0, -1.0, float("inf")):
+        with pytest.raises(ValueError, match="res_scale must be a positive number"):
+            shelf.rescale("edsr.pth", wrong)
+    with pytest.raises(ValueError, match=r"other\.pth is no longer loaded"):
+        shelf.rescale("other.pth", 0.1)
+
+
+def test_a_file_that_says_its_res_scale_leaves_none_to_give(shelf, tmp_path):
+    shelf.put("edsr.safetensors", checkpoint(without_res_scale(0.1)[0], tmp_path / "edsr.safetensors"))
+    assert shelf.res_scale("edsr.safetensors") is None
+
+
+def test_the_field_beside_the_file_changes_the_network():
+    state = ExplorerState()
+    finished = queue.Queue()
+    uploads = Uploads(state, Status(), lambda call: finished.put(call))
+    panel = own_panel(state, uploads)
+    uploads.take("edsr.pth", without_res_scale(0.1)[1])
+    finished.get(timeout=60)()
+    (field,) = panel.select(pn.widgets.FloatInput)
+    assert field.value == 1
+    guessed = state.network
+    field.value = 0.1
+    finished.get(timeout=60)()
+    assert state.network != guessed
+    assert catalog.make_network(state.network).res_scale == 0.1
+    assert [shown.value for shown in panel.select(pn.widgets.FloatInput)] == [0.1]
+    uploads.remove("edsr.pth")
+    assert panel.select(pn.widgets.FloatInput) == []
+    assert state.network == "edsr_x2"
+    uploads.shelf.close()

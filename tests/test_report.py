@@ -211,7 +211,7 @@ def test_bad_arguments_end_in_a_sentence(argument, monkeypatch, capsys):
 
 def test_a_run_goes_on_where_it_was_stopped(tmp_path, tiny_edsr, images, sets, monkeypatch, capsys):
     tiny = report.Network("tiny", tiny_edsr, 2, "small")
-    monkeypatch.setattr(report, "networks", lambda names, scale: [tiny])
+    monkeypatch.setattr(report, "networks", lambda *asked: [tiny])
     monkeypatch.setattr(report, "_inputs", lambda args, scale: (sets, [images]))
     monkeypatch.setattr(
         sys, "argv", ["report", "--methods", "minmax", "daq", "--bits", "4", f"--out={tmp_path / 'r'}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -72,14 +72,39 @@ def load_checkpoint(path: str | Path, res_scale: float | None = None) -> nn.Modu
     path = Path(path)
     state, _ = read_tensors(path)
     model = network_from_state(state, path.name, res_scale=res_scale)
-    inner = model.model if isinstance(model, Luma) else model
-    if getattr(inner, "guessed", False):
+    if (guess := guessed_res_scale(model)) is not None:
         warnings.warn(
-            f"{path.name} does not say its res_scale, so {inner.res_scale:g} was taken, as in the authors' "
-            "network of its width; give load_checkpoint the res_scale that it was trained with",
+            f"{path.name} does not say its res_scale, so {guess:g} was taken, as in the authors' network of "
+            "its width; if it was trained with another, give that: load_checkpoint(path, res_scale=...) in "
+            "Python, --res-scale in a command",
             stacklevel=2,
         )
     return model
+
+
+def guessed_res_scale(model: nn.Module) -> float | None:
+    """Return the res_scale that `load_checkpoint` took without being told; None where there was no guess."""
+    inner = _inside(model)
+    return inner.res_scale if isinstance(inner, EDSR) and inner.guessed else None
+
+
+def set_res_scale(model: nn.Module, res_scale: float) -> None:
+    """Multiply what the residual blocks of an EDSR add by another number, in place.
+
+    ValueError if it is no positive number.
+    """
+    _check_res_scale(res_scale)
+    inner = _inside(model)
+    inner.set_extra_state(torch.tensor([res_scale, inner.rgb_range], device="cpu"))
+
+
+def _inside(model: nn.Module) -> nn.Module:
+    return model.model if isinstance(model, Luma) else model
+
+
+def _check_res_scale(res_scale: float) -> None:
+    if not 0 < res_scale < float("inf"):
+        raise ValueError(f"res_scale must be a positive number, got {res_scale}")
 
 
 def read_tensors(path: Path) -> tuple[State, dict[str, str]]:
@@ -191,8 +216,8 @@ def _known_network(given: State, source: str, surplus: Collection[str], res_scal
     cls = _class_of(state)
     if res_scale is not None and cls is not EDSR:
         raise ValueError(f"{source} holds {cls.__name__}, and res_scale is for EDSR alone; leave it out")
-    if res_scale is not None and not 0 < res_scale < float("inf"):
-        raise ValueError(f"res_scale must be a positive number, got {res_scale}")
+    if res_scale is not None:
+        _check_res_scale(res_scale)
     options = {"res_scale": res_scale} if cls is EDSR else {}
     try:
         with torch.device("meta"):  # shapes first: a small file can claim a huge network
@@ -246,3 +271,9 @@ def _fill(model: nn.Module, state: State, surplus: Collection[str]) -> nn.Module
 
 def _is_computed(name: str) -> bool:
     return any(word in name for word in COMPUTED)
+
+
+def check_res_scale(res_scale: float | None, names: Iterable[str | Path]) -> None:
+    """Raise ValueError where a res_scale is given and none of the named networks is a checkpoint's file."""
+    if res_scale is not None and not any(Path(name).suffix for name in names):
+        raise ValueError("res_scale is for checkpoints, and no network here is one; leave it out")

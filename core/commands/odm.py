@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from core.checkpoints.loading import load_checkpoint
+from core.checkpoints.loading import check_res_scale, load_checkpoint
+from core.commands.common import add_res_scale, warnings_as_sentences
 from core.images import Pair, demo_image, demo_names, make_lr
 from core.images.folders import load_folder, reduced_pairs
 from core.models import MODELS
@@ -45,6 +46,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--validation", type=Path, help="folder of HR images to score on")
     parser.add_argument("--benchmark", type=Path, help="folder with Set5/ and Set14/ to score on at the end")
     parser.add_argument("--out", type=Path, required=True, help="name of the results, without their suffixes")
+    add_res_scale(parser)
     add_device(parser)
     add_flags(parser, OdmConfig, version=VERSIONS, regularizer=REGULARIZERS)
     return parser.parse_args(argv)
@@ -54,7 +56,7 @@ def _network(args: argparse.Namespace) -> nn.Module:
     """Return the float network to be trained; ValueError if it has another scale."""
     if not args.checkpoint:
         return create_model(args.model, args.scale)
-    model = load_checkpoint(args.checkpoint)
+    model = load_checkpoint(args.checkpoint, args.res_scale)
     if model.scale != args.scale:
         raise ValueError(
             f"{args.checkpoint.name} enlarges x{model.scale}, not x{args.scale}; give --scale {model.scale}"
@@ -88,7 +90,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         config = from_flags(OdmConfig, args)
         output_file(args.out, ".json")  # a bad name is refused before anything is computed
-        model = _network(args).to(use_device(args.device, exact=False))
+        check_res_scale(args.res_scale, [args.checkpoint] if args.checkpoint else [])
+        with warnings_as_sentences("python -m core odm"):
+            network = _network(args)
+        model = network.to(use_device(args.device, exact=False))
         images, pairs, described = _images(args)
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error

@@ -21,7 +21,8 @@ from torch import nn
 from tqdm import tqdm
 
 from core.analysis.comparison import COLUMNS, EVERY_VARIANT, SHARED_TEXTS, VARIANTS, Benchmark, digest, rows
-from core.checkpoints.loading import load_checkpoint
+from core.checkpoints.loading import check_res_scale, load_checkpoint
+from core.commands.common import add_res_scale, warnings_as_sentences
 from core.commands.report_html import page
 from core.images import Pair, demo_image, demo_names, make_lr, modcrop
 from core.images.folders import load_folder, paired_folder
@@ -84,17 +85,18 @@ class Network(NamedTuple):
     trained: Sequence[nn.Module] = ()
 
 
-def networks(names: Sequence[str], scale: int) -> list[Network]:
+def networks(names: Sequence[str], scale: int, res_scale: float | None = None) -> list[Network]:
     """Return the networks of these names or checkpoint paths; "all" is every bundled one at its own scale.
 
-    Files of the same name are distinguished by their folders.
+    Files of the same name are distinguished by their folders. res_scale: of the checkpoints, as
+    `load_checkpoint`.
     """
     if list(names) == ["all"]:
         return [_bundled(*key) for key in bundled()]
     paths = [Path(name) for name in dict.fromkeys(names)]
     files = [path for path in paths if path.suffix]
     titles = dict(zip(files, distinct_names(files, lambda path: path.name), strict=True))
-    found = [_from_file(p, titles[p]) if p in titles else _bundled(str(p), scale) for p in paths]
+    found = [_from_file(p, titles[p], res_scale) if p in titles else _bundled(str(p), scale) for p in paths]
     return list({network.title: network for network in found}.values())
 
 
@@ -105,8 +107,8 @@ def _bundled(name: str, scale: int) -> Network:
     return Network(f"{name} x{scale}", model, scale, about, known)
 
 
-def _from_file(path: Path, title: str) -> Network:
-    model = load_checkpoint(path)
+def _from_file(path: Path, title: str, res_scale: float | None) -> Network:
+    model = load_checkpoint(path, res_scale)
     parameters = sum(p.numel() for p in model.parameters())
     return Network(title, model, model.scale, f"{parameters:,} parameters.")
 
@@ -145,6 +147,7 @@ def _arguments() -> argparse.ArgumentParser:
         "--ablation", action="store_true", help="also each ingredient, and dfsq+ step by step"
     )
     parser.add_argument("--draws", type=int, default=1, help="of calibration patches, each measured")
+    add_res_scale(parser)
     add_device(parser)
     parser.add_argument("--out", type=Path, help="where the CSV and HTML go, without their suffixes")
     return parser
@@ -163,14 +166,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = _arguments()
     args = parser.parse_args(argv)
     try:
-        _run(args)
+        check_res_scale(args.res_scale, args.model)
+        with warnings_as_sentences(parser.prog):
+            _run(args)
     except (ValueError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 def _run(args: argparse.Namespace) -> None:
     device = use_device(args.device)
-    chosen = networks(args.model, args.scale)
+    chosen = networks(args.model, args.scale, args.res_scale)
     loaded = [load_quantized(path) for path in args.trained]
     inputs = {network.scale: _inputs(args, network.scale) for network in chosen}
     for b in args.bits:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from core.commands.common import add_res_scale, warnings_as_sentences
 from core.images.folders import load_folder
 from core.sweep.cluster import connected
 from core.sweep.grid import Grid
@@ -31,6 +32,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--scheduler", help="address of a Dask scheduler; by default this machine's cores")
     parser.add_argument("--workers", type=int, help="processes on this machine, by default one a core")
     parser.add_argument("--calibration", type=Path, help="folder of HR images to calibrate on")
+    add_res_scale(parser)
     return parser
 
 
@@ -41,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         grid, images = load_grid(args.grid)
         calibration = load_folder(args.calibration) if args.calibration else None
-        _run(args, grid, images, calibration)
+        with warnings_as_sentences(parser.prog):
+            _run(args, grid, images, calibration)
     except (ValueError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     except KeyboardInterrupt:
@@ -84,7 +87,7 @@ def _run(args, grid: Grid, images: Mapping[str, torch.Tensor], calibration) -> N
             bar.update(done - bar.n)
 
         cluster = connected(args.scheduler, args.workers)
-        rows = sweep_on(cluster, grid, images, args.out, calibration, progress)
+        rows = sweep_on(cluster, grid, images, args.out, calibration, args.res_scale, progress)
     failed = rows[rows["error"] != ""]
     print(f"{len(rows):,} rows in {args.out}, {len(failed):,} of them with an error.")
     for reason, number in failed["reason"].value_counts().items():

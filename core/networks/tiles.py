@@ -60,8 +60,8 @@ class Difference(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.network} looks at the whole picture, and tiles of {self.side} pixels show a part: on "
-            f"{self.width}×{self.height} pixels, tiles of {self.measured} are {self.decibels:.1f} dB from the "
-            f"whole, by up to {self.levels:.1f} 8-bit levels"
+            f"{self.width}×{self.height} pixels, tiles of {self.measured} are {self.decibels:.1f} dB from "
+            f"the whole, by up to {self.levels:.1f} 8-bit levels"
         )
 
 
@@ -120,8 +120,8 @@ def by_tiles(
 
     Tiles overlap by the receptive radius. If no tiling gives the same picture as the whole image, an image
     that is no larger than a tile with its overlap is run whole; for a larger one `tell` hears by how
-    much tiles differ, if that can be seen. It is measured within the memory of one tile: between a tile and smaller tiles in its
-    place.
+    much tiles differ, if that can be seen. It is measured within the memory of one tile: between a tile and
+    smaller tiles in its place.
     """
     plan = tiling(model, lr, own)
     side = max(plan.step, tile // plan.step * plan.step)

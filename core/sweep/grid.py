@@ -73,15 +73,16 @@ class Choice:
 
 
 class Networks:
-    """The networks of a sweep, each loaded once."""
+    """The networks of a sweep, each loaded once; checkpoints with this `res_scale` if it is given."""
 
-    def __init__(self):
+    def __init__(self, res_scale: float | None = None):
+        self._res_scale = res_scale
         self._loaded: dict[tuple[str, int], nn.Module] = {}
 
     def scales(self, network: str) -> list[int]:
         """Return the scales of a bundled network, or that of a checkpoint; ValueError if it is unknown."""
         if Path(network).suffix:
-            model = load_checkpoint(Path(network).expanduser())
+            model = load_checkpoint(Path(network).expanduser(), self._res_scale)
             self._loaded[network, model.scale] = model
             return [model.scale]
         found = [scale for name, scale in bundled() if name == network]

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from distributed import Client
 
+from core.checkpoints.loading import check_res_scale
 from core.images import Pair, demo_image, demo_names, make_lr, modcrop
 from core.ptq.calibration import PATCHES, calibration_patches, patch_size
 from core.sweep.cluster import connected
@@ -33,6 +34,7 @@ def sweep(
     *,
     out: str | Path | None = None,
     calibration: Sequence[torch.Tensor] | None = None,
+    res_scale: float | None = None,
     progress: Progress = lambda done, total: None,
 ) -> pd.DataFrame:
     """Score every configuration of the grid on every image; one row each, `core.sweep.store.SCHEMA`.
@@ -41,11 +43,12 @@ def sweep(
     LR is made by bicubic reduction. client: of a Dask cluster; by default of this machine's cores, and then
     the calling script needs `if __name__ == "__main__":`. out: a folder that keeps the rows; rows that it has
     are not computed again. calibration: HR images for the LR patches of calibration, by default the packaged
-    photographs. `progress(done, total)` is called several times a second and may raise to cancel. ValueError
-    for an invalid grid; an invalid configuration becomes a row with its reason.
+    photographs. res_scale: of the checkpoints, as `load_checkpoint`. `progress(done, total)` is called
+    several times a second and may raise to cancel. ValueError for an invalid grid; an invalid configuration
+    becomes a row with its reason.
     """
     cluster = connected() if client is None else contextlib.nullcontext(client)
-    return sweep_on(cluster, grid, images, out, calibration, progress)
+    return sweep_on(cluster, grid, images, out, calibration, res_scale, progress)
 
 
 def sweep_on(
@@ -54,28 +57,34 @@ def sweep_on(
     images: Mapping[str, torch.Tensor],
     out: str | Path | None,
     calibration: Sequence[torch.Tensor] | None,
+    res_scale: float | None,
     progress: Progress,
 ) -> pd.DataFrame:
     """Run the sweep on `cluster`, a context that is entered only if there is something to compute.
 
     Arguments as for `sweep`.
     """
-    inputs, rows = prepared(grid, images, calibration)
+    inputs, rows = prepared(grid, images, calibration, res_scale)
     with contextlib.ExitStack() as stack:
         folder = out or stack.enter_context(tempfile.TemporaryDirectory())
         with Store(folder) as store:
-            store.describe({"grid": grid, "images": list(images), "rows": len(rows)})
+            said = {} if res_scale is None else {"res_scale": res_scale}
+            store.describe({"grid": grid, "images": list(images), "rows": len(rows)} | said)
             _fill(store, rows, inputs, cluster, progress)
         kept = read_sweep(folder)
     return kept[kept["key"].isin([row.key for row in rows])].reset_index(drop=True)
 
 
 def prepared(
-    grid: Grid, images: Mapping[str, torch.Tensor], calibration: Sequence[torch.Tensor] | None = None
+    grid: Grid,
+    images: Mapping[str, torch.Tensor],
+    calibration: Sequence[torch.Tensor] | None = None,
+    res_scale: float | None = None,
 ) -> tuple[Inputs, list[Wanted]]:
     """Return the inputs and all rows of the grid without computing them; arguments as for `sweep`."""
-    networks = Networks()
+    networks = Networks(res_scale)
     choices = expand(grid, networks)
+    check_res_scale(res_scale, [choice.network for choice in choices])
     if not images:
         raise ValueError("a sweep needs at least one image, got none")
     check_number(sum(len(images if names is None else names) for names in choices.values()))

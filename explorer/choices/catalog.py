@@ -104,5 +104,7 @@ def stem(key: str) -> str:
 def network_code(key: str) -> str:
     """What makes the float network in Python."""
     if is_own(key):
-        return f"core.load_checkpoint({file_name(key)!r})"
+        res_scale = own(key).res_scale
+        more = "" if res_scale is None else f", res_scale={res_scale:g}"
+        return f"core.load_checkpoint({file_name(key)!r}{more})"
     return "core.create_model({!r}, {})".format(*NETWORKS[key])

@@ -33,6 +33,13 @@ class Uploads(param.Parameterized):
 
     def take(self, name: str, content: bytes) -> None:
         """Read a file and show it; what cannot be read is said and changes nothing."""
+        self._take(name, lambda: self.shelf.put(name, content))
+
+    def rescale(self, name: str, res_scale: float) -> None:
+        """Show a network with another `res_scale`, where its file does not say it."""
+        self._take(name, lambda: self.shelf.rescale(name, res_scale))
+
+    def _take(self, name: str, put: Callable[[], tuple[str, list[str]]]) -> None:
         self._waiting += 1
         self.complain("")
         self._status.set_busy(BUSY, f"Reading {name}", 0.0)
@@ -40,7 +47,7 @@ class Uploads(param.Parameterized):
         def work() -> None:
             key, before, sentence = "", [], ""
             try:
-                key, before = self.shelf.put(name, content)
+                key, before = put()
             except ValueError as error:
                 sentence = str(error)
             except Exception:
@@ -64,6 +71,8 @@ class Uploads(param.Parameterized):
             self.complain(sentence)
             return
         self._offer()
+        if before:  # the names are the same, and what is beside them may not be
+            self.param.trigger("names")
         if kind_of(key) == "network":
             self.state.network = key
         else:

@@ -6,6 +6,7 @@ Their keys begin with `PREFIX` and hold a secret of the visit, so that nobody el
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import hashlib
 import re
@@ -22,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 import core
+from core.checkpoints.loading import guessed_res_scale, set_res_scale
 from core.images import IMAGE_SUFFIXES, to_uint8
 from core.networks.folding import fold_parametrizations
 from core.ptq.scope import channel_dim_of, choose_layers, input_channels
@@ -63,6 +65,7 @@ class OwnNetwork:
     scale: int
     layers: dict[str, int]  # those that are quantized, and their input channels
     note: str = ""  # what a person should know of how the file was read
+    res_scale: float | None = None  # of an EDSR whose file does not say it
 
     @property
     def parameters(self) -> int:
@@ -118,6 +121,31 @@ class Shelf:
                 self._files[name] = list(made)
                 self._held.update(made)
         return next(iter(made)), before
+
+    def rescale(self, name: str, res_scale: float) -> tuple[str, list[str]]:
+        """Take a network with another `res_scale`, as `put` takes a file; ValueError if it is none."""
+        with self._lock:
+            before = list(self._files.get(clean(name), []))
+        if not before:
+            raise ValueError(f"{name} is no longer loaded; choose it again")
+        found = own(before[0])
+        model = copy.deepcopy(found.model)
+        set_res_scale(model, res_scale)
+        note = f"Its res_scale, {res_scale:g}, is yours: the file does not say it."
+        made = dataclasses.replace(found, model=model, note=note, res_scale=res_scale)
+        token = hashlib.blake2b(f"{before[0]} {res_scale}".encode(), key=self._secret, digest_size=6)
+        key = f"{PREFIX}network:{token.hexdigest()}:{found.name}"
+        with self._lock:
+            if not self._closed and self._files.get(found.name) == before:
+                _known[key] = made
+                self._files[found.name] = [key]
+                self._held.add(key)
+        return key, before
+
+    def res_scale(self, name: str) -> float | None:
+        """What an EDSR's residual blocks are multiplied by, where its file does not say it."""
+        key = next(iter(self._files.get(name, [])), "")
+        return getattr(_known.get(key), "res_scale", None)
 
     def take_off(self, name: str) -> list[str]:
         """The keys of a file that is not to be offered any more; `drop` them when nothing shows them."""
@@ -215,11 +243,20 @@ def read_network(path: Path) -> OwnNetwork:
         warnings.simplefilter("always", UserWarning)
         model = core.load_checkpoint(path)
     note = " ".join(f"{w.message!s}." for w in said if w.category is UserWarning)
-    return checked(name, model, note)
+    guess = guessed_res_scale(model)
+    if guess is not None:
+        note = (
+            f"{name} does not say its res_scale, so {guess:g} was taken, as in the authors' network of its "
+            "width; if it was trained with another, give that beside the file."
+        )
+    return checked(name, model, note, guess)
 
 
-def checked(name: str, model: nn.Module, note: str = "") -> OwnNetwork:
-    """Take a float network that the page can show; ValueError says in a sentence what it cannot."""
+def checked(name: str, model: nn.Module, note: str = "", res_scale: float | None = None) -> OwnNetwork:
+    """Take a float network that the page can show; ValueError says in a sentence what it cannot.
+
+    note and res_scale: as of `OwnNetwork`.
+    """
     kind, model = type(model).__name__, fold_parametrizations(model)
     size = sum(p.numel() for p in model.parameters())
     if size > PARAMETERS:
@@ -241,7 +278,8 @@ def checked(name: str, model: nn.Module, note: str = "") -> OwnNetwork:
             f"{name} holds {kind}, whose layers to quantize are not all convolutions, and only these can be "
             "shown here; in Python core.quantize_model takes it"
         )
-    return OwnNetwork(name, model, scale, {layer: input_channels(m) for layer, m in modules.items()}, note)
+    channels = {layer: input_channels(module) for layer, module in modules.items()}
+    return OwnNetwork(name, model, scale, channels, note, res_scale)
 
 
 def _holds_tensors(content: bytes) -> bool:

@@ -59,9 +59,21 @@ def own(state: ExplorerState, uploads: Uploads) -> pn.Column:
     )
 
 
-def _file(uploads: Uploads, name: str) -> pn.Row:
-    """One file and the button that takes it away."""
+def _file(uploads: Uploads, name: str) -> pn.Column:
+    """One file, the button that takes it away, and its res_scale if the file does not say it."""
     remove = pn.widgets.Button(label="Remove", width=70, margin=(0, 8, 0, 0), css_classes=["small"])
     remove.on_click(lambda _: uploads.remove(name))
     text = html(f"<div class='file'>{escape(name)}</div>", sizing_mode="stretch_width", margin=(2, 8))
-    return pn.Row(text, remove, margin=(2, 0), sizing_mode="stretch_width")
+    shown = [pn.Row(text, remove, margin=(2, 0), sizing_mode="stretch_width")]
+    if (known := uploads.shelf.res_scale(name)) is not None:
+        shown.append(_res_scale(uploads, name, known))
+    return pn.Column(*shown, margin=0, sizing_mode="stretch_width")
+
+
+def _res_scale(uploads: Uploads, name: str, known: float) -> pn.widgets.FloatInput:
+    """What the residual blocks of an EDSR are multiplied by, to be corrected."""
+    field = pn.widgets.FloatInput(
+        label="res_scale, which this file does not say", value=known, start=0.001, end=10, step=0.1, **WIDE
+    )
+    field.param.watch(lambda event: event.new is None or uploads.rescale(name, event.new), "value")
+    return field
