@@ -171,3 +171,10 @@ def test_an_lr_of_an_uncropped_hr_is_scored_in_the_common_part(tmp_path, size):
     enlarge = torch.nn.Upsample(scale_factor=2)
     expected = psnr_y(enlarge(lr)[..., :120, :132], hr[..., :120, :132], border=2)
     assert evaluate(enlarge, [pair], 2).psnr == pytest.approx(expected)
+
+
+def test_accents_as_macos_writes_them(tmp_path):
+    for kind, name, side in (("HR", "caf\u00e9.png", 24), ("LR", "cafe\u0301x2.png", 12)):
+        (tmp_path / kind).mkdir()
+        Image.new("RGB", (side, side)).save(tmp_path / kind / name)
+    assert [pair.name for pair in paired_folder(tmp_path, 2)] == ["caf\u00e9"]

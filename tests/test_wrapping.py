@@ -3,7 +3,9 @@
 import argparse
 import collections
 import copy
+import gzip
 import pathlib
+import warnings
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from torch import nn
 from core import EDSR, load_checkpoint
 from core.checkpoints.wrapping import plain_names, preferred, prefixes
 from core.models import RDN
+from core.models.reparameterized import plain_weights
 
 
 def below(prefix, state):
@@ -227,3 +230,50 @@ def test_the_network_is_float32_whatever_the_default(colours, tmp_path):
         torch.set_default_dtype(torch.float32)
     assert {p.dtype for p in [*model.parameters(), *model.buffers()]} == {torch.float32}
     assert model(torch.rand(1, 3, 4, 4)).dtype == torch.float32
+
+
+def reparameterized(model, kind):
+    """The state_dict of a copy whose inner convs are weight-normed or pruned."""
+    copied = copy.deepcopy(model)
+    for module in (copied.body[0].body[0], copied.head[0]):
+        if kind == "weight_norm":
+            torch.nn.utils.parametrizations.weight_norm(module)
+        elif kind == "older weight_norm":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                torch.nn.utils.weight_norm(module)
+        else:
+            torch.nn.utils.prune.l1_unstructured(module, "weight", amount=0.3)
+    return copied, copied.state_dict()
+
+
+@pytest.mark.parametrize("prefix", ["", "state_dict.module."])
+@pytest.mark.parametrize("kind", ["weight_norm", "older weight_norm", "pruned"])
+def test_weights_that_are_computed_are_made_plain(kind, prefix, tmp_path):
+    torch.manual_seed(0)
+    copied, state = reparameterized(EDSR(2, 1, 4, rgb_range=1.0).eval(), kind)
+    torch.save(below(prefix, state), tmp_path / "net.pth")
+    x = torch.rand(1, 3, 9, 9)
+    assert torch.allclose(load_checkpoint(tmp_path / "net.pth")(x), copied(x), atol=1e-5)
+
+
+def test_a_pair_that_would_grow_stays_as_it_is():
+    state = {"a.weight_g": torch.rand(5000, 1), "a.weight_v": torch.rand(1, 5000)}
+    assert plain_weights(state) == state
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "a pointer of Git LFS, and git lfs pull",
+        ),
+        (b"<!DOCTYPE html><html></html>", "a web page"),
+        (gzip.compress(b"x"), "compressed by gzip"),
+    ],
+)
+def test_what_a_download_may_leave_in_its_place(content, kind, tmp_path):
+    (tmp_path / "net.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=f"net.pth is not a readable checkpoint: it is {kind}"):
+        load_checkpoint(tmp_path / "net.pth")

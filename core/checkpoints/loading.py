@@ -21,6 +21,7 @@ from core.models.luma import Luma
 from core.models.mobile import ABPN, XLSR
 from core.models.msrresnet import MSRResNet
 from core.models.rdn import RDN
+from core.models.reparameterized import plain_weights
 from core.models.srresnet import SRResNet
 from core.models.state_dict import State, reason
 from core.models.swinir import SwinIR
@@ -45,6 +46,12 @@ COMPUTED = (
     "num_batches_tracked",
     UNSEEN,
 )
+# How files begin that are often taken for checkpoints, and what they are.
+OTHER_KINDS = {
+    b"version https://git-lfs": "a pointer of Git LFS, and git lfs pull fetches the file itself",
+    b"<": "a web page",
+    b"\x1f\x8b": "compressed by gzip",
+}
 MAX_BYTES = 2**29  # file size; EDSR's large network has 0.16 GiB
 MAX_HEADER = 2**24  # bytes; a tensor takes about 100
 MAX_TENSORS = 5000  # SwinIR-light has 900
@@ -120,6 +127,7 @@ def read_tensors(path: Path) -> tuple[State, dict[str, str]]:
         raise ValueError(f"{path.name} has more than {MAX_BYTES // 2**20} MiB; save the weights alone")
     try:
         data = path.read_bytes()
+        _refuse_other_kinds(data)
         state, texts = _from_safetensors(data) if data[8:9] == b"{" else (read_torch_file(data), {})
     except MoreThanTensorsError as error:
         raise ValueError(
@@ -132,6 +140,13 @@ def read_tensors(path: Path) -> tuple[State, dict[str, str]]:
     if not state:
         raise ValueError(f"{path.name} must hold a dict of tensors, the model's state_dict")
     return state, texts
+
+
+def _refuse_other_kinds(data: bytes) -> None:
+    """ValueError for files that a download or a mix-up often leaves in a checkpoint's place."""
+    for start, kind in OTHER_KINDS.items():
+        if data.startswith(start):
+            raise ValueError(f"it is {kind}")
 
 
 def _from_safetensors(data: bytes) -> tuple[State, dict[str, str]]:
@@ -166,8 +181,10 @@ def network_from_state(
     surplus: names of tensors that the network may lack. res_scale: as in `load_checkpoint`.
     """
     state, surplus = plain_names(state), plain_names(dict.fromkeys(surplus))
-    places = list(islice(prefixes(state), MAX_PLACES))
-    known = [place for place in places if _class_of(translated(part(state, place))) is not None]
+    places, known = _places(state)
+    plain = state if known else plain_weights(state)
+    if plain.keys() != state.keys() and (found := _places(plain))[1]:
+        state, (places, known) = plain, found
     if known:
         place = _only_place(known, source)
         return _known_network(part(state, place), source, part(surplus, place), res_scale)
@@ -187,6 +204,12 @@ def network_from_state(
     if errors:
         raise ValueError(f"{source} {errors[0]}") from errors[0]
     raise ValueError(f"{source} {_unknown(state)}")
+
+
+def _places(state: State) -> tuple[list[str], list[str]]:
+    """Return where names may begin, and where of these the names of a known network do."""
+    places = list(islice(prefixes(state), MAX_PLACES))
+    return places, [place for place in places if _class_of(translated(part(state, place))) is not None]
 
 
 def _only_place(places: list[str], source: str) -> str:

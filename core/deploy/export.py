@@ -14,9 +14,10 @@ from torch import nn
 from core.deploy.computed_kernels import ComputedKernels
 from core.deploy.onnx_files import first_line, layer_nodes
 from core.deploy.onnx_network import OnnxNetwork
-from core.images import check_images, demo_image, luma
+from core.images import check_images, demo_image
+from core.images.colour import luma_of
 from core.networks.folding import fold_parametrizations
-from core.networks.running import check_network, image_alone
+from core.networks.running import check_network, image_alone, takes_luma
 from core.ptq.audit import is_quantized
 from core.ptq.scope import channel_dim_of
 
@@ -31,6 +32,7 @@ AMPLIFIED, MAX_AMPLIFIED = 8, 1e-2
 # Sizes to trace and to test; the first that the network runs on is used, since some need multiples.
 TRACED = ((1, 24, 40), (1, 48, 96), (1, 128, 192))
 TRIED = ((2, 19, 33), (2, 32, 16), (2, 96, 48), (2, 192, 128))
+LARGER = ((1, 64, 80), (1, 128, 192))  # some networks go another way on large images
 PHOTOGRAPH, TOP, LEFT = "astronaut (scikit-image)", 60, 120  # a face, hair and a flag
 
 
@@ -85,9 +87,8 @@ def plain_network(model: nn.Module) -> nn.Module:
 
 def as_taken(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Return the images (N, 3, H, W) in float32, or luma / 255 (N, 1, H, W) for a one-channel network."""
-    channels = {p.shape[1] for p in network.parameters() if p.ndim == 4}
     images = images.float().cpu()
-    return (luma(images) / 255).float() if 1 in channels and 3 not in channels else images
+    return luma_of(images) if takes_luma(network) and images.shape[1] == 3 else images
 
 
 def picture_of(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -95,7 +96,7 @@ def picture_of(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
     kind, size = type(network).__name__, "x".join(map(str, images.shape))
     try:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            sr = network(images)
+            sr = network(images.clone())  # a network may work on its input in place
     except Exception as error:  # a foreign network may raise errors of any kind
         raise ValueError(f"{kind} does not run on {size}: {first_line(error)}") from error
     if not isinstance(
@@ -111,14 +112,15 @@ def export_plain(network: nn.Module, images: torch.Tensor | None = None) -> onnx
     """Return `export_onnx` of a network from `plain_network`, with images in the form that it takes."""
     network, kind = _own_weights(network), type(network).__name__
     example = _first_that_runs(network, TRACED)
-    tried = [example, _first_that_runs(network, TRIED), *([] if images is None else [images])]
+    tried = [example, *(_first_that_runs(network, sizes) for sizes in (TRIED, LARGER))]
+    tried += [] if images is None else [images]
     with ComputedKernels(network) as computed:
         picture_of(network, example)
     traced = _Traced(network, computed.kernels)
     graph = _to_onnx(traced, example, kind)
     _name_after_layers(graph, network, computed.owners)
     for lr in tried:
-        _check_same(graph, network, lr, kind)
+        _check_same(graph, network, lr, kind, lr is example)
     return graph
 
 
@@ -198,11 +200,16 @@ def _name_after_layers(proto: onnx.ModelProto, network: nn.Module, owners: list[
             node.name = name if calls[name] == 1 else f"{name}#{calls[name]}"
 
 
-def _check_same(graph: onnx.ModelProto, network: nn.Module, lr: torch.Tensor, kind: str) -> None:
+def _check_same(
+    graph: onnx.ModelProto, network: nn.Module, lr: torch.Tensor, kind: str, traced: bool
+) -> None:
+    """ValueError if the graph is not the network on `lr`; traced: whether it was made with that image."""
     expected, size = picture_of(network, lr), "x".join(map(str, lr.shape))
     try:
         got = OnnxNetwork(graph)(lr)
     except ValueError as error:
+        if traced:
+            raise ValueError(f"the graph of {kind} does not run: {first_line(error)}") from error
         raise ValueError(
             f"{kind} is bound to the image it is exported with: it does not run on {size}"
         ) from error

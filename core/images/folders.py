@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -134,10 +135,16 @@ class _Name(NamedTuple):
     scales: set[str]
 
 
+def _stem(file: Path) -> str:
+    """Return the stem with each accent and its letter as one character; macOS writes two, also into archives."""
+    return unicodedata.normalize("NFC", file.stem)
+
+
 def _parse_name(file: Path) -> _Name:
+    stem = _stem(file)
     mark = rf"[_-](?:{HR}|{LR}|SRF[_-]?\d)|[_-]?x\d"
-    bare = re.sub(rf"(?:{mark})+$", "", file.stem, flags=re.IGNORECASE)
-    marks = file.stem[len(bare) :]
+    bare = re.sub(rf"(?:{mark})+$", "", stem, flags=re.IGNORECASE)
+    marks = stem[len(bare) :]
     return _Name(bare, marks, set(re.findall(r"\d", re.sub(HR, "", marks, flags=re.IGNORECASE))))
 
 
@@ -158,14 +165,14 @@ def _matched(hr: Sequence[Path], lr: Sequence[Path], where: Path, scale: int) ->
     """Return each HR file with its LR file; `where` is the folder of LR, for errors."""
     stems, bare, taken = defaultdict(list), defaultdict(list), {}
     for file in lr:
-        stems[file.stem].append(file)
+        stems[_stem(file)].append(file)
         if (name := _parse_name(file)).scales <= {str(scale)}:
             bare[name.bare].append(file)
     for file in hr:
         name = _parse_name(file)
         if re.search(HR, name.marks, re.IGNORECASE) and not name.scales <= {str(scale)}:
             continue  # of another scale, as baby_HR_x3.png
-        likely = (file.stem, f"{file.stem}x{scale}", f"{file.stem}_x{scale}")
+        likely = (_stem(file), f"{_stem(file)}x{scale}", f"{_stem(file)}_x{scale}")
         found = next((stems[stem] for stem in likely if stem in stems), bare[name.bare])
         if not found:
             raise FileNotFoundError(f"{where} holds no image for {file.name} at x{scale}")

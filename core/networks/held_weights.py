@@ -61,16 +61,17 @@ def is_held(module: nn.Module) -> bool:
     return isinstance(module, _Held)
 
 
-def settle(model: nn.Module, image: torch.Tensor) -> None:
+def settle(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
     """Run the network once in eval mode, so that weights written in its forward hold their final values.
 
-    It runs on a corner of the image, or on all of it if the network refuses so small an image.
+    It runs on a corner of the image, or on all of it if the network refuses so small an image. Returns the
+    picture of it.
     """
     with _evaluating(model), torch.no_grad():
         try:
-            run(model, image[..., :CORNER, :CORNER])
+            return run(model, image[..., :CORNER, :CORNER])
         except ValueError:
-            run(model, image)
+            return run(model, image)
 
 
 def hold_written(model: nn.Module, names: Sequence[str], image: torch.Tensor) -> None:

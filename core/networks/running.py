@@ -30,6 +30,7 @@ from core.images.colour import luma_of
 
 NAMES = ("sr", "hr", "reconstruction", "output", "out", "pred", "result", "image")
 MULTIPLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 96, 128)
+UNSTEADY = 1e-3  # share of the picture's range: more than sums in another order change
 # Errors that networks raise for images of a size or number of channels that they do not accept.
 REFUSALS = (RuntimeError, AssertionError, IndexError, KeyError, TypeError)
 
@@ -119,17 +120,31 @@ def image_alone(model: nn.Module, images: torch.Tensor, scale: int | None = None
     """Make a network take images alone and return the picture alone, in place, and return it.
 
     It follows the rules of `run`, tried on `images`, so that a tracer sees neither the scale argument nor
-    further outputs. Give a copy of the caller's network. ValueError as `run`.
+    further outputs; `takes_luma` then says what was found. Give a copy of the caller's network. ValueError as
+    `run`.
     """
     arguments = _scale_argument(model, scale)
     with torch.no_grad(), eval_mode(model):
-        path = _forward(model, images, arguments)[1]
+        _, path, taken = _forward(model, images, arguments)
+    if (taken.shape[1] == 1) != takes_luma(model):
+        model.image_channels = taken.shape[1]
     # Done by hooks, which a further copy keeps too.
     if arguments:
         model.register_forward_pre_hook(lambda _, args, kwargs: (args, arguments | kwargs), with_kwargs=True)
     if path:
         model.register_forward_hook(lambda _, args, returned: _follow(returned, path))
     return model
+
+
+def warn_unless_steady(model: nn.Module, first: torch.Tensor, again: torch.Tensor) -> None:
+    """Warn where two pictures of one image differ by more than rounding: of chance, or of a kept state."""
+    span = max(float(first.max() - first.min()), 1e-3)
+    if not float((first - again).abs().max()) <= UNSTEADY * span:
+        warnings.warn(
+            f"{_kind(model)} gives another picture of the same image at every run, so its results do not "
+            "compare; turn off what it draws at random or keeps from run to run",
+            stacklevel=3,
+        )
 
 
 def _kind(model: nn.Module) -> str:
@@ -169,7 +184,7 @@ def _forward(
             if path is not None:
                 return returned, path, x
             refusal = refusal or RuntimeError(
-                f"it returns {_shapes(returned)}, no picture of a whole multiple"
+                f"it returns {_shapes(returned)}, no picture of 1 or 3 channels at a whole multiple"
             )
     size = f"{width}×{height} pixels and {images.shape[1]} channels"
     reason = next(iter(str(refusal).strip().splitlines()), type(refusal).__name__)
@@ -181,7 +196,7 @@ def _forward(
 def _padded(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     down, right = height - x.shape[-2], width - x.shape[-1]
     if not down and not right:
-        return x
+        return x.clone()  # a network may work on its input in place, and the image is the caller's
     # An image smaller than its padding cannot be reflected.
     mode = "reflect" if down < x.shape[-2] and right < x.shape[-1] else "replicate"
     return F.pad(x, (0, right, 0, down), mode)
@@ -190,7 +205,7 @@ def _padded(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
 def _path(model: nn.Module, returned: Any, x: torch.Tensor) -> tuple | None:
     """Return the path of the picture in the output: () for a tensor, (1,), ("sr",), ...; None if none."""
     if isinstance(returned, torch.Tensor):
-        return () if _scale_of(returned, x) else None
+        return () if _scale_of(returned, x) and returned.shape[1] in (1, 3) else None
     pictures = {path: t for path, t in _tensors(returned) if t.shape[1:2] == x.shape[1:2] and _scale_of(t, x)}
     if not pictures:
         return None

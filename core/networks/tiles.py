@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from core.networks.running import device_and_dtype, eagerly, eval_mode, run
+from core.networks.running import device_and_dtype, eagerly, eval_mode, run, warn_unless_steady
 
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 EXACT = 2e-5  # of the picture's range: float32 rounding when equal sums are taken in another order
@@ -149,7 +149,9 @@ def tiling(model: nn.Module, lr: torch.Tensor, own: Run) -> Tiling:
     trial = _trial_copy(model)
     run_trial = own if trial is None else lambda x: run(trial, x)
     with eagerly():
-        found = _Trial(lr, FIRST_CUT + depth, run_trial).behind(FIRST_CUT)
+        first = _Trial(lr, FIRST_CUT + depth, run_trial)
+        warn_unless_steady(model, first.whole, run_trial(first.piece))
+        found = first.behind(FIRST_CUT)
         if found.floor <= found.exact:
             return Tiling(1, max(reach, found.reach(found.exact)), True)
         larger = _Trial(lr, LARGEST_CUT + DEEPEST, run_trial)

@@ -65,7 +65,9 @@ def recorded(
 
     def hook(name: str):
         def call(module, args, kwargs):
-            record(name, (args[0] if args else next(iter(kwargs.values()))).detach())
+            x = (args[0] if args else next(iter(kwargs.values()))).detach()
+            with torch.autocast(x.device.type, enabled=False):  # of a network that turns it on itself
+                record(name, x)
 
         return call
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from core.networks.folding import fold_parametrizations
 from core.networks.held_weights import hold_written, settle
+from core.networks.running import warn_unless_steady
 from core.ptq.audit import LayerQuantization, is_quantized
 from core.ptq.calibration import HALF, batches, observe, undisturbed
 from core.ptq.compensation import compensate, gather
@@ -111,7 +112,7 @@ def _quantize(reference: nn.Module, quantized: nn.Module, calibration, config, l
         first = _first_of(calibration)
     else:
         first, calibration = peek(calibration)
-    settle(quantized, first)
+    warn_unless_steady(quantized, settle(quantized, first), settle(quantized, first))
     reasons: dict[str, str] = {}
     keeps_float = config.activation_bits == config.weight_bits == FLOAT
     names: list[str] = []
