@@ -139,7 +139,7 @@ def image_alone(model: nn.Module, images: torch.Tensor, scale: int | None = None
 def warn_unless_steady(model: nn.Module, first: torch.Tensor, again: torch.Tensor) -> None:
     """Warn where two pictures of one image differ by more than rounding: of chance, or of a kept state."""
     span = max(float(first.max() - first.min()), 1e-3)
-    if not float((first - again).abs().max()) <= UNSTEADY * span:
+    if float((first - again).abs().max()) > UNSTEADY * span:
         warnings.warn(
             f"{_kind(model)} gives another picture of the same image at every run, so its results do not "
             "compare; turn off what it draws at random or keeps from run to run",
