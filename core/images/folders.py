@@ -136,7 +136,7 @@ class _Name(NamedTuple):
 
 
 def _stem(file: Path) -> str:
-    """Return the stem with each accent and its letter as one character; macOS writes two, also into archives."""
+    """Return the stem with each accent and its letter as one character, of which macOS makes two."""
     return unicodedata.normalize("NFC", file.stem)
 
 

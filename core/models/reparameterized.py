@@ -48,7 +48,7 @@ def _fits(magnitude: torch.Tensor, direction: torch.Tensor) -> bool:
 
 
 def _taken_apart(name: str) -> tuple[str, str, str]:
-    """The layer's name, a dot if there is one, and the tensor's own name with what torch puts before it."""
+    """Return the name of the layer, a dot if there is one, and the name of the tensor with torch's prefix."""
     at = name.find("parametrizations.")
     if at > 0:
         return name[: at - 1], ".", name[at:]
