@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 VENV_PYTHON := .venv/bin/python
 PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 
-# One process, whatever the class: its threads share what is computed. tests/browser.py serves by the same.
+# One process, whatever the class: its threads share what is computed. tests/support/browser.py serves by the same.
 # MALLOC_ARENA_MAX below: glibc keeps a heap a thread, and in each what was freed there.
 SERVE := --warm --unused-session-lifetime 60000
 
@@ -68,7 +68,7 @@ notebooks: .venv/notebooks.stamp
 	@$(VENV_PYTHON) -m jupyter lab notebooks
 
 lessons: .venv/test.stamp browser
-	PYTHONPATH=tests $(VENV_PYTHON) tests/lessons.py
+	PYTHONPATH=tests/support $(VENV_PYTHON) tests/support/lessons.py
 
 # glibc's malloc: keep what is freed. Large tensors are asked for over and over, and each page came zeroed.
 KEEP_FREED := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
@@ -107,20 +107,20 @@ audit:
 check: lint audit test
 
 screenshots: .venv/test.stamp browser
-	PYTHONPATH=tests $(VENV_PYTHON) tests/screenshots.py
+	PYTHONPATH=tests/support $(VENV_PYTHON) tests/tools/screenshots.py
 
 cost: .venv/test.stamp browser
 	$(VENV_PYTHON) tests/benchmarks/plot_cost.py
 
 kills: .venv/test.stamp
-	$(VENV_PYTHON) tests/kills.py 20
+	$(VENV_PYTHON) tests/support/kills.py 20
 
 # With one thread a computation, as CONTRIBUTING.md advises for a class.
 load: .venv/test.stamp
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(VENV_PYTHON) tests/load.py --sessions $(or $(SESSIONS),40) --seconds $(or $(SECONDS),300)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(VENV_PYTHON) tests/tools/load.py --sessions $(or $(SESSIONS),40) --seconds $(or $(SECONDS),300)
 
 soak: .venv/test.stamp browser
-	PYTHONPATH=tests $(VENV_PYTHON) tests/soak.py --minutes $(or $(MINUTES),60)
+	PYTHONPATH=tests/support $(VENV_PYTHON) tests/tools/soak.py --minutes $(or $(MINUTES),60)
 
 format: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff check --fix .
@@ -171,7 +171,7 @@ endef
 	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
 	  echo "$(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)."; exit 1; }
 
-# The browser tests look for the same names (tests/browser.py) and skip themselves without one.
+# The browser tests look for the same names (tests/support/browser.py) and skip themselves without one.
 FIND_BROWSER = for b in $(BROWSERS) '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome' \
 	/Applications/Chromium.app/Contents/MacOS/Chromium; do \
 	if command -v "$$b" >/dev/null 2>&1; then echo "Browser for the tests: $$b"; exit 0; fi; done

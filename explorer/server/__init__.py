@@ -1,6 +1,7 @@
 """Every touch of the insides of Bokeh 3.9, Panel 1.9 and Tornado 6; because of them, panel==1.9.*.
 
-What is touched, why, and the test of tests/test_hooks.py that fails when it is no longer needed:
+What is touched, why, and the test of tests/explorer/server/test_hooks.py that fails when it is no longer
+needed:
 
 - websocket: `WSHandler.open` of Bokeh, for Tornado's `set_nodelay`: test_bokeh_does_not_send_at_once
 - bokeh_defaults: `PropertyDescriptor` of Bokeh, for the CPU of a page: test_bokeh_does_not_keep_defaults

@@ -14,7 +14,7 @@ from explorer.jobs import fair_pool
 from explorer.jobs.fair_pool import FairPool
 from explorer.jobs.token import Token
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Desk:

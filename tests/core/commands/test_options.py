@@ -63,7 +63,7 @@ def test_the_other_commands_take_it_too(folder, monkeypatch):
     assert inputs.networks.model(path, 2).res_scale == 0.3
     trained = ["odm", "--checkpoint", path, "--out", str(folder / "o"), "--res-scale", "0.3"]
     monkeypatch.setattr(sys, "argv", trained)
-    assert odm._network(odm._arguments()).res_scale == 0.3
+    assert odm._network(odm._arguments(None)).res_scale == 0.3
 
 
 def test_without_a_checkpoint_it_is_refused(folder, monkeypatch, capsys):

@@ -1,6 +1,6 @@
 """Random use of the dashboard in a real browser: no error on its console, no leak, no process left behind.
 
-python tests/soak.py --minutes 60
+python tests/tools/soak.py --minutes 60
 Samples the server's memory, what its caches (which are bounded) hold of it, the page's heap after a
 collection, and the processes; prints a line each, and ends with an error if anything was wrong or what is not
 in caches went on growing.

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 180  # seconds that anything may take on a busy machine
 # As `make app` serves.
 SERVE = re.search(r"^SERVE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()

@@ -1,6 +1,6 @@
 """Kill a sweep, or one of its workers, at random moments: no row may be lost or doubled.
 
-python tests/kills.py 20
+python tests/support/kills.py 20
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from core import EDSR
 from core.images import to_uint8
 from core.sweep.store import SCHEMA, read_sweep
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 GRID = {"method": ["dfsq-exact", "minmax", "mse", "daq"], "bits": [2, 3, 4, 6, 8], "seed": [0, 1]}
 IMAGES, SIDE = 4, 144
 ROWS = IMAGES * 4 * 5 * 2

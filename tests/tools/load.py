@@ -1,6 +1,6 @@
 """A class at work on this machine: many visitors over websockets, each moving a slider every few seconds.
 
-python tests/load.py --sessions 40 --seconds 300 [-- further options of `panel serve`]
+python tests/tools/load.py --sessions 40 --seconds 300 [-- further options of `panel serve`]
 Prints a table; ends with an error unless every session stayed and the median answer took under a second.
 """
 

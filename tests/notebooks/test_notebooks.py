@@ -33,7 +33,7 @@ def run(tmp_path_factory):
     log, printed = folder / "log", folder / "printed"
     with log.open("w") as errors:
         server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("lesson_server.py"))],
+            [sys.executable, str(ROOT / "tests/support/lesson_server.py")],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
