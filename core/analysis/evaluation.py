@@ -104,7 +104,12 @@ def _own_picture(
     """Return the picture in the network's own channels: the luma for a one-channel network."""
 
     def own(images: torch.Tensor) -> torch.Tensor:
-        return run(model, images, scale)
+        sr = run(model, images, scale)
+        if sr.shape[1] not in (1, 3):
+            raise ValueError(
+                f"{type(model).__name__} returns {sr.shape[1]} channels, and a picture has 1 or 3"
+            )
+        return sr
 
     check_network(model)
     lr = lr.to(device_and_dtype(model)[0])

@@ -184,7 +184,7 @@ def _forward(
             if path is not None:
                 return returned, path, x
             refusal = refusal or RuntimeError(
-                f"it returns {_shapes(returned)}, no picture of 1 or 3 channels at a whole multiple"
+                f"it returns {_shapes(returned)}, no picture of a whole multiple"
             )
     size = f"{width}×{height} pixels and {images.shape[1]} channels"
     reason = next(iter(str(refusal).strip().splitlines()), type(refusal).__name__)
@@ -205,7 +205,7 @@ def _padded(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
 def _path(model: nn.Module, returned: Any, x: torch.Tensor) -> tuple | None:
     """Return the path of the picture in the output: () for a tensor, (1,), ("sr",), ...; None if none."""
     if isinstance(returned, torch.Tensor):
-        return () if _scale_of(returned, x) and returned.shape[1] in (1, 3) else None
+        return () if _scale_of(returned, x) else None
     pictures = {path: t for path, t in _tensors(returned) if t.shape[1:2] == x.shape[1:2] and _scale_of(t, x)}
     if not pictures:
         return None

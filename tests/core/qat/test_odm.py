@@ -316,7 +316,9 @@ def test_a_checkpoint_of_another_run(tmp_path):
 
 def test_odm_is_not_calibrated():
     images = calibration_patches([make_lr(photographs(1)[0], 2)], 2, 8)
-    with pytest.raises(ValueError, match=r"odm is learned in training, not calibrated: use core\.odm"):
+    with pytest.raises(
+        ValueError, match="odm is learned in training, not calibrated: use python -m core odm"
+    ):
         quantize_model(network(), images, QuantConfig("odm"))
 
 
