@@ -37,10 +37,9 @@ def drawn(explorer):
     explorer.settle()
 
 
-def drop(explorer, label, option):
-    """Take a value out of the list below that label."""
-    column = explorer.page.locator(".bk-panel-models-layout-Column", has_text=label).last
-    column.get_by_label(option).uncheck()
+def drop(explorer, option):
+    """Take a value out of the list that has it."""
+    explorer.page.get_by_label(option, exact=True).uncheck()
 
 
 def fill(explorer, label, text):
@@ -75,8 +74,8 @@ def test_rows_are_downloaded_and_a_tap_opens_their_configuration(explorer):
 def test_a_sweep_fills_is_cancelled_is_found_again_and_goes_on(explorer, name, chromium, server):
     open_tab(explorer)
     for method in ("dfsq-exact", "mse"):
-        drop(explorer, "Methods", method)
-    drop(explorer, "Images", "coffee")
+        drop(explorer, method)
+    drop(explorer, "coffee (scikit-image)")
     fill(explorer, "Name", name)
     page = explorer.page
     page.get_by_text(re.compile(r"^3 of at most 5,000 rows, about")).wait_for()
