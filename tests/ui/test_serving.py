@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.browser
 @pytest.mark.slow
 def test_a_closed_page_a_refused_connection_a_forgotten_session_and_a_lost_server(chromium, tmp_path):
-    options = ("--unused-session-lifetime", "300", "--check-unused-sessions", "300")
+    # Longer than a busy machine needs from a websocket's opening to its first message.
+    options = ("--unused-session-lifetime", "3000", "--check-unused-sessions", "300")
     context = chromium.new_context(viewport={"width": 390, "height": 844})
     context.set_default_timeout(1000 * LONGEST)
     closed, page, refused = (context.new_page() for _ in range(3))
@@ -36,7 +37,7 @@ def test_a_closed_page_a_refused_connection_a_forgotten_session_and_a_lost_serve
         refused.get_by_role("alert").get_by_text("This page has no connection to the server").wait_for()
         refused.close()
         # The scripts come so late that Bokeh has forgotten the session when its websocket is opened.
-        page.route("**/panel.min.js*", lambda route: (time.sleep(2), route.continue_()))
+        page.route("**/panel.min.js*", lambda route: (time.sleep(5), route.continue_()))
         visitor = Explorer(page, url).open("?network=xlsr_x3&activation_bits=3&compared_bits=[3]")
         assert not visitor.complaints, "nothing is asked of another host"
         assert visitor.count("W3A3")
