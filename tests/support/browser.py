@@ -242,10 +242,13 @@ class Explorer:
 
         Once may be too early: a figure that is not laid out yet does not feel it, or moves away.
         """
+        from playwright.sync_api import Error
+
         end = time.monotonic() + LONGEST
         while not follows():
             assert time.monotonic() < end, "a tap had no effect"
-            self.page.mouse.click(*spot())
+            with contextlib.suppress(Error):  # what a slow page still answers may have taken the figure away
+                self.page.mouse.click(*spot())
             soon = time.monotonic() + 10
             while not follows() and time.monotonic() < soon:
                 self.page.wait_for_timeout(50)
