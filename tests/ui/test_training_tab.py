@@ -20,8 +20,9 @@ def test_a_run_of_ones_own_is_trained_paused_cancelled_and_ends_with_its_picture
     until(lambda: explorer.count("No run yet"), explorer)
     until(lambda: not trainings(), explorer)
 
+    # The last one: "Moment / % of the steps" has the word too.
     steps = explorer.page.locator(".bk-input-group:has(.bk-slider-title:has-text('Steps')) .noUi-handle")
-    steps.press("Home")
+    steps.last.press("Home")
     until(lambda: "train_steps=50&" in explorer.page.url + "&", explorer)
     explorer.press("Start")
     until(lambda: explorer.count("Done, step 50 of 50"), explorer)
