@@ -189,14 +189,13 @@ def test_int8_variants_are_compared(monkeypatch):
     monkeypatch.setattr(deployment, "RUNS", 1)
     visitor = Visitor(network="xlsr_x3", representatives=12, compared_bits=[])
     assert visitor.figure("outputs") is None, "the tab is not made before it is opened"
-    scores = visitor.count(r"\d+\.\d\d dB · SSIM")
     visitor.choose(tab="deployment")
     assert visitor.count("14 of 14") >= 1
     assert len(visitor.data("outputs")["top"]) > 20
     for name in ("Float", "INT8 with clip", "INT8 clip-free"):
         assert picture(visitor, f"deployed {name}").size > 50, name
     assert visitor.count(r"The outputs lie between −?\d\.\d{3} and \d\.\d{3}") == 1
-    assert visitor.count(r"\d+\.\d\d dB · SSIM") == scores + 3
+    assert visitor.count(r"\d+\.\d\d dB · SSIM") == 3
 
 
 def test_a_network_without_a_clip(monkeypatch):
