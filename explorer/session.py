@@ -148,4 +148,4 @@ class Session:
             leave()
         for runner in self._runners.values():
             runner.cancel()
-        self.uploads.shelf.close()
+        self.uploads.files.close()

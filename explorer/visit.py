@@ -9,7 +9,7 @@ import panel as pn
 from bokeh.models import CustomJS
 
 from explorer.choices import catalog
-from explorer.choices.links import follow, own_keys, restore
+from explorer.choices.links import follow, restore, uploaded_keys
 from explorer.choices.region import WHOLE, Region
 from explorer.choices.state import TABS, ExplorerState
 from explorer.jobs.latest import QUICK
@@ -106,7 +106,7 @@ def page() -> None:
     restore(state, address.search)
     follow(address, state)
     visit = Visit(state, address.search)
-    if missing := own_keys(address.search):
+    if missing := uploaded_keys(address.search):
         visit.session.uploads.missing(missing)
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",

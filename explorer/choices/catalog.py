@@ -13,7 +13,7 @@ import core
 from core import zoo
 from core.images import to_uint8
 from core.ptq.scope import choose_layers, input_channels
-from explorer.choices.visitor_files import file_name, is_own, own
+from explorer.choices.visitor_files import file_name, is_uploaded, uploaded
 
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in zoo.bundled()}
 
@@ -29,21 +29,21 @@ IMAGE_NAMES = {name: name for name in core.demo_names()}
 
 def make_network(key: str) -> nn.Module:
     """The float network, in eval mode."""
-    return own(key).model if is_own(key) else core.create_model(*NETWORKS[key])
+    return uploaded(key).model if is_uploaded(key) else core.create_model(*NETWORKS[key])
 
 
 def scale_of(key: str) -> int:
-    return own(key).scale if is_own(key) else NETWORKS[key][1]
+    return uploaded(key).scale if is_uploaded(key) else NETWORKS[key][1]
 
 
 def trained(key: str) -> list[str]:
     """What the network was trained to be besides float, as `weights` of `core.create_model`."""
-    return [] if is_own(key) else zoo.trained(*NETWORKS[key])
+    return [] if is_uploaded(key) else zoo.trained(*NETWORKS[key])
 
 
 def layer_channels(key: str) -> dict[str, int]:
     """The layers that are quantized, in the order of the network, and their input channels."""
-    return own(key).layers if is_own(key) else _bundled_layers(key)
+    return uploaded(key).layers if is_uploaded(key) else _bundled_layers(key)
 
 
 @functools.cache
@@ -55,13 +55,13 @@ def _bundled_layers(key: str) -> dict[str, int]:
 
 def name_of(key: str) -> str:
     """edsr, or the name of the file."""
-    return file_name(key) if is_own(key) else NETWORKS[key][0]
+    return file_name(key) if is_uploaded(key) else NETWORKS[key][0]
 
 
 def about(key: str) -> str:
     """What is known of a network, in two sentences."""
-    if is_own(key):
-        found = own(key)
+    if is_uploaded(key):
+        found = uploaded(key)
         kind = type(found.model)
         facts = f"{kind.__name__} ×{found.scale}, {found.parameters / 1e3:,.0f} k parameters, your file."
         return " ".join(filter(None, (facts, getattr(kind, "about", ""), found.note)))
@@ -75,7 +75,7 @@ def about(key: str) -> str:
 
 def pixels(image: str) -> np.ndarray:
     """The photograph, (H, W, 3) uint8: the HR, or the LR itself if `without_truth`."""
-    return own(image).pixels if is_own(image) else _packaged(image)
+    return uploaded(image).pixels if is_uploaded(image) else _packaged(image)
 
 
 @functools.cache
@@ -87,7 +87,7 @@ def _packaged(name: str) -> np.ndarray:
 
 def without_truth(image: str) -> bool:
     """Whether the image is an LR that no HR is known of."""
-    return is_own(image) and own(image).is_lr
+    return is_uploaded(image) and uploaded(image).is_lr
 
 
 def lr_size(image: str, scale: int) -> tuple[int, int]:
@@ -98,13 +98,13 @@ def lr_size(image: str, scale: int) -> tuple[int, int]:
 
 def stem(key: str) -> str:
     """Of the names of files that are made with the network."""
-    return re.sub(r"\W+", "_", Path(file_name(key)).stem) if is_own(key) else key
+    return re.sub(r"\W+", "_", Path(file_name(key)).stem) if is_uploaded(key) else key
 
 
 def network_code(key: str) -> str:
     """What makes the float network in Python."""
-    if is_own(key):
-        res_scale = own(key).res_scale
+    if is_uploaded(key):
+        res_scale = uploaded(key).res_scale
         more = "" if res_scale is None else f", res_scale={res_scale:g}"
         return f"core.load_checkpoint({file_name(key)!r}{more})"
     return "core.create_model({!r}, {})".format(*NETWORKS[key])

@@ -11,12 +11,12 @@ from urllib.parse import parse_qsl, urlencode
 import param
 
 from explorer.choices.state import FIELDS, ExplorerState
-from explorer.choices.visitor_files import is_own
+from explorer.choices.visitor_files import is_uploaded
 from explorer.server.address import Address
 from explorer.server.document_queue import held
 
 LENGTHS = {"box": (0, 4), "spot": (0, 2)}
-FARTHEST = 2**20  # of pixels and of steps of the grid
+MAX_COORDINATE = 2**20  # of pixels and of steps of the grid
 
 
 def follow(address: Address, state: ExplorerState) -> None:
@@ -52,10 +52,10 @@ def restore(state: ExplorerState, search: str) -> None:
                 setattr(state, name, _value(state.param[name], texts[name]))
 
 
-def own_keys(search: str) -> list[str]:
+def uploaded_keys(search: str) -> list[str]:
     """The files of a visitor's own that the link names, which no other page has."""
     texts = _texts(search)
-    return [texts[name] for name in ("network", "image") if is_own(texts.get(name, ""))]
+    return [texts[name] for name in ("network", "image") if is_uploaded(texts.get(name, ""))]
 
 
 def _texts(search: str) -> dict[str, str]:
@@ -86,7 +86,7 @@ def _value(parameter: param.Parameter, text: str) -> object:
 
 
 def _number(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,7}", text) or abs(int(text)) > FARTHEST:
+    if not re.fullmatch(r"-?[0-9]{1,7}", text) or abs(int(text)) > MAX_COORDINATE:
         raise ValueError("no whole number, or too far away")
     return int(text)
 

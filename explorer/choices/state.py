@@ -20,7 +20,7 @@ OF_METHOD = "default"  # selector: the method's own
 DEFAULT_METHOD = "dfsq-exact"
 TABS = ["explore", "methods", "layers", "training", "sweep", "deployment"]
 EXPLORE, METHODS_TAB, LAYERS, TRAINING, SWEEP, DEPLOYMENT = TABS
-OWN = "own"  # run: the visitor's
+OWN_RUN = "own"  # run: the visitor's
 SAME = 0  # weight_bits: as many as the activations
 SLIDER = "slider"  # the picture at the bits of the slider
 HAND = "hand"  # the picture with points by hand
@@ -90,7 +90,7 @@ class ExplorerState(param.Parameterized):
     representatives = param.Integer(64, bounds=(8, 200), doc="How many images INT8 is calibrated on")
     right = param.Selector(default=SLIDER, objects=PICTURES, doc="Right of the comparison")
 
-    run = param.Selector(default=OWN, objects=[OWN], doc="Recorded training, or one's own")
+    run = param.Selector(default=OWN_RUN, objects=[OWN_RUN], doc="Recorded training, or one's own")
     moment = param.Integer(100, bounds=(0, 100), doc="Share of the steps that is shown, in percent")
     train_version = param.Selector(objects=list(VERSIONS), doc="Method of the visitor's own training")
     train_bits = param.Integer(2, bounds=(2, 8), doc="Bits of weights and activations")
@@ -109,7 +109,7 @@ class ExplorerState(param.Parameterized):
         if "run" not in choices:
             self.run = next(iter(self.param.run.objects))
 
-    def offer_own(self, networks: dict[str, str], images: dict[str, str]) -> None:
+    def offer_uploads(self, networks: dict[str, str], images: dict[str, str]) -> None:
         """What can be chosen besides what is bundled, label -> key; a choice that is gone is the first."""
         self._offer("network", NETWORK_NAMES | networks)
         self._offer("image", IMAGE_NAMES | images)
@@ -132,7 +132,7 @@ class ExplorerState(param.Parameterized):
         self.param.methods.objects = methods
         runs = trained(self.network)
         recorded = {f"{name.replace('-', ' ').upper()}, recorded": name for name in runs}
-        self._offer("run", recorded | {"your own": OWN})
+        self._offer("run", recorded | {"your own": OWN_RUN})
 
     def _offer(self, name: str, objects: dict[str, str], instead: str | None = None) -> None:
         """What can be chosen, by its label; a choice that is gone becomes `instead`, or the first."""

@@ -6,7 +6,7 @@ import time
 
 import param
 
-SELDOM = 0.2  # seconds between two reports of progress: each of them is drawn
+MIN_REPORT_INTERVAL = 0.2  # seconds between two reports of progress: each of them is drawn
 
 
 class Status(param.Parameterized):
@@ -19,7 +19,7 @@ class Status(param.Parameterized):
     _drawn = 0.0
 
     def set_busy(self, output: str, what: str, share: float | None) -> None:
-        if share is not None and output in self.busy and time.monotonic() - self._drawn < SELDOM:
+        if share is not None and output in self.busy and time.monotonic() - self._drawn < MIN_REPORT_INTERVAL:
             return
         self._drawn = time.monotonic()
         self.stopped = False

@@ -44,11 +44,11 @@ LIMITS = (
     f".ckpt, up to {PARAMETERS // 10**6} million parameters. Files up to {FILE_MB} MB."
 )
 _reading = threading.Lock()  # one file at a time: decoding takes several times its memory
-_known: dict[str, OwnImage | OwnNetwork] = {}
+_known: dict[str, UploadedImage | UploadedNetwork] = {}
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnImage:
+class UploadedImage:
     name: str  # of the file
     pixels: np.ndarray  # (H, W, 3) uint8
     is_lr: bool  # without ground truth; otherwise the HR
@@ -59,7 +59,7 @@ class OwnImage:
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnNetwork:
+class UploadedNetwork:
     name: str  # of the file
     model: nn.Module  # float, in eval mode
     scale: int
@@ -76,7 +76,7 @@ class OwnNetwork:
         return 4 * self.parameters
 
 
-def is_own(key: str) -> bool:
+def is_uploaded(key: str) -> bool:
     return key.startswith(PREFIX)
 
 
@@ -85,14 +85,14 @@ def file_name(key: str) -> str:
     return key.split(":", 3)[-1]
 
 
-def own(key: str) -> OwnImage | OwnNetwork:
+def uploaded(key: str) -> UploadedImage | UploadedNetwork:
     """ValueError if the file is not there any more."""
     if key not in _known:
         raise ValueError(f"{file_name(key)} is no longer loaded; choose it again")
     return _known[key]
 
 
-class Shelf:
+class VisitorFiles:
     """One visitor's files: name -> keys, of an image as HR and as LR, or of a network."""
 
     def __init__(self):
@@ -100,10 +100,10 @@ class Shelf:
         self._files: dict[str, list[str]] = {}
         self._held: set[str] = set()  # also of files that gave way, until they are dropped
 
-    def put(self, name: str, content: bytes) -> tuple[str, list[str]]:
+    def add(self, name: str, content: bytes) -> tuple[str, list[str]]:
         """Read a file; its key, of an image as HR, and the keys of one of that name, which gives way.
 
-        These are still there, as the page may show them: `drop` them then. ValueError says in a sentence
+        These are still there, as the page may show them: `delete` them then. ValueError says in a sentence
         what is wrong with the file.
         """
         name = clean(name)
@@ -123,12 +123,12 @@ class Shelf:
         return next(iter(made)), before
 
     def rescale(self, name: str, res_scale: float) -> tuple[str, list[str]]:
-        """Take a network with another `res_scale`, as `put` takes a file; ValueError if it is none."""
+        """Take a network with another `res_scale`, as `add` takes a file; ValueError if it is none."""
         with self._lock:
             before = list(self._files.get(clean(name), []))
         if not before:
             raise ValueError(f"{name} is no longer loaded; choose it again")
-        found = own(before[0])
+        found = uploaded(before[0])
         model = copy.deepcopy(found.model)
         set_res_scale(model, res_scale)
         note = f"Its res_scale, {res_scale:g}, is yours: the file does not say it."
@@ -147,12 +147,12 @@ class Shelf:
         key = next(iter(self._files.get(name, [])), "")
         return getattr(_known.get(key), "res_scale", None)
 
-    def take_off(self, name: str) -> list[str]:
-        """The keys of a file that is not to be offered any more; `drop` them when nothing shows them."""
+    def hide(self, name: str) -> list[str]:
+        """The keys of a file that is not to be offered any more; `delete` them when nothing shows them."""
         with self._lock:
             return self._files.pop(clean(name), [])
 
-    def drop(self, keys: Iterable[str]) -> None:
+    def delete(self, keys: Iterable[str]) -> None:
         """Forget what the keys name, and all that was computed of it."""
         with self._lock:
             self._held.difference_update(keys)
@@ -165,7 +165,7 @@ class Shelf:
         with self._lock:
             self._closed = True
             self._files.clear()
-        self.drop(list(self._held))
+        self.delete(list(self._held))
 
     def names(self) -> list[str]:
         return list(self._files)
@@ -200,14 +200,14 @@ def _label(key: str) -> str:
     return f"own: {file_name(key)}{role}"
 
 
-def _read(name: str, content: bytes) -> dict[str, OwnImage | OwnNetwork]:
+def _read(name: str, content: bytes) -> dict[str, UploadedImage | UploadedNetwork]:
     if len(content) > FILE_MB * 10**6:
         raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB; the limit is {FILE_MB} MB")
     suffix = Path(f"_{name}").suffix.lower()  # .png has one too
     known = suffix in CHECKPOINT_SUFFIXES
     if not known and (suffix in IMAGE_SUFFIXES or content.startswith(IMAGE_STARTS)):
         pixels = read_pixels(name, content)
-        return {kind: OwnImage(name, pixels, kind == "lr") for kind in ("hr", "lr")}
+        return {kind: UploadedImage(name, pixels, kind == "lr") for kind in ("hr", "lr")}
     if not (known or _holds_tensors(content)):
         raise ValueError(f"{name} is neither an image nor a checkpoint. {LIMITS}")
     with tempfile.TemporaryDirectory(prefix="explorer-own-") as folder:
@@ -231,7 +231,7 @@ def read_pixels(name: str, content: bytes) -> np.ndarray:
     return pixels
 
 
-def read_network(path: Path) -> OwnNetwork:
+def read_network(path: Path) -> UploadedNetwork:
     """What the page can show: a float network for super-resolution whose layers in scope are convolutions."""
     name = path.name
     if _is_quantized(path):
@@ -252,10 +252,10 @@ def read_network(path: Path) -> OwnNetwork:
     return checked(name, model, note, guess)
 
 
-def checked(name: str, model: nn.Module, note: str = "", res_scale: float | None = None) -> OwnNetwork:
+def checked(name: str, model: nn.Module, note: str = "", res_scale: float | None = None) -> UploadedNetwork:
     """Take a float network that the page can show; ValueError says in a sentence what it cannot.
 
-    note and res_scale: as of `OwnNetwork`.
+    note and res_scale: as of `UploadedNetwork`.
     """
     kind, model = type(model).__name__, fold_parametrizations(model)
     size = sum(p.numel() for p in model.parameters())
@@ -279,7 +279,7 @@ def checked(name: str, model: nn.Module, note: str = "", res_scale: float | None
             "shown here; in Python core.quantize_model takes it"
         )
     channels = {layer: input_channels(module) for layer, module in modules.items()}
-    return OwnNetwork(name, model, scale, channels, note, res_scale)
+    return UploadedNetwork(name, model, scale, channels, note, res_scale)
 
 
 def _holds_tensors(content: bytes) -> bool:

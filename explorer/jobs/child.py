@@ -39,7 +39,7 @@ class Child:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Ask it to keep what is done and to end (`step_back` in it hears that)."""
+        """Ask it to keep what is done and to end (`run_below_parent` in it hears that)."""
         self._process.stdin.close()
 
     def kill(self) -> None:
@@ -49,13 +49,13 @@ class Child:
         self._process.stdin.close()
 
     def problem(self, kept: bool) -> str:
-        """Say what ended it before its time; empty if nothing did. kept: as for `ended`."""
+        """Say what ended it before its time; empty if nothing did. kept: as for `describe_exit`."""
         if self.alive or self._process.returncode == 0:
             return ""
-        return ended(self._what, self._process.returncode, self._log, kept)
+        return describe_exit(self._what, self._process.returncode, self._log, kept)
 
 
-def step_back(stop: signal.Signals) -> None:
+def run_below_parent(stop: signal.Signals) -> None:
     """Leave the processor to the dashboard, and raise the signal `stop` when nobody holds our input open.
 
     So long work never outlives the server, or the visitor, that started it, whatever becomes of them.
@@ -70,7 +70,7 @@ def step_back(stop: signal.Signals) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def ended(what: str, returncode: int, log: Path, kept: bool) -> str:
+def describe_exit(what: str, returncode: int, log: Path, kept: bool) -> str:
     """Say why it ended before its time. kept: whether it can go on from where it was."""
     way_on = "Start goes on from what was kept" if kept else "start it again"
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from explorer.jobs.token import Token
 
 log = logging.getLogger(__name__)
-TOLD = 3.0  # seconds at least between two sentences on a job's place
+MIN_REPORT_INTERVAL = 3.0  # seconds at least between two sentences on a job's place
 
 
 @dataclasses.dataclass(eq=False)
 class _Job:
     token: Token
     run: Callable[[], None]
-    told: tuple[int, float] = (0, 0.0)  # the place last told of, and when
+    reported: tuple[int, float] = (0, 0.0)  # the place last reported of, and when
 
 
 class FairPool:
@@ -103,8 +103,8 @@ class FairPool:
             for turn, visitor in enumerate(self._waiting):
                 for round_, job in enumerate(self._waiting[visitor]):
                     place = self._place(turn, round_)
-                    if place not in (0, job.told[0]) and now - job.told[1] >= TOLD:
-                        job.told = (place, now)
+                    if place not in (0, job.reported[0]) and now - job.reported[1] >= MIN_REPORT_INTERVAL:
+                        job.reported = (place, now)
                         news.append((job, place))
         for job, place in news:
             job.token.tell(f"Waiting: {place} jobs ahead of yours", None)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from explorer.jobs.cache import tell_held
+from explorer.jobs.cache import log_size
 from explorer.jobs.fair_pool import FairPool
 from explorer.jobs.token import Cancelled, Token
 
@@ -55,7 +55,7 @@ class LatestWins:
                 log.exception("a job failed")
                 self._deliver(token, fail, "This could not be computed; the server's log says why.")
             finally:
-                tell_held()
+                log_size()
             self._deliver(token, finish)
 
         self._pool.submit(self._on_document, token, run)

@@ -19,7 +19,7 @@ BUNDLED = "bundled"
 BUNDLED_ROWS = ROOT / "assets" / "sweep.parquet"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 LOG = "_log.out"
-MOST_ROWS = 5000  # of a sweep that is started from the page
+MAX_ROWS = 5000  # of a sweep that is started from the page
 _lock = threading.Lock()
 _current: Run | None = None
 
@@ -47,7 +47,7 @@ def version(name: str) -> tuple:
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
-def told(folder: Path) -> list[tuple[int, int]]:
+def read_progress(folder: Path) -> list[tuple[int, int]]:
     """What the process of a sweep said: how many rows were there, and how many there are in all."""
     log = folder / LOG
     if not log.is_file():
@@ -56,9 +56,9 @@ def told(folder: Path) -> list[tuple[int, int]]:
     return [(int(line[0]), int(line[1])) for line in lines if len(line) == 2 and all(map(str.isdigit, line))]
 
 
-def last_told(name: str) -> tuple[int, int]:
+def last_progress(name: str) -> tuple[int, int]:
     """How far a sweep was when its process last said so; (0, 0) if it never did, or is not there."""
-    found = told(FOLDER / name) if NAME.fullmatch(name) else []
+    found = read_progress(FOLDER / name) if NAME.fullmatch(name) else []
     return found[-1] if found else (0, 0)
 
 
@@ -81,9 +81,9 @@ class Run:
 
     def progress(self) -> tuple[int, int]:
         """Rows that are there and rows in all; (0, 0) while it starts."""
-        if self._first is None and (found := told(FOLDER / self.name)):
+        if self._first is None and (found := read_progress(FOLDER / self.name)):
             self._first = (time.monotonic(), found[0][0])
-        return last_told(self.name)
+        return last_progress(self.name)
 
     def seconds_left(self) -> float | None:
         """At the rate so far; None before there is one."""

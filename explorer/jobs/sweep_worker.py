@@ -10,19 +10,19 @@ from pathlib import Path
 
 from core.sweep.grid_file import load_grid
 from core.sweep.run import sweep
-from explorer.jobs.child import step_back
+from explorer.jobs.child import run_below_parent
 
 GRID = "_grid.yaml"
 
 
 def main() -> int:
     folder = Path(sys.argv[1])
-    told = None
+    printed = None
 
     def progress(done: int, total: int) -> None:
-        nonlocal told
-        if (done, total) != told:
-            told = done, total
+        nonlocal printed
+        if (done, total) != printed:
+            printed = done, total
             print(done, total, flush=True)
 
     try:
@@ -37,5 +37,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    step_back(signal.SIGINT)
+    run_below_parent(signal.SIGINT)
     sys.exit(main())

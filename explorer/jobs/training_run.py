@@ -11,8 +11,8 @@ from core.qat.config import OdmConfig
 from core.utils.flags import flags
 from explorer.jobs.child import Child
 
-MOST = 2  # trainings at once on this server
-FULL = "{} trainings run on this server already; start yours when one of them is done."
+MAX_TRAININGS = 2  # trainings at once on this server
+TOO_MANY = "{} trainings run on this server already; start yours when one of them is done."
 _lock = threading.Lock()
 _running: set[Run] = set()
 
@@ -60,8 +60,8 @@ class Run:
         """Begin, or go on from the state that is kept."""
         with _lock:
             _running.intersection_update([run for run in _running if run.alive])
-            if len(_running) >= MOST:
-                raise ValueError(FULL.format(MOST))
+            if len(_running) >= MAX_TRAININGS:
+                raise ValueError(TOO_MANY.format(MAX_TRAININGS))
             _running.add(self)
             if self.child is not None:
                 self.child.kill()
@@ -97,7 +97,7 @@ class Run:
         """The file of its network once it is over."""
         return self.out.with_suffix(".safetensors") if self.finished else None
 
-    def in_words(self) -> str:
+    def status_text(self) -> str:
         """How far it is."""
         card = self.card()
         step = f"step {card['done']:,} of {card['steps']:,}" if card else "not begun"

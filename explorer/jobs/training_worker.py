@@ -5,8 +5,8 @@ state.
 import signal
 
 from core.commands.odm import main
-from explorer.jobs.child import step_back
+from explorer.jobs.child import run_below_parent
 
 if __name__ == "__main__":
-    step_back(signal.SIGTERM)
+    run_below_parent(signal.SIGTERM)
     main()

@@ -10,14 +10,14 @@ from core.images import IMAGE_SUFFIXES
 from explorer.choices.catalog import without_truth
 from explorer.choices.state import ExplorerState
 from explorer.choices.uploads import Uploads
-from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_own
+from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_uploaded
 from explorer.page.file_drop import Dropper
 from explorer.page.sections import TOGGLE, WIDE, html
 
 PRIVACY = "Held in memory while this page is open; nobody else sees it, and nothing is kept."
 
 
-def own(state: ExplorerState, uploads: Uploads) -> pn.Column:
+def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:
     """Where files are dropped, and as what an image is taken."""
     p = state.param
     dropper = Dropper(
@@ -31,7 +31,9 @@ def own(state: ExplorerState, uploads: Uploads) -> pn.Column:
         options={"HR": False, "LR, no ground truth": True}, value=uploads.as_lr, **TOGGLE, **WIDE
     )
     role.param.watch(lambda event: uploads.use_as(event.new), "value")
-    p.watch(lambda event: is_own(event.new) and role.param.update(value=without_truth(event.new)), "image")
+    p.watch(
+        lambda event: is_uploaded(event.new) and role.param.update(value=without_truth(event.new)), "image"
+    )
     files = pn.Column(margin=0, sizing_mode="stretch_width")
 
     def list_files(names: list[str]) -> None:
@@ -65,7 +67,7 @@ def _file(uploads: Uploads, name: str) -> pn.Column:
     remove.on_click(lambda _: uploads.remove(name))
     text = html(f"<div class='file'>{escape(name)}</div>", sizing_mode="stretch_width", margin=(2, 8))
     shown = [pn.Row(text, remove, margin=(2, 0), sizing_mode="stretch_width")]
-    if (known := uploads.shelf.res_scale(name)) is not None:
+    if (known := uploads.files.res_scale(name)) is not None:
         shown.append(_res_scale(uploads, name, known))
     return pn.Column(*shown, margin=0, sizing_mode="stretch_width")
 

@@ -21,7 +21,7 @@ PROFILE = 64  # pixels of the line
 SSIM_WINDOW = 11
 
 
-class Look(NamedTuple):
+class Inspection(NamedTuple):
     """Where a person looks: pixels of the SR image from its top left; what does not fit gives way."""
 
     box: tuple[int, ...] = ()  # left, top, right, bottom; () for the whole image
@@ -46,7 +46,7 @@ class Look(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Closely(ReadOnly):
+class MethodResult(ReadOnly):
     """A picture of one method, and what there is to see in it. None: not for what is the truth itself."""
 
     picture: Picture
@@ -64,17 +64,17 @@ def error_map(request: PictureRequest, token: Token) -> np.ndarray:
     return found
 
 
-def closely(request: PictureRequest, look: Look, token: Token) -> Closely:
+def inspect(request: PictureRequest, inspection: Inspection, token: Token) -> MethodResult:
     """Compare a picture with its reference where a person looks."""
     shown, truth = (picture(*one, token=token) for one in (request, request.reference))
     height, width = truth.rgb.shape[:2]
     a, b = (torch.from_numpy(p.rgb.copy()).permute(2, 0, 1)[None] / 255 for p in (shown, truth))
-    line, start, end = look.line(height, width)
+    line, start, end = inspection.line(height, width)
     values = luma(a)[0, 0]
-    profile = (values[line] if look.direction == "row" else values[:, line])[start:end].numpy()
+    profile = (values[line] if inspection.direction == "row" else values[:, line])[start:end].numpy()
     if request == request.reference:
-        return Closely(shown, None, None, None, None, profile)
-    region, border = look.region(height, width), scale_of(request.network)
+        return MethodResult(shown, None, None, None, None, profile)
+    region, border = inspection.region(height, width), scale_of(request.network)
     psnr, ssim = shown.psnr, shown.ssim
     if region is not None:
         left, top, right, bottom = region
@@ -83,4 +83,4 @@ def closely(request: PictureRequest, look: Look, token: Token) -> Closely:
         ssim = core.ssim_y(a, b, border=0) if min(a.shape[-2:]) >= SSIM_WINDOW else None
     elif border:
         a, b = (x[..., border:-border, border:-border] for x in (a, b))
-    return Closely(shown, error_map(request, token=token), psnr, ssim, colour_shift(a, b), profile)
+    return MethodResult(shown, error_map(request, token=token), psnr, ssim, colour_shift(a, b), profile)

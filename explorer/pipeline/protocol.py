@@ -7,7 +7,7 @@ from core.ptq.methods import BLOCK, TRAINED
 from core.ptq.scope import scope_of
 from explorer.choices.catalog import scale_of, without_truth
 from explorer.choices.state import ExplorerState
-from explorer.choices.visitor_files import file_name, is_own
+from explorer.choices.visitor_files import file_name, is_uploaded
 from explorer.pipeline import activations, regions
 
 WEIGHT_RULES = {
@@ -39,7 +39,7 @@ def _truth(state: ExplorerState) -> str:
             f", against the float network's SR: {file_name(state.image)} is itself the LR, and there is no "
             "ground truth of it."
         )
-    what = file_name(state.image) if is_own(state.image) else "the photograph"
+    what = file_name(state.image) if is_uploaded(state.image) else "the photograph"
     return f"; LR is the bicubic reduction of {what}."
 
 
@@ -52,7 +52,7 @@ def _trained() -> str:
 
 def _calibrated(state: ExplorerState, scale: int) -> str:
     size = patch_size(scale)
-    shown = "yours is not among them" if is_own(state.image) else "the one shown among them"
+    shown = "yours is not among them" if is_uploaded(state.image) else "the one shown among them"
     recipe = state.recipe()
     weights = WEIGHT_RULES[recipe.weights]
     if recipe.refine:

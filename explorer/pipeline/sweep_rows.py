@@ -30,7 +30,7 @@ OWN_SELECTOR = {name: method.selector for name, method in METHODS.items()}
 NUMBERS = ["psnr", "ssim", "drop", *COSTS.values()]
 CHOSEN = ["normalization", "levels", "ranges", "weights", "refine"]  # texts, where a row has any
 # What a plot holds still in every field that it does not show, wherever the sweep has it.
-USUAL = {
+DEFAULTS = {
     "layers": lambda found: found["layers"] == "all",
     "weight_bits": lambda found: found["weight_bits"] == found["activation_bits"],
     "set_size": lambda found: (found["words"] == 4) & (found["terms"] == 4),
@@ -55,9 +55,9 @@ def preview(grids: str, token: Token) -> Preview:
     choices = expand(parts, networks)
     images = parts[0]["images"]
     rows = len(choices) * len(images)
-    if rows > sweep_runs.MOST_ROWS:
+    if rows > sweep_runs.MAX_ROWS:
         raise ValueError(
-            f"These are {rows:,} rows, and a sweep from this page has at most {sweep_runs.MOST_ROWS:,}; "
+            f"These are {rows:,} rows, and a sweep from this page has at most {sweep_runs.MAX_ROWS:,}; "
             "choose less, or run python -m core sweep."
         )
     token.check()
@@ -108,7 +108,9 @@ def shown(name: str, network: str, image: str, token: Token) -> Shown:
     networks, images = list(found["network"].unique()), [MEAN, *found["image"].unique()]
     network = network if network in networks else next(iter(networks), "")
     image = image if image in images else MEAN
-    table = _by_method(alike(scores(found, network, image), "weight_bits", "set_size", "selector", *CHOSEN))
+    table = _by_method(
+        fix_other_fields(scores(found, network, image), "weight_bits", "set_size", "selector", *CHOSEN)
+    )
     table["label"] = [_label(row) for row in table.itertuples()]
     own = found[found["network"] == network]
     return Shown(
@@ -117,7 +119,7 @@ def shown(name: str, network: str, image: str, token: Token) -> Shown:
         network,
         image,
         {column: table[column].tolist() for column in table},
-        {method: _best(group) for method, group in alike(table).groupby("method", sort=False)},
+        {method: _best(group) for method, group in fix_other_fields(table).groupby("method", sort=False)},
         _by_set(table),
         {cost: front(table[cost], table["psnr"]) for cost in COSTS.values()},
         own.loc[own["error"] != "", "reason"].value_counts().to_dict(),
@@ -125,9 +127,9 @@ def shown(name: str, network: str, image: str, token: Token) -> Shown:
     )
 
 
-def alike(found: pd.DataFrame, *shown: str) -> pd.DataFrame:
+def fix_other_fields(found: pd.DataFrame, *shown: str) -> pd.DataFrame:
     """The rows that differ in the fields `shown` and otherwise are as usual, so that like meets like."""
-    for field, usual in USUAL.items():
+    for field, usual in DEFAULTS.items():
         kept = usual(found)
         if field not in shown and kept.any():
             found = found[kept]
@@ -163,7 +165,7 @@ def _by_set(table: pd.DataFrame) -> list[tuple[str, int, list, list]]:
     """A line for each configuration that differs in its set alone."""
     same = [name for name in CONFIGURATION if name not in ("words", "terms", "set_size")]
     lines = []
-    found = alike(table, "set_size")
+    found = fix_other_fields(table, "set_size")
     for _, group in found[found["set_size"].notna()].groupby(same, dropna=False, sort=False):
         group = group.sort_values("set_size")
         first = group.iloc[0]
@@ -210,7 +212,7 @@ def table(name: str, network: str, image: str, across: str, down: str, value: st
         found = found[found["network"] == network]
     if image != MEAN and "image" not in (across, down):
         found = found[found["image"] == image]
-    found = alike(found, across, down)
+    found = fix_other_fields(found, across, down)
     texts = pd.DataFrame({"x": _texts(found[across]), "y": _texts(found[down]), "value": found[value]})
     cells = texts.groupby(["x", "y"], sort=False)["value"].agg(["mean", "size"]).reset_index()
     columns = {"x": cells["x"].tolist(), "y": cells["y"].tolist()}

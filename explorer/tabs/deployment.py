@@ -12,7 +12,7 @@ import panel as pn
 from core.models import has_clip
 from explorer.choices.catalog import name_of, spelled, stem
 from explorer.choices.state import DEPLOYMENT, ExplorerState
-from explorer.choices.visitor_files import is_own
+from explorer.choices.visitor_files import is_uploaded
 from explorer.page.sections import html, section
 from explorer.pipeline import activations
 from explorer.pipeline import deployment as int8
@@ -87,7 +87,7 @@ class DeploymentTab(Tab):
         def free(network: str) -> str:
             if has_clip(activations.network(network)):
                 return ""
-            name = name_of(network) if is_own(network) else spelled(name_of(network))
+            name = name_of(network) if is_uploaded(network) else spelled(name_of(network))
             return f"<p class='note'>{escape(name)} has no clip at its end, so there is none to take out.</p>"
 
         note = NOTE.format(

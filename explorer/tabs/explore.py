@@ -26,7 +26,7 @@ from explorer.views.mismatch import MismatchView
 from explorer.views.points import PointsView
 from explorer.views.theme import DIFFERENCE_SCALE, columns
 
-PATIENCE = 0.25  # seconds that pictures give way to points, which take less
+WAIT_FOR_POINTS = 0.25  # seconds that pictures give way to points, which take less
 BY_HAND = ("hand", "hand_layer")
 
 
@@ -127,7 +127,7 @@ class Pictures(Output):
         order = sorted(asked, key=lambda key: key not in (*TITLES, current, *sides))
 
         def work(token):
-            self._points_shown.wait(PATIENCE)
+            self._points_shown.wait(WAIT_FOR_POINTS)
             new = {key for key, request in asked.items() if _is_new(request)}
             yield partial(view.arrange, {key: names[key] for key in asked}, current, new)
             shown = {}

@@ -12,7 +12,7 @@ from core.measured import ingredients, measured, over_draws
 from explorer.choices.catalog import NETWORKS, without_truth
 from explorer.choices.state import METHODS_TAB, ExplorerState
 from explorer.page.sections import TOGGLE, html, labelled, section
-from explorer.pipeline.method_comparison import Look, closely
+from explorer.pipeline.method_comparison import Inspection, inspect
 from explorer.pipeline.names import TITLES, references, weights_and_activations
 from explorer.pipeline.pictures import FLOAT_SR, TRUTH, PictureRequest
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
@@ -71,7 +71,7 @@ class Methods(Output):
     def work(self) -> Work:
         state, view = self.state, self.view
         where, kept = (state.network, state.image, state.region), tuple(state.float_layers)
-        look = Look(tuple(state.box), tuple(state.spot), state.direction)
+        inspection = Inspection(tuple(state.box), tuple(state.spot), state.direction)
         bits = state.activation_bits
         size = weights_and_activations(state.weight_bits or bits, bits)
         configs = {method: state.configs(method) for method in state.methods}
@@ -85,12 +85,12 @@ class Methods(Output):
                 token.progress("Super-resolving", done / len(names))
                 try:
                     what = (configs[key](bits), kept) if key in configs else (key,)
-                    found[key] = closely(PictureRequest(*where, *what), look, token)
+                    found[key] = inspect(PictureRequest(*where, *what), inspection, token)
                 except ValueError as error:
                     yield partial(view.say, key, str(error))
                 else:
-                    yield partial(view.show, key, found[key], look)
-            yield partial(view.show_all, found, names, look)
+                    yield partial(view.show, key, found[key], inspection)
+            yield partial(view.show_all, found, names, inspection)
 
         return work
 

@@ -13,7 +13,7 @@ from core.sweep.grid import ALL, EACH
 from explorer.choices.catalog import NETWORK_NAMES
 from explorer.choices.state import SWEEP, ExplorerState
 from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, VALUES
-from explorer.choices.visitor_files import is_own
+from explorer.choices.visitor_files import is_uploaded
 from explorer.page.sections import WEIGHT_NAMES, checklist, html, section
 from explorer.session import Output
 from explorer.tabs.sweeper import Sweeper
@@ -25,7 +25,7 @@ LEAD = (
     "sweep is kept by its name: it goes on when you leave the page, and can be stopped and taken up again."
 )
 RESULTS = "Every dot is a configuration. Tap one to open it in the other views."
-ALIKE = (
+FIXED = (
     "The table fixes every field that is not on an axis, if the sweep contains that value: all layers, as "
     "many weight bits as activation bits, the 4 × 4 set, points as each method chooses them."
 )
@@ -33,7 +33,7 @@ NOTE = (
     "Size: weights with their scales and codebooks, the rest float. BitOPs: of one "
     "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core sweep."
 )
-OWN = (
+UPLOADED = (
     "A sweep is kept on this server for everybody, so files of yours take no part in it; on your own machine "
     "python -m core sweep takes them."
 )
@@ -94,7 +94,7 @@ def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
     )
 
     def own(network: str, image: str) -> str:
-        return f"<p class='note'>{OWN}</p>" if is_own(network) or is_own(image) else ""
+        return f"<p class='note'>{UPLOADED}</p>" if is_uploaded(network) or is_uploaded(image) else ""
 
     chosen = state.param
     note = html(pn.bind(own, chosen.network, chosen.image), sizing_mode="stretch_width", margin=(0, 8))
@@ -152,7 +152,7 @@ def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
         sweeper.view.panel,
         axes,
         sweeper.table.panel,
-        html(f"<p class='note'>{ALIKE}</p>", sizing_mode="stretch_width"),
+        html(f"<p class='note'>{FIXED}</p>", sizing_mode="stretch_width"),
         html(pn.bind(failed, sweeper.param.reasons), sizing_mode="stretch_width"),
         html(protocol, sizing_mode="stretch_width"),
     )

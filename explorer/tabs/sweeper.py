@@ -110,8 +110,8 @@ class Sweeper(param.Parameterized):
 
         def work(token):
             preview = sweep_rows.preview(json.dumps(self.choices.grids()), token=token)
-            number, time = f"{preview.rows:,} of at most {sweep_runs.MOST_ROWS:,}", in_words(preview.seconds)
-            text = f"{number} rows, about {time} on this machine"
+            number = f"{preview.rows:,} of at most {sweep_runs.MAX_ROWS:,}"
+            text = f"{number} rows, about {format_duration(preview.seconds)} on this machine"
             yield lambda: self.param.update(ahead=text)
 
         self.ahead = "…"
@@ -172,7 +172,7 @@ class Sweeper(param.Parameterized):
         """How far the sweep is; the plots follow when rows came."""
         run, name = self._current(), self.state.sweep
         self.running = run is not None and run.alive
-        done, total = run.progress() if run else sweep_runs.last_told(name)
+        done, total = run.progress() if run else sweep_runs.last_progress(name)
         self.unfinished = not self.running and done < total
         self.progress = _progress(run, done, total) if run else _left(name, done, total)
         if self.running:
@@ -232,7 +232,7 @@ def _progress(run: sweep_runs.Run, done: int, total: int) -> tuple[float, str]:
         return 0.0, f"{run.name}: starting …" if run.alive else run.problem()
     left = run.seconds_left()
     if run.alive:
-        rest = f", about {in_words(left)} left" if left is not None else ""
+        rest = f", about {format_duration(left)} left" if left is not None else ""
         what = "stopping …" if run.cancelled else f"{done:,} of {total:,} rows{rest}"
     elif run.cancelled:
         what = f"cancelled at {done:,} of {total:,} rows; press Resume to continue"
@@ -248,7 +248,7 @@ def _left(name: str, done: int, total: int) -> tuple[float, str]:
     return done / total, f"{name}: stopped at {done:,} of {total:,} rows; press Resume to continue"
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """1 minute and more as minutes, hours beyond 90 minutes."""
     if seconds < 60:
         return f"{max(1, round(seconds)):.0f} s"

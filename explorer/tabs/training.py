@@ -12,8 +12,8 @@ import param
 from core import OdmConfig, QuantConfig
 from core.qat.config import REGULARIZERS, VERSIONS
 from explorer.choices.catalog import NETWORKS, trained
-from explorer.choices.state import OWN, TRAINING, ExplorerState
-from explorer.choices.visitor_files import is_own
+from explorer.choices.state import OWN_RUN, TRAINING, ExplorerState
+from explorer.choices.visitor_files import is_uploaded
 from explorer.jobs.training_run import Run
 from explorer.page.sections import html, section
 from explorer.pipeline import pictures
@@ -65,7 +65,7 @@ class Trainer(param.Parameterized):
         if self.state.tab != TRAINING:
             return None
         network, run = self.state.network, self.state.run
-        if run != OWN:  # when the network changes, the run follows a moment later
+        if run != OWN_RUN:  # when the network changes, the run follows a moment later
             return (network, run) if run in trained(network) else None
         own = self.own
         return (own.network, str(own.out)) if own and own.begun else None
@@ -84,13 +84,13 @@ class Trainer(param.Parameterized):
         if shown is None:
             self._stop("training")
             if self.state.tab == TRAINING:
-                view.clear(OWN_NETWORK if is_own(self.state.network) else NO_RUN)
+                view.clear(OWN_NETWORK if is_uploaded(self.state.network) else NO_RUN)
             return
         name, run = shown
         where = (self.state.image, self.state.region)
         bits = pictures.training_card(*shown)["bits"]
         untrained = QuantConfig("dfsq+", bits, bits)
-        over = self.state.run != OWN or self.own.finished
+        over = self.state.run != OWN_RUN or self.own.finished
         self.draw()
         view.wait()
 
@@ -112,7 +112,7 @@ class Trainer(param.Parameterized):
             asked = (self.state.network, self.state.training())
             if not self._goes_on(asked):
                 network, config = asked
-                if is_own(network):  # refused before the last one is gone
+                if is_uploaded(network):  # refused before the last one is gone
                     raise ValueError(OWN_NETWORK)
                 run = Run(network, *NETWORKS[network], config)
                 self.cancel()
@@ -151,7 +151,7 @@ class Trainer(param.Parameterized):
     def _watch(self) -> None:
         """Once a second while a run is under way."""
         run = self.own
-        self.text = run.in_words()
+        self.text = run.status_text()
         self.draw()
         if not run.alive:
             self._poll.stop()
@@ -173,7 +173,7 @@ class TrainingTab(Tab):
         trainer, p = self.trainer, self.state.param
         small = dict(margin=(0, 8))
         # A run starts from a bundled network.
-        own = pn.bind(lambda run, network: run == OWN and not is_own(network), p.run, p.network)
+        own = pn.bind(lambda run, network: run == OWN_RUN and not is_uploaded(network), p.run, p.network)
 
         def switch(parameter, label):
             return pn.widgets.Checkbox.from_param(parameter, label=label, margin=(24, 8, 0, 8))

@@ -14,7 +14,7 @@ from explorer.choices.region import ELSEWHERE, Region, Window
 from explorer.views.canvas import rgba
 from explorer.views.theme import ACCENT
 
-WIDTH, MOST_HEIGHT = 274, 190  # on the screen
+WIDTH, MAX_HEIGHT = 274, 190  # on the screen
 
 
 class PlaceView:
@@ -24,7 +24,7 @@ class PlaceView:
         self._on_move, self._shown = on_move, None
         self._source = ColumnDataSource(dict(image=[], dw=[], dh=[]))
         self.figure = figure(
-            name="place", width=WIDTH, height=MOST_HEIGHT, x_range=Range1d(0, 1), y_range=Range1d(0, 1),
+            name="place", width=WIDTH, height=MAX_HEIGHT, x_range=Range1d(0, 1), y_range=Range1d(0, 1),
             x_axis_type=None, y_axis_type=None, tools="tap", toolbar_location=None, min_border=0,
             outline_line_color=None,
         )  # fmt: skip
@@ -48,7 +48,7 @@ class PlaceView:
         """`part` of an LR image of that height and width."""
         height, width = size
         if picture is not self._shown:
-            share = min(WIDTH / width, MOST_HEIGHT / height)
+            share = min(WIDTH / width, MAX_HEIGHT / height)
             self.figure.update(width=round(share * width), height=round(share * height))
             self._source.data = dict(image=[rgba(picture)], dw=[1], dh=[1])
             self._shown = picture

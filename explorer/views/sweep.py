@@ -22,7 +22,7 @@ from explorer.pipeline.sweep_rows import Shown
 from explorer.views.theme import ACCENT, METHOD_COLORS, NEUTRAL, columns, pane, plot
 
 HEIGHT = 300
-MOST_LOST = 8.0  # dB below the best that is drawn: what is worse is no picture, and would press the rest flat
+MAX_LOSS = 8.0  # dB below the best that is drawn: what is worse is no picture, and would press the rest flat
 TIP = (
     "@label: @psnr{0.00} dB, @kib{0,0} KiB, @gbitops{0,0} GBitOPs, with side information "
     "@effective_weight_bits{0.0} bits a weight, @effective_activation_bits{0.0} an activation"
@@ -113,7 +113,7 @@ class SweepView:
         if not dots["psnr"]:
             return
         high = max(dots["psnr"])
-        low = max(min(dots["psnr"]), high - MOST_LOST)
+        low = max(min(dots["psnr"]), high - MAX_LOSS)
         room = 0.06 * max(high - low, 0.5)
         for fig in (self.bits, self.sets, self.pareto):
             fig.y_range.update(start=low - room, end=high + room)
@@ -165,5 +165,5 @@ def _legend(methods: list[str], below: int) -> str:
         "set."
     )
     if below:
-        more += f" Below the frame, more than {MOST_LOST:.0f} dB worse: {below}."
+        more += f" Below the frame, more than {MAX_LOSS:.0f} dB worse: {below}."
     return f"<div style='font-size:13px'>{marks} &nbsp; {more}</div>" if methods else ""

@@ -22,7 +22,7 @@ def test_every_view_of_a_network_written_elsewhere(name, monkeypatch):
     found = checked(name, stranger(name))
     monkeypatch.setitem(visitor_files._known, key, found)
     state = ExplorerState()
-    state.offer_own({name: key}, {})
+    state.offer_uploads({name: key}, {})
     state.network = key
     assert set(state.param.layer.objects) == set(found.layers)
     where = (key, state.image, CENTRE)
