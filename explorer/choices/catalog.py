@@ -1,4 +1,4 @@
-"""Keys -> networks and photographs: bundled ones, and a visitor's own. All that look them up ask here."""
+"""Look up networks and photographs by their keys: bundled ones, and those of a visitor's files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in zoo.bundled()}
 
 
 def spelled(name: str) -> str:
-    """A bundled network's name as its authors write it."""
+    """Spell a bundled network's name as its authors do."""
     return {"srresnet": "SRResNet"}.get(name, name.upper())
 
 
@@ -28,21 +28,22 @@ IMAGE_NAMES = {name: name for name in core.demo_names()}
 
 
 def make_network(key: str) -> nn.Module:
-    """The float network, in eval mode."""
+    """Make the float network, in eval mode."""
     return uploaded(key).model if is_uploaded(key) else core.create_model(*NETWORKS[key])
 
 
 def scale_of(key: str) -> int:
+    """Return the factor by which the network enlarges."""
     return uploaded(key).scale if is_uploaded(key) else NETWORKS[key][1]
 
 
 def trained(key: str) -> list[str]:
-    """What the network was trained to be besides float, as `weights` of `core.create_model`."""
+    """List the network's bundled trainings, besides float, as `weights` of `core.create_model`."""
     return [] if is_uploaded(key) else zoo.trained(*NETWORKS[key])
 
 
 def layer_channels(key: str) -> dict[str, int]:
-    """The layers that are quantized, in the order of the network, and their input channels."""
+    """Return the layers that are quantized, in the order of the network, with their input channels."""
     return uploaded(key).layers if is_uploaded(key) else _bundled_layers(key)
 
 
@@ -54,12 +55,12 @@ def _bundled_layers(key: str) -> dict[str, int]:
 
 
 def name_of(key: str) -> str:
-    """edsr, or the name of the file."""
+    """Return the network's name: edsr, or the name of the file."""
     return file_name(key) if is_uploaded(key) else NETWORKS[key][0]
 
 
 def about(key: str) -> str:
-    """What is known of a network, in two sentences."""
+    """Describe a network in two sentences."""
     if is_uploaded(key):
         found = uploaded(key)
         kind = type(found.model)
@@ -74,7 +75,7 @@ def about(key: str) -> str:
 
 
 def pixels(image: str) -> np.ndarray:
-    """The photograph, (H, W, 3) uint8: the HR, or the LR itself if `without_truth`."""
+    """Return the photograph, (H, W, 3) uint8: the HR, or the LR itself if `without_truth`."""
     return uploaded(image).pixels if is_uploaded(image) else _packaged(image)
 
 
@@ -86,23 +87,23 @@ def _packaged(name: str) -> np.ndarray:
 
 
 def without_truth(image: str) -> bool:
-    """Whether the image is an LR that no HR is known of."""
+    """Tell whether the image is an LR without a known HR."""
     return is_uploaded(image) and uploaded(image).is_lr
 
 
 def lr_size(image: str, scale: int) -> tuple[int, int]:
-    """Height and width of the whole LR."""
+    """Return height and width of the whole LR."""
     height, width = pixels(image).shape[:2]
     return (height, width) if without_truth(image) else (height // scale, width // scale)
 
 
 def stem(key: str) -> str:
-    """Of the names of files that are made with the network."""
+    """Return how the names of files made with the network begin."""
     return re.sub(r"\W+", "_", Path(file_name(key)).stem) if is_uploaded(key) else key
 
 
 def network_code(key: str) -> str:
-    """What makes the float network in Python."""
+    """Write the Python expression that makes the float network."""
     if is_uploaded(key):
         res_scale = uploaded(key).res_scale
         more = "" if res_scale is None else f", res_scale={res_scale:g}"

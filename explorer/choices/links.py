@@ -1,4 +1,4 @@
-"""The choices of a link, which anybody can write: what is not valid leaves the default, each by itself."""
+"""Read and write the choices of a link. Anybody can write one: an invalid value leaves the default."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_COORDINATE = 2**20  # of pixels and of steps of the grid
 
 
 def follow(address: Address, state: ExplorerState) -> None:
-    """Keep `address.search` and the choices the same from now on; what is for others stays in it."""
+    """Keep `address.search` and the choices the same from now on; its other parameters stay."""
     under_way = False  # so that neither answers the other
 
     def write(*changes: param.parameterized.Event) -> None:
@@ -44,7 +44,7 @@ def follow(address: Address, state: ExplorerState) -> None:
 
 
 def restore(state: ExplorerState, search: str) -> None:
-    """Take the choices of `search` ("?name=value&...") into the state."""
+    """Copy the choices of `search` ("?name=value&...") into the state."""
     texts = _texts(search)
     for name in FIELDS:
         if name in texts:
@@ -53,7 +53,7 @@ def restore(state: ExplorerState, search: str) -> None:
 
 
 def uploaded_keys(search: str) -> list[str]:
-    """The files of a visitor's own that the link names, which no other page has."""
+    """List the uploaded files that the link names, which no other page has."""
     texts = _texts(search)
     return [texts[name] for name in ("network", "image") if is_uploaded(texts.get(name, ""))]
 
@@ -68,7 +68,7 @@ def _text(value: object) -> str:
 
 
 def _value(parameter: param.Parameter, text: str) -> object:
-    """What the text stands for; ValueError where for nothing, also when it is assigned."""
+    """Parse the text of a parameter; ValueError where it is invalid, also when it is assigned."""
     if isinstance(parameter, param.Integer):
         return _number(text)
     if isinstance(parameter, param.Boolean):
@@ -92,7 +92,7 @@ def _number(text: str) -> int:
 
 
 def _one_of(objects: Iterable, text: str) -> object:
-    """That of `objects` which is written so."""
+    """Return the one of `objects` whose text this is."""
     found = {str(thing): thing for thing in objects}
     if text not in found:
         raise ValueError("none of the choices")

@@ -32,7 +32,7 @@ VALUES = {"PSNR lost / dB": "drop", "PSNR / dB": "psnr", "SSIM": "ssim"}
 
 
 class SweepChoices(param.Parameterized):
-    """Serialisable, as all state."""
+    """The grid of the next sweep, and what the plots show; serialisable, as all state."""
 
     networks = param.ListSelector(default=["edsr_x2"], objects=list(NETWORKS))
     methods = param.ListSelector(default=["dfsq-exact", "minmax", "mse"], objects=list(METHODS))
@@ -54,7 +54,7 @@ class SweepChoices(param.Parameterized):
     value = param.Selector(objects=list(VALUES.values()))
 
     def grids(self) -> list[dict[str, list]]:
-        """As `core.sweep` takes them; ValueError, in a sentence, where something is missing."""
+        """Return the grids as `core.sweep` takes them; ValueError, a sentence, where something is missing."""
         asked = {"network": self.networks, "method": self.methods, "bits": self.bits}
         asked |= {"weight bits": self.weight_bits, "size of the set": self.sets, "selector": self.selectors}
         asked |= {"layers": self.layers, "image": self.images}

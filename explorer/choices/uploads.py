@@ -1,4 +1,4 @@
-"""A visitor's files on their way from the page to the state."""
+"""The reading of a visitor's files, from the page to the state."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BUSY = "own"
 
 
 class Uploads(param.Parameterized):
-    """Reads files in threads, one after the other; `later(call)` calls on the page's own turn."""
+    """Reads files in threads, one after the other; `later(call)` queues a call on the document."""
 
     names = param.List([], doc="The files that are here")
 
@@ -40,7 +40,7 @@ class Uploads(param.Parameterized):
         self.as_lr = False  # how the next image is taken
 
     def take(self, name: str, content: bytes) -> None:
-        """Read a file and show it; what cannot be read is said and changes nothing."""
+        """Read a file and show it; a file that cannot be read is an error and changes nothing."""
         self._take(name, lambda: self.files.add(name, content))
 
     def rescale(self, name: str, res_scale: float) -> None:
@@ -67,10 +67,11 @@ class Uploads(param.Parameterized):
         QUICK.submit(self._later, Token(), work)
 
     def refuse(self, name: str, size: int) -> None:
-        """Of a file that is too large to be sent."""
+        """Say that a file is too large to be sent."""
         self.complain(f"{name} has {size / 1e6:.0f} MB; the limit is {FILE_MB} MB, choose a smaller one")
 
     def complain(self, sentence: str) -> None:
+        """Show an error; an empty sentence takes it back."""
         self._status.set_error(BUSY, sentence)
 
     def _done(self, key: str, before: list[str], sentence: str) -> None:
@@ -96,24 +97,24 @@ class Uploads(param.Parameterized):
         self.names = self.files.names()
 
     def remove(self, name: str) -> None:
-        """Forget a file; where it is shown, what is bundled takes its place."""
+        """Delete a file; where it is shown, a bundled one takes its place."""
         self.complain("")
         keys = self.files.hide(name)
         self._offer()
         self.files.delete(keys)
 
     def use_as(self, as_lr: bool) -> None:
-        """Take images from now on, and the one that is shown, as LR or as HR."""
+        """Treat images from now on, and the one that is shown, as LR or as HR."""
         self.as_lr = as_lr
         image = self.state.image
         if is_uploaded(image) and without_truth(image) != as_lr:
             self.state.image = other_role(image)
 
     def missing(self, keys: list[str]) -> None:
-        """Say that a link asks for files that are not here."""
+        """Say that a link uses files that are not here."""
         names = list(dict.fromkeys(file_name(key) for key in keys))
-        was, file = ("was", "the file") if len(names) == 1 else ("were", "them")
+        are, file = ("is", "the file") if len(names) == 1 else ("are", "them")
         self.complain(
-            f"This link asks for {' and '.join(names)}, which {was} on its owner's page alone and not kept; "
-            f"load {file} under Your own, or go on with what is bundled"
+            f"This link uses {' and '.join(names)}, which {are} not stored on this server; "
+            f"load {file} under Your own image or network, or choose among the bundled ones"
         )

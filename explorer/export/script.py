@@ -1,4 +1,4 @@
-"""What a person chose, as a Python script."""
+"""A Python script that repeats what a person chose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared work runs once, and its results are kept, over all sessions."""
+"""A cache shared by all sessions: equal work runs once, and its results are kept."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from explorer.jobs.token import Cancelled, Token
 log = logging.getLogger(__name__)
 log.setLevel(logging.INFO)  # `log_size` is for who runs the server
 HEAVY = threading.Semaphore(2)
-LARGE = 1e6  # a bound that is in bytes, not in entries
+LARGE = 1e6  # bounds from here on are in bytes, not in entries
 _large: list[cachetools.LRUCache] = []
-_logged = 0.0  # MiB, at the last time that the log heard of it
+_logged = 0.0  # MiB in the last line of the log
 
 
 class _InFlight(Token):
-    """A computation under way, wanted while one of the tokens on board is; it tells all of them."""
+    """A computation under way for several callers, wanted while one of their tokens is; it reports to all."""
 
     def __init__(self):
-        super().__init__(self._tell_all)
+        super().__init__(self._report)
         self.tokens: list[Token] = []
         self.done = threading.Event()
         self.value: Any = None
@@ -36,7 +36,7 @@ class _InFlight(Token):
     def cancelled(self) -> bool:
         return all(token.cancelled for token in self.tokens)
 
-    def _tell_all(self, what: str, share: float | None) -> None:
+    def _report(self, what: str, share: float | None) -> None:
         for token in self.tokens:
             if not token.cancelled:
                 token.tell(what, share)
@@ -52,7 +52,7 @@ def forget(name: str) -> None:
 
 
 def log_size() -> None:
-    """Log what the caches hold when it has changed by much: what the memory of the server is for."""
+    """Log the size of the caches when it has changed by 50 MiB, so that the server's memory is explained."""
     global _logged
     held = sum(cache.currsize for cache in _large) / 2**20
     if abs(held - _logged) >= 50:
@@ -116,7 +116,7 @@ def shared(
                     return flight.value
                 if not isinstance(flight.error, Cancelled):
                     raise flight.error
-                # The leader left before we boarded: ask again.
+                # It was cancelled before our token was added: ask again.
 
         def compute(key, flight: _InFlight):
             try:

@@ -1,4 +1,4 @@
-"""Heavy work off the event loop: the latest request wins, stale ones stop."""
+"""Heavy work in threads: the latest request wins, older ones are cancelled."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ class LatestWins:
         self._pool.submit(self._on_document, token, run)
 
     def cancel(self) -> None:
+        """Cancel the job under way; nothing of it is shown any more."""
         self._token.cancel()
 
     def _deliver(self, token: Token, callback: Callable, *args) -> None:

@@ -1,7 +1,7 @@
 """`python -m explorer.jobs.sweep_worker FOLDER`: the sweep of FOLDER/_grid.yaml, in a process of its own.
 
-It prints how far it is, keeps its rows in FOLDER, and is over when nobody holds its input open: a sweep never
-outlives the server, whatever becomes of it, and goes on when it is started again.
+It prints its progress, saves its rows in FOLDER, and ends when its stdin is closed: a sweep never outlives
+the server, and continues when it is started again.
 """
 
 import signal
@@ -16,6 +16,7 @@ GRID = "_grid.yaml"
 
 
 def main() -> int:
+    """Run the sweep; return the exit status."""
     folder = Path(sys.argv[1])
     printed = None
 

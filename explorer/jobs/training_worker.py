@@ -1,6 +1,4 @@
-"""`python -m explorer.jobs.training_worker`: `core.commands.odm` in a process of its own, which keeps its
-state.
-"""
+"""`python -m explorer.jobs.training_worker`: `core.commands.odm` in a process that saves its state."""
 
 import signal
 

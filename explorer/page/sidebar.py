@@ -17,7 +17,7 @@ from explorer.page.tour import tour
 
 
 def controls(state: ExplorerState, uploads: Uploads, small_map: pn.Column, search: str = "") -> list:
-    """The sidebar of a page that was asked for with that `search`."""
+    """Make the sidebar; `search` is that of the page's address."""
     p = state.param
     wide = dict(sizing_mode="stretch_width", margin=(3, 8))
 

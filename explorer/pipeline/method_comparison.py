@@ -1,4 +1,4 @@
-"""Methods on one image: scores of a region, error maps, profiles. As `explorer.pipeline.activations`."""
+"""Methods on one image: scores of a region, error maps, profiles; cached over all sessions."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SSIM_WINDOW = 11
 
 
 class Inspection(NamedTuple):
-    """Where a person looks: pixels of the SR image from its top left; what does not fit gives way."""
+    """Where a person looks, in pixels of the SR image from its top left; values outside are clamped."""
 
     box: tuple[int, ...] = ()  # left, top, right, bottom; () for the whole image
     spot: tuple[int, ...] = ()  # x, y of the line's middle; () for the image's
     direction: str = "row"
 
     def region(self, height: int, width: int) -> tuple[int, int, int, int] | None:
-        """The box inside the image; None for the whole, also where it has no pixel there."""
+        """Return the box inside the image; None for the whole, also where no pixel of it is inside."""
         if len(self.box) != 4:
             return None
         left, right = (min(max(x, 0), width) for x in sorted(self.box[::2]))
@@ -37,7 +37,7 @@ class Inspection(NamedTuple):
         return (left, top, right, bottom) if right > left and bottom > top else None
 
     def line(self, height: int, width: int) -> tuple[int, int, int]:
-        """Row or column of the line, and where on it its pixels begin and end."""
+        """Return the row or column of the line, and where its pixels begin and end."""
         x, y = self.spot if len(self.spot) == 2 else (width // 2, height // 2)
         across, along = (y, x) if self.direction == "row" else (x, y)
         rows, length = (height, width) if self.direction == "row" else (width, height)
@@ -47,7 +47,7 @@ class Inspection(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class MethodResult(ReadOnly):
-    """A picture of one method, and what there is to see in it. None: not for what is the truth itself."""
+    """The picture of one method with its error map, scores and profile; None for the reference itself."""
 
     picture: Picture
     error: np.ndarray | None  # (H, W), mean |RGB| difference from `pictures.reference` in 8-bit levels
@@ -59,6 +59,7 @@ class MethodResult(ReadOnly):
 
 @shared(2e8, lambda error: error.nbytes)
 def error_map(request: PictureRequest, token: Token) -> np.ndarray:
+    """Return a picture's difference from its reference, (H, W) in 8-bit levels."""
     found = difference(picture(*request, token=token), picture(*request.reference, token=token))
     found.setflags(write=False)
     return found

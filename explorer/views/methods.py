@@ -68,6 +68,7 @@ class Cell:
         self.panel = pn.Column(self.tile.panel, self.error.panel, sizing_mode="stretch_width", margin=0)
 
     def show(self, found: MethodResult) -> None:
+        """Show picture and error map."""
         self.tile.show(found.picture)
         if found.error is None:
             self.error.clear()
@@ -90,7 +91,7 @@ class Cell:
             )
 
     def select(self) -> None:
-        """A drag draws a region from the first instead of moving the picture."""
+        """Let drags draw a region instead of moving the picture, from the start."""
         for fig, select in zip(self.figures, self.selects, strict=True):
             fig.toolbar.active_drag = select
 
@@ -142,7 +143,7 @@ class MethodsView:
             self._on_inspect(spot=[int(event.x), int(self._height - event.y)])
 
     def arrange(self, names: dict[str, str]) -> None:
-        """Show exactly the methods of `names` (key -> title), dimmed until they come."""
+        """Show exactly the methods of `names` (key -> title), dimmed until they are computed."""
         shown = [self._cell(key).panel for key in names]
         if list(self.grid) != shown:
             self.grid.objects = shown
@@ -152,6 +153,7 @@ class MethodsView:
             tile.wait()
 
     def show(self, key: str, found: MethodResult, inspection: Inspection) -> None:
+        """Show a method's picture with region and line."""
         height, width = found.picture.rgb.shape[:2]
         self._height = height
         self.window.fit(height, width)
@@ -159,12 +161,12 @@ class MethodsView:
         self._cell(key).mark(inspection, height, width)
 
     def say(self, key: str, sentence: str) -> None:
-        """There is no picture, and why."""
+        """Say why a method has no picture."""
         self._cell(key).tile.say(sentence)
         self._cell(key).error.clear()
 
     def show_all(self, found: dict[str, MethodResult], names: dict[str, str], inspection: Inspection) -> None:
-        """The table and the profiles."""
+        """Show the table and the profiles."""
         truth = next(iter(found.values())).picture.against
         self.scale.object = SCALE.format(truth)
         scored = {key: shown for key, shown in found.items() if shown.error is not None}
@@ -199,7 +201,7 @@ def _line_color(key: str) -> str:
 
 
 def _legend(names: dict[str, str]) -> str:
-    """Of the lines; as text it takes as many rows as a narrow screen needs."""
+    """Write the legend of the lines; text takes as many rows as a narrow screen needs."""
     marks = (
         f"<span style='white-space:nowrap'><span style='color:{_line_color(key)}'>"
         f"{'╍' if key == 'hr' else '━'}</span> {escape(name)}</span>"

@@ -18,7 +18,7 @@ WIDTH, MAX_HEIGHT = 274, 190  # on the screen
 
 
 class PlaceView:
-    """`on_move(region)` is called with the place that a person taps, as the state has it."""
+    """The map; `on_move(region)` is called with the place that a person taps, as the state has it."""
 
     def __init__(self, on_move: Callable[[str], None]):
         self._on_move, self._shown = on_move, None
@@ -45,7 +45,7 @@ class PlaceView:
         self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=0), margin=(3, 8))
 
     def show(self, picture: np.ndarray, part: Window, size: tuple[int, int]) -> None:
-        """`part` of an LR image of that height and width."""
+        """Mark `part` of an LR image of that height and width."""
         height, width = size
         if picture is not self._shown:
             share = min(WIDTH / width, MAX_HEIGHT / height)

@@ -34,7 +34,7 @@ def test_tiles_escape_what_they_show():
 def test_why_a_process_ended_is_one_sentence(tmp_path):
     log = tmp_path / "log"
     assert describe_exit("sweep", -9, log, True) == (
-        "The sweep was killed, as the system does when memory is short; Start goes on from what was kept."
+        "The sweep was killed, probably because memory ran out; start it again to continue."
     )
     log.write_bytes(b"Traceback\n\xff\n  the disk is full; make room, then start again\n")
     assert (

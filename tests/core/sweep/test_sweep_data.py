@@ -120,9 +120,9 @@ def test_a_sweep_that_is_not_there_says_so(kept):
     with pytest.raises(ValueError, match="There is no sweep named nobody"):
         sweep_rows.shown("nobody", "", "", token=Token())
     for name in ("../up", "", ".hidden", "a" * 41, "a/b"):
-        with pytest.raises(ValueError, match="a sweep's name has"):
+        with pytest.raises(ValueError, match="A sweep's name has"):
             sweep_runs.place(name)
-    with pytest.raises(ValueError, match="stays as it is"):
+    with pytest.raises(ValueError, match="cannot be changed"):
         sweep_runs.start("bundled", [])
     assert sweep_runs.names() == [kept, "bundled"]
 
@@ -136,7 +136,7 @@ def test_a_sweep_that_an_earlier_server_saw_end(kept):
     )
     (sweep_runs.FOLDER / kept / sweep_runs.LOG).write_text("Traceback of something\n3 9\n5 9\n")
     assert sweep_runs.last_progress(kept) == (5, 9)
-    with pytest.raises(ValueError, match=f"what was asked of the sweep {kept} is not kept; start it"):
+    with pytest.raises(ValueError, match=f"The grid of the sweep {kept} was not saved; choose it again"):
         sweep_runs.go_on(kept)
 
 

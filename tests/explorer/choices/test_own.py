@@ -138,7 +138,7 @@ def test_without_ground_truth_scores_are_against_the_float_picture(files):
     assert (reference.psnr, reference.against, shown.against) == (None, "float SR", "float SR")
     a, b = (torch.from_numpy(p.rgb.copy()).permute(2, 0, 1)[None] / 255 for p in (shown, reference))
     assert shown.psnr == pytest.approx(core.psnr_y(a, b, border=3), abs=1e-9)
-    with pytest.raises(ValueError, match=r"photo\.png is an LR: there is no ground truth of it"):
+    with pytest.raises(ValueError, match=r"photo\.png is an LR image without ground truth"):
         pictures.picture("xlsr_x3", lr, "centre", "hr")
     state = ExplorerState(left="hr")
     state.offer_uploads({}, files.labels("hr", "lr"))
@@ -150,7 +150,7 @@ def test_without_ground_truth_scores_are_against_the_float_picture(files):
 def test_a_large_image_is_not_shown_whole(files):
     key, _ = files.add("large.png", png(1200))
     assert regions.too_large(key, 2) == ""
-    with pytest.raises(ValueError, match=r"has an SR of 5\.8 megapixels, and the page shows up to 4"):
+    with pytest.raises(ValueError, match=r"has 5\.8 megapixels; the limit is 4"):
         activations.pair(other_role(key), 2, WHOLE)
 
 
@@ -210,7 +210,7 @@ WRONG = {
     ),
     "no image": ("x.png", lambda folder, good: b"not an image", "not a readable image"),
     "a truncated image": ("x.png", lambda folder, good: truncated(png()), "not a readable image"),
-    "too small an image": ("x.png", lambda folder, good: png(36), "36×36 pixels, and 64×64 are needed"),
+    "too small an image": ("x.png", lambda folder, good: png(36), "36×36 pixels; at least 64×64 are needed"),
     "something else": ("x.txt", lambda folder, good: b"text", "neither an image nor a checkpoint"),
     "too large a file": ("x.png", lambda folder, good: bytes(33 * 10**6), "has 33 MB; the limit is 32 MB"),
 }
@@ -308,7 +308,7 @@ def without_res_scale(res_scale: float) -> tuple[core.EDSR, bytes]:
 def test_what_a_file_leaves_open_is_said_beside_it(files):
     key, _ = files.add("edsr.pth", without_res_scale(0.1)[1])
     assert "edsr.pth does not say its res_scale, so 1 was taken" in catalog.about(key)
-    assert "give that beside the file" in catalog.about(key)
+    assert "enter that below the file" in catalog.about(key)
     assert files.res_scale("edsr.pth") == 1
     assert catalog.network_code(key) == "core.load_checkpoint('edsr.pth', res_scale=1)"
 
@@ -323,7 +323,7 @@ def test_a_res_scale_can_be_given(files):
     lr = activations.pair(core.demo_names()[0], 2, "centre").lr
     picture = pictures.picture(key, core.demo_names()[0], "centre", "float")
     assert np.array_equal(picture.rgb, core.images.to_uint8(core.super_resolve(model, lr))[0])
-    assert "Its res_scale, 0.1, is yours" in catalog.about(key)
+    assert "Its res_scale of 0.1 is your choice" in catalog.about(key)
     assert catalog.network_code(key).endswith("res_scale=0.1)")
     for wrong in (0.0, -1.0, float("inf")):
         with pytest.raises(ValueError, match="res_scale must be a positive number"):

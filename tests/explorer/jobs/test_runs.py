@@ -56,7 +56,7 @@ def test_a_run_that_is_paused_or_killed_goes_on_where_it_was(new_run, monkeypatc
         new_run(LONG).start()
     run.pause()  # as when whoever started it ends: nobody holds its input open
     wait_for(lambda: not run.alive)
-    assert run.status_text().endswith("Start goes on")
+    assert run.status_text().endswith("press Start to continue")
     before = run.card()["done"]
     assert run.result() is None
     run.start()
@@ -67,7 +67,7 @@ def test_a_run_that_is_paused_or_killed_goes_on_where_it_was(new_run, monkeypatc
     wait_for(lambda: not run.alive)
     assert run.can_go_on
     assert run.status_text() == (
-        "The training was killed, as the system does when memory is short; Start goes on from what was kept."
+        "The training was killed, probably because memory ran out; start it again to continue."
     )
     kept = run.card()["done"]
     run.start()

@@ -65,5 +65,5 @@ def test_the_page_says_by_how_much_tiles_differ(name, monkeypatch):
             assert "tiles" not in html
         else:
             assert picture.tiles.side == 48
-            assert f"made by tiles: {picture.tiles.decibels:.0f} dB from the whole" in html
+            assert f"made in tiles: {picture.tiles.decibels:.0f} dB from the whole" in html
             assert f"up to {picture.tiles.levels:.1f} levels" in of_tiles(picture.tiles)
