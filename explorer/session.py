@@ -84,7 +84,7 @@ class Session:
         self.later(lambda: self.status.set_done("page"))
 
     def once_started(self, call: Callable[[], None]) -> None:
-        """Call it now, or when the page is loaded."""
+        """Make a call now, or when the page is loaded."""
         call() if self._started.is_set() else self._at_start.append(call)
 
     def _update(self, output: Output, tab: str) -> None:
@@ -139,7 +139,7 @@ class Session:
         self.later(lambda: self.status.param.update(stopped=True))
 
     def complain(self, name: str, sentence: str) -> None:
-        """Show a sentence by that name; an empty one takes it back."""
+        """Show an error by that name; an empty sentence takes it back."""
         self.status.set_error(name, sentence)
 
     def _leave(self, context) -> None:

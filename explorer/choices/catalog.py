@@ -1,4 +1,4 @@
-"""Look up networks and photographs by their keys: bundled ones, and those of a visitor's files."""
+"""The networks and photographs by their keys: bundled ones, and those of a visitor's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read and write the choices of a link. Anybody can write one: an invalid value leaves the default."""
+"""The choices of a link. Anybody can write one: an invalid value leaves its default."""
 
 from __future__ import annotations
 

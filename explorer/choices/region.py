@@ -20,7 +20,7 @@ class Window(NamedTuple):
 
 
 class Region(NamedTuple):
-    """`kind` is CENTRE, WHOLE, or ELSEWHERE: around x, y in thousandths of the width and height."""
+    """A region: CENTRE, WHOLE, or ELSEWHERE around x, y in thousandths of the width and height."""
 
     kind: str = CENTRE
     x: int = 500

@@ -68,7 +68,7 @@ class ExplorerState(param.Parameterized):
         bounds=(0, 2 ** BITS[-1]),
         doc="Points chosen by hand, in steps of the universal set's grid; none: the selector's",
     )
-    hand_layer = param.Boolean(False, doc="Whether points by hand serve all channels of the layer")
+    hand_layer = param.Boolean(False, doc="Whether points by hand apply to all channels of the layer")
     snap = param.Selector(objects=list(SNAPS), doc="Where points by hand may lie")
     left = param.Selector(default="float", objects=PICTURES, doc="Left of the comparison")
     tab = param.Selector(objects=TABS, doc="Which tab is open")
@@ -90,7 +90,7 @@ class ExplorerState(param.Parameterized):
     representatives = param.Integer(64, bounds=(8, 200), doc="How many images INT8 is calibrated on")
     right = param.Selector(default=SLIDER, objects=PICTURES, doc="Right of the comparison")
 
-    run = param.Selector(default=OWN_RUN, objects=[OWN_RUN], doc="Recorded training, or one's own")
+    run = param.Selector(default=OWN_RUN, objects=[OWN_RUN], doc="Recorded training, or your own")
     moment = param.Integer(100, bounds=(0, 100), doc="Share of the steps that is shown, in percent")
     train_version = param.Selector(objects=list(VERSIONS), doc="Method of the visitor's own training")
     train_bits = param.Integer(2, bounds=(2, 8), doc="Bits of weights and activations")

@@ -1,4 +1,4 @@
-"""The grid that a visitor puts together, and what of a sweep the plots show."""
+"""The choices of the tab Sweep: the grid of the next sweep, and what the plots show."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class SweepChoices(param.Parameterized):
     )
     layers = param.ListSelector(default=[ALL], objects=[ALL, EACH])
     images = param.ListSelector(default=demo_names()[:2], objects=demo_names())
-    title = param.String("my-sweep", doc="Under which the sweep is kept")
+    title = param.String("my-sweep", doc="Name under which the sweep is saved")
 
     shown_network = param.String("edsr_x2", doc="Network of the plots")
     shown_image = param.String(MEAN, doc="Image of the plots, or the mean over all")
-    cost = param.Selector(objects=list(COSTS.values()), doc="What quality is paid with")
+    cost = param.Selector(objects=list(COSTS.values()), doc="Cost on the horizontal axis")
     across = param.Selector(default="activation_bits", objects=list(FIELDS.values()))
     down = param.Selector(objects=list(FIELDS.values()))
     value = param.Selector(objects=list(VALUES.values()))

@@ -57,7 +57,7 @@ class UploadedImage:
 
     @property
     def bytes(self) -> int:
-        """Memory that it takes."""
+        """Size of the image in memory."""
         return self.pixels.nbytes
 
 
@@ -79,7 +79,7 @@ class UploadedNetwork:
 
     @property
     def bytes(self) -> int:
-        """Memory that it takes."""
+        """Size of the weights in memory."""
         return 4 * self.parameters
 
 
@@ -299,7 +299,7 @@ def _holds_tensors(content: bytes) -> bool:
 
 
 def _is_quantized(path: Path) -> bool:
-    """Tell by the header that `core.save_quantized` writes."""
+    """Tell whether the checkpoint is quantized, by the header that `core.save_quantized` writes."""
     with contextlib.suppress(SafetensorError, OSError), safe_open(str(path), "pt") as file:
         return "quantization" in (file.metadata() or {})
     return False

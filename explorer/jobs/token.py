@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Cancelled(Exception):
-    """Nobody waits for this work any more."""
+    """Raised in a job whose result is no longer wanted."""
 
 
 class Token:

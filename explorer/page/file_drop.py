@@ -66,7 +66,7 @@ export function render({ model, el }) {
 
 
 class Dropper(JSComponent):
-    """`on_file(name, content)` is called with a whole file, `on_refused(name, size)` for one too large.
+    """The drop zone; `on_file(name, content)` is called with a file, `on_refused(name, size)` if too large.
 
     Both the browser and the server enforce `most`, since the server cannot trust a browser.
     """

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 
 
 class Lesson(NamedTuple):
-    """`query` is the state's link; the answer says what to look at there."""
+    """A question, its answer, which says where to look, and `query`, the link of the state."""
 
     question: str
     answer: str

@@ -85,7 +85,7 @@ def replaced(selected: Selection, channel: int | None, points: np.ndarray) -> Se
 
 
 def chosen_points(selected: Selection) -> ChosenPoints:
-    """Return what stands for the layer's observer."""
+    """Return the points as an observer of the layer, for `core.Calibration`."""
     return ChosenPoints(selected.points, selected.post_relu, -3)
 
 

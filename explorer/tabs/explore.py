@@ -17,7 +17,7 @@ from explorer.pipeline import activations, pictures, points
 from explorer.pipeline.names import TITLES, titles
 from explorer.pipeline.protocol import protocol
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
-from explorer.tabs.export_section import taking
+from explorer.tabs.export_section import export_section
 from explorer.tabs.points_by_hand import ByHand, by_hand
 from explorer.tabs.tab import Tab
 from explorer.views.distributions import DistributionsView
@@ -212,7 +212,7 @@ class ExploreTab(Tab):
                     sizing_mode="stretch_width",
                 ),
             ),
-            taking(self.session),
+            export_section(self.session),
             sizing_mode="stretch_width",
             margin=0,
         )

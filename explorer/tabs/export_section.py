@@ -24,7 +24,7 @@ navigator.clipboard.writeText(location.href).then(
 """
 
 
-def taking(session: Session) -> pn.Column:
+def export_section(session: Session) -> pn.Column:
     """Make the section with link, Python, pictures, levels, network and report."""
     state = session.state
     copy = pn.widgets.Button(label="Copy link", width=110, margin=(6, 8), color="primary", variant="outline")

@@ -97,7 +97,7 @@ class Methods(Output):
 
 
 class MethodsTab(Tab):
-    """Which methods, where to look, and the view."""
+    """The choice of methods, region and line, and the view."""
 
     key = METHODS_TAB
 

@@ -39,7 +39,7 @@ class Sweeper(param.Parameterized):
     networks = param.List(["edsr_x2"], doc="Networks of the sweep that is shown")
     images = param.List([MEAN], doc="Its images")
     reasons = param.Dict({}, doc="What went wrong in the sweep that is shown, and how often")
-    protocol = param.String("", doc="Of the sweep that is shown")
+    protocol = param.String("", doc="Protocol of the sweep that is shown")
 
     def __init__(
         self, state: ExplorerState, run: Callable, stop: Callable, complain: Callable, later: Callable

@@ -19,7 +19,7 @@ LEVELS = 256
 
 
 class DeploymentView:
-    """`panel` holds all of it but the controls."""
+    """Diagnosis, table and pictures of the variants, in `panel`."""
 
     def __init__(self):
         self.window = Window()

@@ -97,7 +97,7 @@ class Cell:
 
 
 class MethodsView:
-    """`on_inspect(box=..., spot=...)` is called when a person draws a region or taps a spot."""
+    """Cells, table and profiles; `on_inspect(box=..., spot=...)` is called with a new region or spot."""
 
     def __init__(self, on_inspect: Callable[..., None]):
         self._on_inspect = on_inspect

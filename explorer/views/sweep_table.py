@@ -1,4 +1,4 @@
-"""A number of a sweep by any two of its fields, as a heat map."""
+"""The heat map of a sweep's scores by any two of its fields."""
 
 from __future__ import annotations
 

@@ -96,5 +96,5 @@ def plot(title: str, x: str, y: str, height: int, whole: str = "", **options) ->
 
 
 def pane(fig: figure) -> pn.Column:
-    """Put a figure into a column of its own, since figures of one column share the space for axes."""
+    """Put a figure into a column of its own; in one column, all would get the same space for axes."""
     return pn.Column(pn.pane.Bokeh(fig, sizing_mode="stretch_width", margin=0), sizing_mode="stretch_width")

@@ -37,7 +37,7 @@ CURVES = (
 
 
 class TrainingView:
-    """`panel` holds all of it but the controls."""
+    """Curves, histogram and pictures of a training, in `panel`."""
 
     def __init__(self):
         self._sources, self._lines, self._now, figures = {}, {}, [], []
