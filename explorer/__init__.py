@@ -1,0 +1,1 @@
+"""The dashboard: what a person chooses, computes and sees in the browser."""

@@ -28,7 +28,7 @@ try:
 except Exception as error:
     logging.getLogger("explorer").exception("the page could not be made")
     # A ValueError is a sentence for people, such as that of damaged weights.
-    said = (
+    sentence = (
         error if isinstance(error, ValueError) else "This page could not be made; the server's log says why."
     )
-    pn.pane.HTML(f"<p role='alert'>{escape(str(said))}</p>", design=Native).servable(location=False)
+    pn.pane.HTML(f"<p role='alert'>{escape(str(sentence))}</p>", design=Native).servable(location=False)

@@ -1,4 +1,4 @@
-"""One visitor: the choices, what follows them, and the work under way."""
+"""A session: one visitor's choices, the outputs that follow them, and the work under way."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def nothing() -> None:
 
 
 class Output:
-    """What a page shows of some choices.
+    """A part of the page that depends on some choices.
 
-    name: for the status line; follows: the choices that it depends on; pool: whose threads compute it.
+    name: for the status line; follows: the choices that it depends on; pool: the threads that compute it.
     """
 
     name = ""
@@ -39,18 +39,18 @@ class Output:
         self.state = state
 
     def work(self) -> Work:
-        """Take the choices as they are now; what comes back computes in a thread."""
+        """Read the choices as they are now; return the work that computes in a thread."""
         raise NotImplementedError
 
     def clear(self) -> None:
-        """Show that what was asked for cannot be; why stands in the status line."""
+        """Show nothing, since there is an error; the status line says which."""
 
     def done(self) -> None:
-        """Be told that all is shown."""
+        """Do what is due when all is shown."""
 
 
 class Session:
-    """Binds choices to outputs: a choice starts the work of every output of the open tab that follows it."""
+    """Binds choices to outputs: a change starts the work of every output of the open tab that follows it."""
 
     def __init__(self, state: ExplorerState):
         self.state, self.status = state, Status()
@@ -75,7 +75,7 @@ class Session:
 
     @held
     def start(self) -> None:
-        """Compute what the open tab shows, once the page is loaded: what changes before gets lost."""
+        """Compute what the open tab shows, once the page is loaded: earlier changes would get lost."""
         self._started.set()
         for output, tab in self._followed:
             self._update(output, tab)
@@ -84,11 +84,11 @@ class Session:
         self.later(lambda: self.status.set_done("page"))
 
     def once_started(self, call: Callable[[], None]) -> None:
-        """Call it now, or when the page is loaded."""
+        """Make a call now, or when the page is loaded."""
         call() if self._started.is_set() else self._at_start.append(call)
 
     def _update(self, output: Output, tab: str) -> None:
-        """Ask anew for an output of the open tab if its choices are others than before."""
+        """Run the work of an output of the open tab if its choices have changed."""
         name = output.name
         if tab not in ("", self.state.tab):
             if name in self.status.busy or name in self.status.errors:
@@ -103,8 +103,8 @@ class Session:
     def run(
         self, name: str, work: Work, pool: FairPool = SLOW, clear: Show = nothing, done: Show = nothing
     ) -> None:
-        """Run `work` in a thread of `pool` instead of what ran by that name before."""
-        # By the same way as what follows, so that "Working" never comes after "Ready".
+        """Run `work` in a thread of `pool`, and cancel earlier work of that name."""
+        # Through the same queue as what follows, so that "Working" never comes after "Ready".
         self.later(lambda: (self.status.set_error(name, ""), self.status.set_busy(name, "", 0.0)))
 
         def each(token: Token, emit: Callable[[Show], None]) -> None:
@@ -125,21 +125,21 @@ class Session:
         return self._runners[name]
 
     def stop(self, name: str) -> None:
-        """Nobody looks at it."""
+        """Cancel the job of an output that is no longer shown."""
         if name in self._runners:
             self._runners[name].cancel()
-        # By the way of what was told before, so that it comes last.
+        # Through the same queue as earlier reports, so that it comes last.
         self.later(lambda: (self.status.set_done(name), self.status.set_error(name, "")))
 
     def stop_all(self) -> None:
-        """What is under way is not wanted; any change of a choice asks anew."""
+        """Cancel all work under way; any change of a choice starts it again."""
         for name in self._runners.keys() & self.status.busy.keys():
             self._asked.pop(name, None)
             self.stop(name)
         self.later(lambda: self.status.param.update(stopped=True))
 
     def complain(self, name: str, sentence: str) -> None:
-        """Show a sentence by that name; an empty one takes it back."""
+        """Show an error by that name; an empty sentence takes it back."""
         self.status.set_error(name, sentence)
 
     def _leave(self, context) -> None:
@@ -148,4 +148,4 @@ class Session:
             leave()
         for runner in self._runners.values():
             runner.cancel()
-        self.uploads.shelf.close()
+        self.uploads.files.close()

@@ -1,4 +1,4 @@
-"""One visit: the choices of the address, a session, and the page that shows it."""
+"""One visit: the choices of the address, a session, and its page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import panel as pn
 from bokeh.models import CustomJS
 
 from explorer.choices import catalog
-from explorer.choices.links import follow, own_keys, restore
+from explorer.choices.links import follow, restore, uploaded_keys
 from explorer.choices.region import WHOLE, Region
 from explorer.choices.state import TABS, ExplorerState
 from explorer.jobs.latest import QUICK
@@ -37,7 +37,7 @@ assert [kind.key for kind in KINDS] == TABS
 
 
 class RegionMap(Output):
-    """Where on the image the region is."""
+    """The small map that shows where on the image the region is."""
 
     name, follows, pool = "place", SHOWN, QUICK
 
@@ -46,6 +46,7 @@ class RegionMap(Output):
         self.view = PlaceView(lambda region: state.param.update(region=region))
 
     def work(self) -> Work:
+        """Mark the region on the thumbnail."""
         state = self.state
         image, region = state.image, state.region
 
@@ -72,7 +73,7 @@ class Visit:
         self.tabs = self._tabs()
 
     def _tabs(self) -> pn.Column:
-        """The names of the tabs as buttons, and below them the open one: no other is drawn."""
+        """Make the names of the tabs as buttons, and below them the open tab alone."""
         state = self.session.state
         kinds = dict(zip(TABS, KINDS, strict=True))
         layouts: dict[str, pn.Column] = {}
@@ -106,7 +107,7 @@ def page() -> None:
     restore(state, address.search)
     follow(address, state)
     visit = Visit(state, address.search)
-    if missing := own_keys(address.search):
+    if missing := uploaded_keys(address.search):
         visit.session.uploads.missing(missing)
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",

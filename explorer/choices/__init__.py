@@ -1,0 +1,1 @@
+"""What a person can choose and has chosen: state, links, bundled and uploaded files."""

@@ -1,4 +1,4 @@
-"""Keys -> networks and photographs: bundled ones, and a visitor's own. All that look them up ask here."""
+"""The networks and photographs by their keys: bundled ones, and those of a visitor's files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import core
 from core import zoo
 from core.images import to_uint8
 from core.ptq.scope import choose_layers, input_channels
-from explorer.choices.visitor_files import file_name, is_own, own
+from explorer.choices.visitor_files import file_name, is_uploaded, uploaded
 
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in zoo.bundled()}
 
 
 def spelled(name: str) -> str:
-    """A bundled network's name as its authors write it."""
+    """Spell a bundled network's name as its authors do."""
     return {"srresnet": "SRResNet"}.get(name, name.upper())
 
 
@@ -28,22 +28,23 @@ IMAGE_NAMES = {name: name for name in core.demo_names()}
 
 
 def make_network(key: str) -> nn.Module:
-    """The float network, in eval mode."""
-    return own(key).model if is_own(key) else core.create_model(*NETWORKS[key])
+    """Make the float network, in eval mode."""
+    return uploaded(key).model if is_uploaded(key) else core.create_model(*NETWORKS[key])
 
 
 def scale_of(key: str) -> int:
-    return own(key).scale if is_own(key) else NETWORKS[key][1]
+    """Return the factor by which the network enlarges."""
+    return uploaded(key).scale if is_uploaded(key) else NETWORKS[key][1]
 
 
 def trained(key: str) -> list[str]:
-    """What the network was trained to be besides float, as `weights` of `core.create_model`."""
-    return [] if is_own(key) else zoo.trained(*NETWORKS[key])
+    """List the network's bundled trainings, besides float, as `weights` of `core.create_model`."""
+    return [] if is_uploaded(key) else zoo.trained(*NETWORKS[key])
 
 
 def layer_channels(key: str) -> dict[str, int]:
-    """The layers that are quantized, in the order of the network, and their input channels."""
-    return own(key).layers if is_own(key) else _bundled_layers(key)
+    """Return the layers that are quantized, in the order of the network, with their input channels."""
+    return uploaded(key).layers if is_uploaded(key) else _bundled_layers(key)
 
 
 @functools.cache
@@ -54,14 +55,14 @@ def _bundled_layers(key: str) -> dict[str, int]:
 
 
 def name_of(key: str) -> str:
-    """edsr, or the name of the file."""
-    return file_name(key) if is_own(key) else NETWORKS[key][0]
+    """Return the network's name: edsr, or the name of the file."""
+    return file_name(key) if is_uploaded(key) else NETWORKS[key][0]
 
 
 def about(key: str) -> str:
-    """What is known of a network, in two sentences."""
-    if is_own(key):
-        found = own(key)
+    """Describe a network in two sentences."""
+    if is_uploaded(key):
+        found = uploaded(key)
         kind = type(found.model)
         facts = f"{kind.__name__} ×{found.scale}, {found.parameters / 1e3:,.0f} k parameters, your file."
         return " ".join(filter(None, (facts, getattr(kind, "about", ""), found.note)))
@@ -74,8 +75,8 @@ def about(key: str) -> str:
 
 
 def pixels(image: str) -> np.ndarray:
-    """The photograph, (H, W, 3) uint8: the HR, or the LR itself if `without_truth`."""
-    return own(image).pixels if is_own(image) else _packaged(image)
+    """Return the photograph, (H, W, 3) uint8: the HR, or the LR itself if `without_truth`."""
+    return uploaded(image).pixels if is_uploaded(image) else _packaged(image)
 
 
 @functools.cache
@@ -86,25 +87,25 @@ def _packaged(name: str) -> np.ndarray:
 
 
 def without_truth(image: str) -> bool:
-    """Whether the image is an LR that no HR is known of."""
-    return is_own(image) and own(image).is_lr
+    """Tell whether the image is an LR without a known HR."""
+    return is_uploaded(image) and uploaded(image).is_lr
 
 
 def lr_size(image: str, scale: int) -> tuple[int, int]:
-    """Height and width of the whole LR."""
+    """Return height and width of the whole LR."""
     height, width = pixels(image).shape[:2]
     return (height, width) if without_truth(image) else (height // scale, width // scale)
 
 
 def stem(key: str) -> str:
-    """Of the names of files that are made with the network."""
-    return re.sub(r"\W+", "_", Path(file_name(key)).stem) if is_own(key) else key
+    """Return how the names of files made with the network begin."""
+    return re.sub(r"\W+", "_", Path(file_name(key)).stem) if is_uploaded(key) else key
 
 
 def network_code(key: str) -> str:
-    """What makes the float network in Python."""
-    if is_own(key):
-        res_scale = own(key).res_scale
+    """Write the Python expression that makes the float network."""
+    if is_uploaded(key):
+        res_scale = uploaded(key).res_scale
         more = "" if res_scale is None else f", res_scale={res_scale:g}"
         return f"core.load_checkpoint({file_name(key)!r}{more})"
     return "core.create_model({!r}, {})".format(*NETWORKS[key])

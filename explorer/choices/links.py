@@ -1,4 +1,4 @@
-"""The choices of a link, which anybody can write: what is not valid leaves the default, each by itself."""
+"""The choices of a link. Anybody can write one: an invalid value leaves its default."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from urllib.parse import parse_qsl, urlencode
 import param
 
 from explorer.choices.state import FIELDS, ExplorerState
-from explorer.choices.visitor_files import is_own
+from explorer.choices.visitor_files import is_uploaded
 from explorer.server.address import Address
 from explorer.server.document_queue import held
 
 LENGTHS = {"box": (0, 4), "spot": (0, 2)}
-FARTHEST = 2**20  # of pixels and of steps of the grid
+MAX_COORDINATE = 2**20  # of pixels and of steps of the grid
 
 
 def follow(address: Address, state: ExplorerState) -> None:
-    """Keep `address.search` and the choices the same from now on; what is for others stays in it."""
+    """Keep `address.search` and the choices the same from now on; its other parameters stay."""
     under_way = False  # so that neither answers the other
 
     def write(*changes: param.parameterized.Event) -> None:
@@ -44,7 +44,7 @@ def follow(address: Address, state: ExplorerState) -> None:
 
 
 def restore(state: ExplorerState, search: str) -> None:
-    """Take the choices of `search` ("?name=value&...") into the state."""
+    """Copy the choices of `search` ("?name=value&...") into the state."""
     texts = _texts(search)
     for name in FIELDS:
         if name in texts:
@@ -52,10 +52,10 @@ def restore(state: ExplorerState, search: str) -> None:
                 setattr(state, name, _value(state.param[name], texts[name]))
 
 
-def own_keys(search: str) -> list[str]:
-    """The files of a visitor's own that the link names, which no other page has."""
+def uploaded_keys(search: str) -> list[str]:
+    """List the uploaded files that the link names, which no other page has."""
     texts = _texts(search)
-    return [texts[name] for name in ("network", "image") if is_own(texts.get(name, ""))]
+    return [texts[name] for name in ("network", "image") if is_uploaded(texts.get(name, ""))]
 
 
 def _texts(search: str) -> dict[str, str]:
@@ -68,7 +68,7 @@ def _text(value: object) -> str:
 
 
 def _value(parameter: param.Parameter, text: str) -> object:
-    """What the text stands for; ValueError where for nothing, also when it is assigned."""
+    """Parse the text of a parameter; ValueError where it is invalid, also when it is assigned."""
     if isinstance(parameter, param.Integer):
         return _number(text)
     if isinstance(parameter, param.Boolean):
@@ -86,13 +86,13 @@ def _value(parameter: param.Parameter, text: str) -> object:
 
 
 def _number(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,7}", text) or abs(int(text)) > FARTHEST:
+    if not re.fullmatch(r"-?[0-9]{1,7}", text) or abs(int(text)) > MAX_COORDINATE:
         raise ValueError("no whole number, or too far away")
     return int(text)
 
 
 def _one_of(objects: Iterable, text: str) -> object:
-    """That of `objects` which is written so."""
+    """Return the one of `objects` whose text this is."""
     found = {str(thing): thing for thing in objects}
     if text not in found:
         raise ValueError("none of the choices")

@@ -11,7 +11,7 @@ SIDE = 128  # LR pixels of a region
 
 
 class Window(NamedTuple):
-    """In LR pixels."""
+    """A rectangle in LR pixels."""
 
     top: int
     left: int
@@ -20,7 +20,7 @@ class Window(NamedTuple):
 
 
 class Region(NamedTuple):
-    """`kind` is CENTRE, WHOLE, or ELSEWHERE: around x, y in thousandths of the width and height."""
+    """A region: CENTRE, WHOLE, or ELSEWHERE around x, y in thousandths of the width and height."""
 
     kind: str = CENTRE
     x: int = 500
@@ -35,7 +35,7 @@ class Region(NamedTuple):
         return f"{self.x},{self.y}" if self.kind == ELSEWHERE else self.kind
 
     def describe(self) -> str:
-        """Say in words where it is."""
+        """Describe in words where the region is."""
         if self.kind != ELSEWHERE:
             return self.kind
         return f"{SIDE}×{SIDE} LR around {self.x / 10:g} % from the left, {self.y / 10:g} % from the top"

@@ -1,4 +1,4 @@
-"""What a person has chosen: a small, serialisable object that the URL can hold."""
+"""What a person has chosen, as a small, serialisable object that the URL can hold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OF_METHOD = "default"  # selector: the method's own
 DEFAULT_METHOD = "dfsq-exact"
 TABS = ["explore", "methods", "layers", "training", "sweep", "deployment"]
 EXPLORE, METHODS_TAB, LAYERS, TRAINING, SWEEP, DEPLOYMENT = TABS
-OWN = "own"  # run: the visitor's
+OWN_RUN = "own"  # run: the visitor's
 SAME = 0  # weight_bits: as many as the activations
 SLIDER = "slider"  # the picture at the bits of the slider
 HAND = "hand"  # the picture with points by hand
@@ -35,7 +35,7 @@ SNAPS = {"set": "universal set", "grid": "its grid"}
 
 
 def trained_methods(network: str) -> list[str]:
-    """The methods of training that the network is bundled with, besides float."""
+    """List the training methods that the network is bundled with, besides float."""
     return list(dict.fromkeys(weights.rpartition("-")[0] for weights in trained(network)))
 
 
@@ -68,7 +68,7 @@ class ExplorerState(param.Parameterized):
         bounds=(0, 2 ** BITS[-1]),
         doc="Points chosen by hand, in steps of the universal set's grid; none: the selector's",
     )
-    hand_layer = param.Boolean(False, doc="Whether points by hand serve all channels of the layer")
+    hand_layer = param.Boolean(False, doc="Whether points by hand apply to all channels of the layer")
     snap = param.Selector(objects=list(SNAPS), doc="Where points by hand may lie")
     left = param.Selector(default="float", objects=PICTURES, doc="Left of the comparison")
     tab = param.Selector(objects=TABS, doc="Which tab is open")
@@ -90,7 +90,7 @@ class ExplorerState(param.Parameterized):
     representatives = param.Integer(64, bounds=(8, 200), doc="How many images INT8 is calibrated on")
     right = param.Selector(default=SLIDER, objects=PICTURES, doc="Right of the comparison")
 
-    run = param.Selector(default=OWN, objects=[OWN], doc="Recorded training, or one's own")
+    run = param.Selector(default=OWN_RUN, objects=[OWN_RUN], doc="Recorded training, or your own")
     moment = param.Integer(100, bounds=(0, 100), doc="Share of the steps that is shown, in percent")
     train_version = param.Selector(objects=list(VERSIONS), doc="Method of the visitor's own training")
     train_bits = param.Integer(2, bounds=(2, 8), doc="Bits of weights and activations")
@@ -109,8 +109,8 @@ class ExplorerState(param.Parameterized):
         if "run" not in choices:
             self.run = next(iter(self.param.run.objects))
 
-    def offer_own(self, networks: dict[str, str], images: dict[str, str]) -> None:
-        """What can be chosen besides what is bundled, label -> key; a choice that is gone is the first."""
+    def offer_uploads(self, networks: dict[str, str], images: dict[str, str]) -> None:
+        """Offer uploaded files, label -> key, besides bundled ones; a missing choice becomes the first."""
         self._offer("network", NETWORK_NAMES | networks)
         self._offer("image", IMAGE_NAMES | images)
 
@@ -132,17 +132,17 @@ class ExplorerState(param.Parameterized):
         self.param.methods.objects = methods
         runs = trained(self.network)
         recorded = {f"{name.replace('-', ' ').upper()}, recorded": name for name in runs}
-        self._offer("run", recorded | {"your own": OWN})
+        self._offer("run", recorded | {"your own": OWN_RUN})
 
     def _offer(self, name: str, objects: dict[str, str], instead: str | None = None) -> None:
-        """What can be chosen, by its label; a choice that is gone becomes `instead`, or the first."""
+        """Set the values of a choice, by label; a missing choice becomes `instead`, or the first."""
         self.param[name].objects = objects
         if getattr(self, name) not in objects.values():
             setattr(self, name, instead or next(iter(objects.values())))
 
     @param.depends("network", "layer", "method", "words", "terms", "selector", "activation_bits", watch=True)
     def _forget_hand(self) -> None:
-        """They were chosen for another distribution, number or grid."""
+        """Drop points by hand: they were chosen for another distribution, number or grid."""
         self.hand = []
 
     @param.depends("channel", watch=True)
@@ -172,7 +172,7 @@ class ExplorerState(param.Parameterized):
         self.param.channel.bounds = (0, last)
 
     def copy(self) -> ExplorerState:
-        """The same choices, which a job may read while a person goes on."""
+        """Copy the choices, so that a job may read them while a person goes on."""
         same = ExplorerState()
         for name in ("network", "image"):
             same._offer(name, dict(self.param[name].names))
@@ -181,19 +181,19 @@ class ExplorerState(param.Parameterized):
         return same
 
     def shown_bits(self) -> list[int]:
-        """The bit-widths whose pictures are needed, ascending."""
+        """List the bit-widths whose pictures are needed, ascending."""
         picked = [int(side) for side in (self.left, self.right) if side.isdigit()]
         return sorted({*self.compared_bits, *picked, self.activation_bits})
 
     def picture_key(self, side: str) -> str | int:
-        """The picture on that side of the comparison: "hr", "bicubic", "float" or a number of bits."""
+        """Return the picture on that side of the comparison: "hr", "bicubic", "float" or a number of bits."""
         picture = getattr(self, side)
         if picture == SLIDER or (picture == HAND and not self.by_hand()):
             return self.activation_bits
         return int(picture) if picture.isdigit() else picture
 
     def training(self) -> OdmConfig:
-        """The visitor's own training, as chosen now."""
+        """Return the configuration of the visitor's own training, as chosen now."""
         return OdmConfig(
             self.train_bits,
             self.train_version,
@@ -205,27 +205,28 @@ class ExplorerState(param.Parameterized):
         )
 
     def by_hand(self) -> tuple[int, ...]:
-        """The points by hand that can be: on the grid, and no more than the bits tell apart."""
+        """Return the valid points by hand: within the grid, and at most `2**bits`."""
         if self.method not in FROM_SUBSET:
             return ()
         most = round(1 / self.universal_set().step)
         return tuple(sorted({m for m in self.hand if abs(m) <= most})[: 2**self.activation_bits])
 
     def universal_set(self) -> UniversalSet:
+        """Return the universal set of the chosen words and terms."""
         return UniversalSet(self.words, self.terms)
 
     def candidates(self) -> UniversalSet:
-        """What the chosen method's points come from."""
+        """Return the set that the chosen method's points come from."""
         doubled = EVERY_METHOD[self.method].doubled
         return UniversalSet(self.words, self.terms, doubled)
 
     def recipe(self) -> Method:
-        """The ingredients of the chosen method, with the selector that was chosen."""
+        """Return the ingredients of the chosen method, with the chosen selector."""
         own = EVERY_METHOD[self.method]
         return own if self.selector == OF_METHOD else own._replace(selector=self.selector)
 
     def configs(self, method: str | None = None) -> Callable[[int], QuantConfig]:
-        """Activation bits -> configuration, as chosen now; ValueError where the universal set is too small.
+        """Return activation bits -> configuration, as chosen now; it raises ValueError for too small a set.
 
         A function, so that a job started now is not changed by a slider that moves later.
         """

@@ -1,4 +1,4 @@
-"""What the page says of the work under way, and of what went wrong."""
+"""The progress of the work under way, and its errors, as the page shows them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 
 import param
 
-SELDOM = 0.2  # seconds between two reports of progress: each of them is drawn
+MIN_REPORT_INTERVAL = 0.2  # seconds between two reports of progress: each of them is drawn
 
 
 class Status(param.Parameterized):
-    """By output, so that no one waits for another."""
+    """Progress and error of every output, kept apart so that outputs do not block each other."""
 
     busy = param.Dict({}, doc="output -> (what is being done, share done; None while it waits)")
     stopped = param.Boolean(False, doc="Whether a person stopped what was under way last")
@@ -19,15 +19,18 @@ class Status(param.Parameterized):
     _drawn = 0.0
 
     def set_busy(self, output: str, what: str, share: float | None) -> None:
-        if share is not None and output in self.busy and time.monotonic() - self._drawn < SELDOM:
+        """Report what an output computes and the share done; reports in quick succession are skipped."""
+        if share is not None and output in self.busy and time.monotonic() - self._drawn < MIN_REPORT_INTERVAL:
             return
         self._drawn = time.monotonic()
         self.stopped = False
         self.busy = self.busy | {output: (what, share)}
 
     def set_done(self, output: str) -> None:
+        """Report that an output is shown."""
         self.busy = {k: v for k, v in self.busy.items() if k != output}
 
     def set_error(self, output: str, sentence: str) -> None:
+        """Show an error of an output; an empty sentence takes it back."""
         rest = {k: v for k, v in self.errors.items() if k != output}
         self.errors = rest | ({output: sentence} if sentence else {})

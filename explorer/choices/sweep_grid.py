@@ -1,4 +1,4 @@
-"""The grid that a visitor puts together, and what of a sweep the plots show."""
+"""The choices of the tab Sweep: the grid of the next sweep, and what the plots show."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VALUES = {"PSNR lost / dB": "drop", "PSNR / dB": "psnr", "SSIM": "ssim"}
 
 
 class SweepChoices(param.Parameterized):
-    """Serialisable, as all state."""
+    """The grid of the next sweep, and what the plots show; serialisable, as all state."""
 
     networks = param.ListSelector(default=["edsr_x2"], objects=list(NETWORKS))
     methods = param.ListSelector(default=["dfsq-exact", "minmax", "mse"], objects=list(METHODS))
@@ -44,17 +44,17 @@ class SweepChoices(param.Parameterized):
     )
     layers = param.ListSelector(default=[ALL], objects=[ALL, EACH])
     images = param.ListSelector(default=demo_names()[:2], objects=demo_names())
-    title = param.String("my-sweep", doc="Under which the sweep is kept")
+    title = param.String("my-sweep", doc="Name under which the sweep is saved")
 
     shown_network = param.String("edsr_x2", doc="Network of the plots")
     shown_image = param.String(MEAN, doc="Image of the plots, or the mean over all")
-    cost = param.Selector(objects=list(COSTS.values()), doc="What quality is paid with")
+    cost = param.Selector(objects=list(COSTS.values()), doc="Cost on the horizontal axis")
     across = param.Selector(default="activation_bits", objects=list(FIELDS.values()))
     down = param.Selector(objects=list(FIELDS.values()))
     value = param.Selector(objects=list(VALUES.values()))
 
     def grids(self) -> list[dict[str, list]]:
-        """As `core.sweep` takes them; ValueError, in a sentence, where something is missing."""
+        """Return the grids as `core.sweep` takes them; ValueError, a sentence, where something is missing."""
         asked = {"network": self.networks, "method": self.methods, "bits": self.bits}
         asked |= {"weight bits": self.weight_bits, "size of the set": self.sets, "selector": self.selectors}
         asked |= {"layers": self.layers, "image": self.images}

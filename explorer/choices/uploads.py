@@ -1,4 +1,4 @@
-"""A visitor's files on their way from the page to the state."""
+"""The reading of a visitor's files, from the page to the state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from explorer.choices.catalog import without_truth
 from explorer.choices.region import CENTRE
 from explorer.choices.state import ExplorerState
 from explorer.choices.status import Status
-from explorer.choices.visitor_files import FILE_MB, LIMITS, Shelf, file_name, is_own, kind_of, other_role
+from explorer.choices.visitor_files import (
+    FILE_MB,
+    LIMITS,
+    VisitorFiles,
+    file_name,
+    is_uploaded,
+    kind_of,
+    other_role,
+)
 from explorer.jobs.latest import QUICK
 from explorer.jobs.token import Token
 
@@ -20,24 +28,24 @@ BUSY = "own"
 
 
 class Uploads(param.Parameterized):
-    """Reads files in threads, one after the other; `later(call)` calls on the page's own turn."""
+    """Reads files in threads, one after the other; `later(call)` queues a call on the document."""
 
     names = param.List([], doc="The files that are here")
 
     def __init__(self, state: ExplorerState, status: Status, later: Callable):
         super().__init__()
-        self.state, self.shelf = state, Shelf()
+        self.state, self.files = state, VisitorFiles()
         self._status, self._later = status, later
         self._waiting = 0
         self.as_lr = False  # how the next image is taken
 
     def take(self, name: str, content: bytes) -> None:
-        """Read a file and show it; what cannot be read is said and changes nothing."""
-        self._take(name, lambda: self.shelf.put(name, content))
+        """Read a file and show it; a file that cannot be read is an error and changes nothing."""
+        self._take(name, lambda: self.files.add(name, content))
 
     def rescale(self, name: str, res_scale: float) -> None:
         """Show a network with another `res_scale`, where its file does not say it."""
-        self._take(name, lambda: self.shelf.rescale(name, res_scale))
+        self._take(name, lambda: self.files.rescale(name, res_scale))
 
     def _take(self, name: str, put: Callable[[], tuple[str, list[str]]]) -> None:
         self._waiting += 1
@@ -59,10 +67,11 @@ class Uploads(param.Parameterized):
         QUICK.submit(self._later, Token(), work)
 
     def refuse(self, name: str, size: int) -> None:
-        """Of a file that is too large to be sent."""
+        """Say that a file is too large to be sent."""
         self.complain(f"{name} has {size / 1e6:.0f} MB; the limit is {FILE_MB} MB, choose a smaller one")
 
     def complain(self, sentence: str) -> None:
+        """Show an error; an empty sentence takes it back."""
         self._status.set_error(BUSY, sentence)
 
     def _done(self, key: str, before: list[str], sentence: str) -> None:
@@ -77,35 +86,35 @@ class Uploads(param.Parameterized):
             self.state.network = key
         else:
             self.state.param.update(image=other_role(key) if self.as_lr else key, region=CENTRE)
-        self.shelf.drop(before)
+        self.files.delete(before)
 
     def _rest(self) -> None:
         if not self._waiting:
             self._status.set_done(BUSY)
 
     def _offer(self) -> None:
-        self.state.offer_own(self.shelf.labels("network"), self.shelf.labels("hr", "lr"))
-        self.names = self.shelf.names()
+        self.state.offer_uploads(self.files.labels("network"), self.files.labels("hr", "lr"))
+        self.names = self.files.names()
 
     def remove(self, name: str) -> None:
-        """Forget a file; where it is shown, what is bundled takes its place."""
+        """Delete a file; where it is shown, a bundled one takes its place."""
         self.complain("")
-        keys = self.shelf.take_off(name)
+        keys = self.files.hide(name)
         self._offer()
-        self.shelf.drop(keys)
+        self.files.delete(keys)
 
     def use_as(self, as_lr: bool) -> None:
-        """Take images from now on, and the one that is shown, as LR or as HR."""
+        """Treat images from now on, and the one that is shown, as LR or as HR."""
         self.as_lr = as_lr
         image = self.state.image
-        if is_own(image) and without_truth(image) != as_lr:
+        if is_uploaded(image) and without_truth(image) != as_lr:
             self.state.image = other_role(image)
 
     def missing(self, keys: list[str]) -> None:
-        """Say that a link asks for files that are not here."""
+        """Say that a link uses files that are not here."""
         names = list(dict.fromkeys(file_name(key) for key in keys))
-        was, file = ("was", "the file") if len(names) == 1 else ("were", "them")
+        are, file = ("is", "the file") if len(names) == 1 else ("are", "them")
         self.complain(
-            f"This link asks for {' and '.join(names)}, which {was} on its owner's page alone and not kept; "
-            f"load {file} under Your own, or go on with what is bundled"
+            f"This link uses {' and '.join(names)}, which {are} not stored on this server; "
+            f"load {file} under Your own image or network, or choose among the bundled ones"
         )

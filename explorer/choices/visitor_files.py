@@ -44,22 +44,27 @@ LIMITS = (
     f".ckpt, up to {PARAMETERS // 10**6} million parameters. Files up to {FILE_MB} MB."
 )
 _reading = threading.Lock()  # one file at a time: decoding takes several times its memory
-_known: dict[str, OwnImage | OwnNetwork] = {}
+_known: dict[str, UploadedImage | UploadedNetwork] = {}
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnImage:
+class UploadedImage:
+    """An image file, as HR or as LR."""
+
     name: str  # of the file
     pixels: np.ndarray  # (H, W, 3) uint8
     is_lr: bool  # without ground truth; otherwise the HR
 
     @property
     def bytes(self) -> int:
+        """Size of the image in memory."""
         return self.pixels.nbytes
 
 
 @dataclasses.dataclass(frozen=True)
-class OwnNetwork:
+class UploadedNetwork:
+    """A checkpoint that was read and checked."""
+
     name: str  # of the file
     model: nn.Module  # float, in eval mode
     scale: int
@@ -69,42 +74,45 @@ class OwnNetwork:
 
     @property
     def parameters(self) -> int:
+        """Number of parameters."""
         return sum(p.numel() for p in self.model.parameters())
 
     @property
     def bytes(self) -> int:
+        """Size of the weights in memory."""
         return 4 * self.parameters
 
 
-def is_own(key: str) -> bool:
+def is_uploaded(key: str) -> bool:
+    """Tell whether the key is that of a visitor's file."""
     return key.startswith(PREFIX)
 
 
 def file_name(key: str) -> str:
-    """The name of the file behind an own key, also behind another visitor's; any other key itself."""
+    """Return the file name of an uploaded key, also of another visitor's; any other key itself."""
     return key.split(":", 3)[-1]
 
 
-def own(key: str) -> OwnImage | OwnNetwork:
-    """ValueError if the file is not there any more."""
+def uploaded(key: str) -> UploadedImage | UploadedNetwork:
+    """Return the image or network of a key; ValueError if the file is no longer loaded."""
     if key not in _known:
         raise ValueError(f"{file_name(key)} is no longer loaded; choose it again")
     return _known[key]
 
 
-class Shelf:
+class VisitorFiles:
     """One visitor's files: name -> keys, of an image as HR and as LR, or of a network."""
 
     def __init__(self):
         self._secret, self._lock, self._closed = secrets.token_bytes(16), threading.Lock(), False
         self._files: dict[str, list[str]] = {}
-        self._held: set[str] = set()  # also of files that gave way, until they are dropped
+        self._held: set[str] = set()  # also of replaced files, until they are deleted
 
-    def put(self, name: str, content: bytes) -> tuple[str, list[str]]:
-        """Read a file; its key, of an image as HR, and the keys of one of that name, which gives way.
+    def add(self, name: str, content: bytes) -> tuple[str, list[str]]:
+        """Check and store a file; return its key (an image's HR key), and those of the file it replaces.
 
-        These are still there, as the page may show them: `drop` them then. ValueError says in a sentence
-        what is wrong with the file.
+        That is one of the same name. Its keys stay valid, since the page may show it: `delete` them
+        afterwards. ValueError says in a sentence what is wrong with the file.
         """
         name = clean(name)
         with _reading:
@@ -114,7 +122,7 @@ class Shelf:
         with self._lock:
             others = sum(_known[keys[0]].bytes for other, keys in self._files.items() if other != name)
             if others + next(iter(made.values())).bytes > TOGETHER_MB * 10**6:
-                raise ValueError(f"your files take more than {TOGETHER_MB} MB together; remove one first")
+                raise ValueError(f"Your files take more than {TOGETHER_MB} MB together; remove one first")
             before = [key for key in self._files.get(name, []) if key not in made]
             if not self._closed:
                 _known.update(made)
@@ -123,15 +131,15 @@ class Shelf:
         return next(iter(made)), before
 
     def rescale(self, name: str, res_scale: float) -> tuple[str, list[str]]:
-        """Take a network with another `res_scale`, as `put` takes a file; ValueError if it is none."""
+        """Replace a network by one with another `res_scale`; returns as `add`, ValueError if it has none."""
         with self._lock:
             before = list(self._files.get(clean(name), []))
         if not before:
             raise ValueError(f"{name} is no longer loaded; choose it again")
-        found = own(before[0])
+        found = uploaded(before[0])
         model = copy.deepcopy(found.model)
         set_res_scale(model, res_scale)
-        note = f"Its res_scale, {res_scale:g}, is yours: the file does not say it."
+        note = f"Its res_scale of {res_scale:g} is your choice; the file does not say it."
         made = dataclasses.replace(found, model=model, note=note, res_scale=res_scale)
         token = hashlib.blake2b(f"{before[0]} {res_scale}".encode(), key=self._secret, digest_size=6)
         key = f"{PREFIX}network:{token.hexdigest()}:{found.name}"
@@ -143,17 +151,17 @@ class Shelf:
         return key, before
 
     def res_scale(self, name: str) -> float | None:
-        """What an EDSR's residual blocks are multiplied by, where its file does not say it."""
+        """Return the factor of an EDSR's residual blocks where its file does not say it; None otherwise."""
         key = next(iter(self._files.get(name, [])), "")
         return getattr(_known.get(key), "res_scale", None)
 
-    def take_off(self, name: str) -> list[str]:
-        """The keys of a file that is not to be offered any more; `drop` them when nothing shows them."""
+    def hide(self, name: str) -> list[str]:
+        """Stop offering a file; return its keys, to `delete` when nothing shows them."""
         with self._lock:
             return self._files.pop(clean(name), [])
 
-    def drop(self, keys: Iterable[str]) -> None:
-        """Forget what the keys name, and all that was computed of it."""
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete what the keys name, and all that was computed from it."""
         with self._lock:
             self._held.difference_update(keys)
             for key in keys:
@@ -161,34 +169,35 @@ class Shelf:
                 forget(key)
 
     def close(self) -> None:
-        """Forget all, and take no more."""
+        """Delete all files, and store no more."""
         with self._lock:
             self._closed = True
             self._files.clear()
-        self.drop(list(self._held))
+        self.delete(list(self._held))
 
     def names(self) -> list[str]:
+        """List the files that are offered."""
         return list(self._files)
 
     def labels(self, *kinds: str) -> dict[str, str]:
-        """What can be chosen, label -> key; kinds: "network", "hr", "lr"."""
+        """Return label -> key of the files offered; kinds: "network", "hr", "lr"."""
         keys = [key for keys in self._files.values() for key in keys]
         return {_label(key): key for key in keys if kind_of(key) in kinds}
 
 
 def kind_of(key: str) -> str:
-    """network, hr or lr."""
+    """Return the kind of an uploaded key: network, hr or lr."""
     return key.split(":", 2)[1]
 
 
 def other_role(key: str) -> str:
-    """The same image as LR instead of HR, or the other way round."""
+    """Return the key of the same image as LR instead of HR, or the other way round."""
     _, kind, rest = key.split(":", 2)
     return f"{PREFIX}{'lr' if kind == 'hr' else 'hr'}:{rest}"
 
 
 def clean(name: str) -> str:
-    """The last part of a path, of printable characters, no longer than a label or a file may be."""
+    """Return the last part of a path, of printable characters, no longer than a label or file name may be."""
     last = re.split(r"[/\\]", name)[-1]
     kept = "".join(c for c in last if c.isprintable())[-NAME_LETTERS:]
     kept = kept.encode()[-NAME_BYTES:].decode(errors="ignore")
@@ -200,14 +209,14 @@ def _label(key: str) -> str:
     return f"own: {file_name(key)}{role}"
 
 
-def _read(name: str, content: bytes) -> dict[str, OwnImage | OwnNetwork]:
+def _read(name: str, content: bytes) -> dict[str, UploadedImage | UploadedNetwork]:
     if len(content) > FILE_MB * 10**6:
         raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB; the limit is {FILE_MB} MB")
     suffix = Path(f"_{name}").suffix.lower()  # .png has one too
     known = suffix in CHECKPOINT_SUFFIXES
     if not known and (suffix in IMAGE_SUFFIXES or content.startswith(IMAGE_STARTS)):
         pixels = read_pixels(name, content)
-        return {kind: OwnImage(name, pixels, kind == "lr") for kind in ("hr", "lr")}
+        return {kind: UploadedImage(name, pixels, kind == "lr") for kind in ("hr", "lr")}
     if not (known or _holds_tensors(content)):
         raise ValueError(f"{name} is neither an image nor a checkpoint. {LIMITS}")
     with tempfile.TemporaryDirectory(prefix="explorer-own-") as folder:
@@ -217,7 +226,7 @@ def _read(name: str, content: bytes) -> dict[str, OwnImage | OwnNetwork]:
 
 
 def read_pixels(name: str, content: bytes) -> np.ndarray:
-    """(H, W, 3) uint8, read-only."""
+    """Decode an image, (H, W, 3) uint8, read-only; ValueError if it is too large or too small."""
     image = core.load_image(content, name)
     height, width = image.shape[-2:]
     if height * width > MEGAPIXELS * 10**6:
@@ -225,19 +234,19 @@ def read_pixels(name: str, content: bytes) -> np.ndarray:
             f"{name} has {height * width / 1e6:.0f} megapixels; the limit is {MEGAPIXELS}, crop it"
         )
     if min(height, width) < SMALLEST:
-        raise ValueError(f"{name} has {width}×{height} pixels, and {SMALLEST}×{SMALLEST} are needed")
+        raise ValueError(f"{name} has {width}×{height} pixels; at least {SMALLEST}×{SMALLEST} are needed")
     pixels = np.ascontiguousarray(to_uint8(image)[0])
     pixels.setflags(write=False)
     return pixels
 
 
-def read_network(path: Path) -> OwnNetwork:
-    """What the page can show: a float network for super-resolution whose layers in scope are convolutions."""
+def read_network(path: Path) -> UploadedNetwork:
+    """Load a checkpoint that the page can show; ValueError as of `checked`, and for one that is quantized."""
     name = path.name
     if _is_quantized(path):
         raise ValueError(
             f"{name} is quantized already, and the page starts from float weights; load the float "
-            "checkpoint, or this one in Python by core.load_quantized"
+            "checkpoint, or use core.load_quantized in Python"
         )
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
@@ -247,48 +256,50 @@ def read_network(path: Path) -> OwnNetwork:
     if guess is not None:
         note = (
             f"{name} does not say its res_scale, so {guess:g} was taken, as in the authors' network of its "
-            "width; if it was trained with another, give that beside the file."
+            "width; if it was trained with another, enter that below the file."
         )
     return checked(name, model, note, guess)
 
 
-def checked(name: str, model: nn.Module, note: str = "", res_scale: float | None = None) -> OwnNetwork:
-    """Take a float network that the page can show; ValueError says in a sentence what it cannot.
+def checked(name: str, model: nn.Module, note: str = "", res_scale: float | None = None) -> UploadedNetwork:
+    """Check that the page can show a float network; ValueError says in a sentence why it cannot.
 
-    note and res_scale: as of `OwnNetwork`.
+    The layers to quantize must be convolutions. note and res_scale: as of `UploadedNetwork`.
     """
     kind, model = type(model).__name__, fold_parametrizations(model)
     size = sum(p.numel() for p in model.parameters())
     if size > PARAMETERS:
         raise ValueError(
             f"{name} has {size / 1e6:.1f} million parameters; the limit is {PARAMETERS // 10**6} million, "
-            "in Python core.quantize_model takes it"
+            "use core.quantize_model in Python"
         )
     example = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     sr = core.super_resolve(model, example)
     scale = sr.shape[-1] // 32
     if sr.shape[-2:] != (32 * scale, 32 * scale) or scale not in SCALES:
-        raise ValueError(f"{name} holds a network that does not enlarge by 2, 3 or 4; load one that does")
+        raise ValueError(
+            f"{name} holds a network that does not enlarge images by 2, 3 or 4; load one that does"
+        )
     if not torch.isfinite(sr).all():
-        raise ValueError(f"{name} holds weights with which the picture is not finite; load others")
+        raise ValueError(f"{name} gives a picture with NaN or infinite values; load other weights")
     layers, _ = choose_layers(model, None, example)
     modules = {layer: model.get_submodule(layer) for layer in layers}
     if not modules or any(channel_dim_of(module) != -3 for module in modules.values()):
         raise ValueError(
             f"{name} holds {kind}, whose layers to quantize are not all convolutions, and only these can be "
-            "shown here; in Python core.quantize_model takes it"
+            "shown here; use core.quantize_model in Python"
         )
     channels = {layer: input_channels(module) for layer, module in modules.items()}
-    return OwnNetwork(name, model, scale, channels, note, res_scale)
+    return UploadedNetwork(name, model, scale, channels, note, res_scale)
 
 
 def _holds_tensors(content: bytes) -> bool:
-    """Whether it begins as safetensors, a zip file or a pickle does."""
+    """Tell whether the file begins as safetensors, a zip file or a pickle does."""
     return content[8:9] == b"{" or content.startswith((b"PK\3\4", b"\x80"))
 
 
 def _is_quantized(path: Path) -> bool:
-    """By the header that `core.save_quantized` writes."""
+    """Tell whether the checkpoint is quantized, by the header that `core.save_quantized` writes."""
     with contextlib.suppress(SafetensorError, OSError), safe_open(str(path), "pt") as file:
         return "quantization" in (file.metadata() or {})
     return False

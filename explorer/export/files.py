@@ -27,7 +27,7 @@ def _network(state: ExplorerState, token: Token):
 
 
 def checkpoint(state: ExplorerState, token: Token | None = None) -> bytes:
-    """The quantized network at the sliders' bits, as `core.load_quantized` reads it."""
+    """Write the quantized network at the sliders' bits, as `core.load_quantized` reads it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.safetensors"
         core.save_quantized(_network(state, token), path)
@@ -35,7 +35,7 @@ def checkpoint(state: ExplorerState, token: Token | None = None) -> bytes:
 
 
 def levels(state: ExplorerState, token: Token | None = None) -> bytes:
-    """The activation levels of every channel of the chosen layer, as CSV."""
+    """Write the activation levels of every channel of the chosen layer as CSV."""
     layer = _network(state, token).get_submodule(state.layer)
     if not hasattr(layer, "activation_quantizer"):
         raise ValueError(f"{state.layer} is kept float and has no levels; choose another layer")
@@ -50,7 +50,7 @@ def levels(state: ExplorerState, token: Token | None = None) -> bytes:
 
 
 def shown(state: ExplorerState, token: Token | None = None) -> dict[str, Picture]:
-    """Every picture of the tab Explore that can be made, by its title."""
+    """Compute every picture of the tab Explore that can be made, by its title."""
     names, found = titles(state), {}
     for key, request in pictures.requests(state).items():
         if not isinstance(request, str):  # its place on the page says why there is none
@@ -60,13 +60,14 @@ def shown(state: ExplorerState, token: Token | None = None) -> dict[str, Picture
 
 
 def png(picture: Picture) -> bytes:
+    """Encode a picture as PNG."""
     data = io.BytesIO()
     Image.fromarray(picture.rgb).save(data, "PNG")
     return data.getvalue()
 
 
 def archive(state: ExplorerState, token: Token | None = None) -> bytes:
-    """The pictures as PNG and their scores as CSV, in one ZIP."""
+    """Write the pictures as PNG and their scores as CSV into one ZIP."""
     data, text = io.BytesIO(), io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["picture", "psnr_y / dB", "ssim_y", "against"])

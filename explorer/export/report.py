@@ -1,4 +1,4 @@
-"""What the page shows as one HTML file."""
+"""A report: what the page shows, as one HTML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person chose, as a Python script."""
+"""A Python script that repeats what a person chose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from explorer.choices.catalog import (
 from explorer.choices.catalog import stem as stem_of
 from explorer.choices.region import WHOLE, Region
 from explorer.choices.state import ExplorerState
-from explorer.choices.visitor_files import file_name, is_own
+from explorer.choices.visitor_files import file_name, is_uploaded
 from explorer.export.templates import TEMPLATES
 from explorer.pipeline import regions
 from explorer.pipeline.names import weights_and_activations
@@ -41,7 +41,7 @@ def code(state: ExplorerState) -> str:
         quantize=_layers(state),
         steps=_steps(state),
         image=file_name(state.image),
-        own=is_own(state.image),
+        own=is_uploaded(state.image),
         lr_only=lr_only,
         whole=state.region == WHOLE,
         window=Region.parse(state.region).window(*lr_size(state.image, scale)),

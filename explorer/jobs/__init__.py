@@ -1,0 +1,1 @@
+"""Threads and child processes: cancelling, fair turns, the shared cache."""

@@ -1,4 +1,4 @@
-"""Shared work runs once, and its results are kept, over all sessions."""
+"""A cache shared by all sessions: equal work runs once, and its results are kept."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import cachetools
 from explorer.jobs.token import Cancelled, Token
 
 log = logging.getLogger(__name__)
-log.setLevel(logging.INFO)  # `tell_held` is for who runs the server
+log.setLevel(logging.INFO)  # `log_size` is for who runs the server
 HEAVY = threading.Semaphore(2)
-LARGE = 1e6  # a bound that is in bytes, not in entries
+LARGE = 1e6  # bounds from here on are in bytes, not in entries
 _large: list[cachetools.LRUCache] = []
-_told = 0.0  # MiB, at the last time that the log heard of it
+_logged = 0.0  # MiB in the last line of the log
 
 
-class _Flight(Token):
-    """A computation under way, wanted while one of the tokens on board is; it tells all of them."""
+class _InFlight(Token):
+    """A computation under way for several callers, wanted while one of their tokens is; it reports to all."""
 
     def __init__(self):
-        super().__init__(self._tell_all)
+        super().__init__(self._report)
         self.tokens: list[Token] = []
-        self.landed = threading.Event()
+        self.done = threading.Event()
         self.value: Any = None
         self.error: BaseException | None = None
         self.kept = True  # whether its value goes into the cache
@@ -36,7 +36,7 @@ class _Flight(Token):
     def cancelled(self) -> bool:
         return all(token.cancelled for token in self.tokens)
 
-    def _tell_all(self, what: str, share: float | None) -> None:
+    def _report(self, what: str, share: float | None) -> None:
         for token in self.tokens:
             if not token.cancelled:
                 token.tell(what, share)
@@ -51,12 +51,12 @@ def forget(name: str) -> None:
         call(name)
 
 
-def tell_held() -> None:
-    """Log what the caches hold when it has changed by much: what the memory of the server is for."""
-    global _told
+def log_size() -> None:
+    """Log the size of the caches when it has changed by 50 MiB, so that the server's memory is explained."""
+    global _logged
     held = sum(cache.currsize for cache in _large) / 2**20
-    if abs(held - _told) >= 50:
-        _told = held
+    if abs(held - _logged) >= 50:
+        _logged = held
         log.info("the caches hold %.0f MiB", held)
 
 
@@ -92,7 +92,7 @@ def shared(
         cache: cachetools.LRUCache = cachetools.LRUCache(max_size, getsizeof=size)
         if max_size >= LARGE:
             _large.append(cache)
-        flights: dict[Hashable, _Flight] = {}
+        running: dict[Hashable, _InFlight] = {}
         lock = threading.Lock()
 
         @functools.wraps(f)
@@ -103,22 +103,22 @@ def shared(
                 with lock:
                     if key in cache:
                         return cache[key]
-                    flight = flights.get(key)
-                    pilot = flight is None
-                    if pilot:
-                        flight = flights[key] = _Flight()
+                    flight = running.get(key)
+                    leader = flight is None
+                    if leader:
+                        flight = running[key] = _InFlight()
                     flight.tokens.append(token)
-                if pilot:
-                    return fly(key, flight)
-                while not flight.landed.wait(0.05):
+                if leader:
+                    return compute(key, flight)
+                while not flight.done.wait(0.05):
                     token.check()
                 if flight.error is None:
                     return flight.value
                 if not isinstance(flight.error, Cancelled):
                     raise flight.error
-                # The pilot left before we boarded: ask again.
+                # It was cancelled before our token was added: ask again.
 
-        def fly(key, flight: _Flight):
+        def compute(key, flight: _InFlight):
             try:
                 with _turn(flight) if heavy else contextlib.nullcontext():
                     flight.value = f(*key, token=flight)
@@ -131,8 +131,8 @@ def shared(
                 raise
             finally:
                 with lock:
-                    del flights[key]
-                flight.landed.set()
+                    del running[key]
+                flight.done.set()
 
         def known(*arguments) -> bool:
             with lock:
@@ -142,7 +142,7 @@ def shared(
             with lock:
                 for key in [key for key in cache if _holds(key, name)]:
                     del cache[key]
-                for key, flight in flights.items():
+                for key, flight in running.items():
                     flight.kept = flight.kept and not _holds(key, name)
 
         _forgetters.append(drop)

@@ -1,4 +1,4 @@
-"""Processes that the dashboard starts: how they begin, end with it, and what is said of their end."""
+"""Processes that the dashboard starts, which end with it, and why one ended."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Child:
     """A Python module in a process of its own, which ends when this one does.
 
-    `what` it does, for people. log: the file of its errors; out: of what it prints. environment: variables
-    that are set for it.
+    what: the name of its work, for people. log: the file of its errors; out: of what it prints. environment:
+    variables that are set for it.
     """
 
     def __init__(
@@ -35,30 +35,30 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process runs."""
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Ask it to keep what is done and to end (`step_back` in it hears that)."""
+        """Ask the process to save its work and end: `run_below_parent` notices the closed stdin."""
         self._process.stdin.close()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process at once."""
         self._process.kill()
         self._process.wait()
         self._process.stdin.close()
 
     def problem(self, kept: bool) -> str:
-        """Say what ended it before its time; empty if nothing did. kept: as for `ended`."""
+        """Say why the process ended early; empty if it did not. kept: as for `describe_exit`."""
         if self.alive or self._process.returncode == 0:
             return ""
-        return ended(self._what, self._process.returncode, self._log, kept)
+        return describe_exit(self._what, self._process.returncode, self._log, kept)
 
 
-def step_back(stop: signal.Signals) -> None:
-    """Leave the processor to the dashboard, and raise the signal `stop` when nobody holds our input open.
+def run_below_parent(stop: signal.Signals) -> None:
+    """Lower this process's priority, and send it `stop` when its parent closes stdin or dies.
 
-    So long work never outlives the server, or the visitor, that started it, whatever becomes of them.
+    So long work never outlives the server, or the visitor, that started it.
     """
 
     def watch() -> None:
@@ -70,10 +70,10 @@ def step_back(stop: signal.Signals) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def ended(what: str, returncode: int, log: Path, kept: bool) -> str:
-    """Say why it ended before its time. kept: whether it can go on from where it was."""
-    way_on = "Start goes on from what was kept" if kept else "start it again"
+def describe_exit(what: str, returncode: int, log: Path, kept: bool) -> str:
+    """Say why a process ended early. kept: whether it can continue from where it was."""
+    way_on = "start it again to continue" if kept else "start it again"
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
     if returncode < 0 or not lines:
-        return f"The {what} was killed, as the system does when memory is short; {way_on}."
+        return f"The {what} was killed, probably because memory ran out; {way_on}."
     return f"The {what} stopped: {lines[-1].strip()[:300]}"

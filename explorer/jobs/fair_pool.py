@@ -1,4 +1,4 @@
-"""Threads that visitors share: each gets its turn, however much another one asks for."""
+"""Threads that visitors share fairly: they take turns, however many jobs one of them has."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from explorer.jobs.token import Token
 
 log = logging.getLogger(__name__)
-TOLD = 3.0  # seconds at least between two sentences on a job's place
+MIN_REPORT_INTERVAL = 3.0  # seconds between two reports of a job's place
 
 
 @dataclasses.dataclass(eq=False)
 class _Job:
     token: Token
     run: Callable[[], None]
-    told: tuple[int, float] = (0, 0.0)  # the place last told of, and when
+    reported: tuple[int, float] = (0, 0.0)  # its place in the queue as last reported, and when
 
 
 class FairPool:
@@ -46,6 +46,7 @@ class FairPool:
         return not self._alive
 
     def submit(self, visitor: Hashable, token: Token, run: Callable[[], None]) -> None:
+        """Queue a job of a visitor, and start a thread for it if there may be one more."""
         with self._lock:
             self._waiting.setdefault(visitor, collections.deque()).append(_Job(token, run))
             needed = self._alive < self._threads
@@ -55,7 +56,10 @@ class FairPool:
         self._tell_places()
 
     def _work(self) -> None:
-        """Run jobs while some may start; what a visitor's share forbids is left to the visitor's threads."""
+        """Run jobs until none may start.
+
+        A job over its visitor's limit is started by the thread that finishes the visitor's current job.
+        """
         if sys.platform == "linux":  # where threads have priorities of their own
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.nice(0) + self._nice)
         while (found := self._next()) is not None:
@@ -94,7 +98,7 @@ class FairPool:
         self._waiting = {visitor: jobs for visitor, jobs in wanted.items() if jobs}
 
     def _tell_places(self) -> None:
-        """Each job that waits while all threads are taken hears of its place when that has changed."""
+        """Report their place to waiting jobs whose place has changed, while all threads are busy."""
         now, news = time.monotonic(), []
         with self._lock:
             self._forget_cancelled()
@@ -103,13 +107,14 @@ class FairPool:
             for turn, visitor in enumerate(self._waiting):
                 for round_, job in enumerate(self._waiting[visitor]):
                     place = self._place(turn, round_)
-                    if place not in (0, job.told[0]) and now - job.told[1] >= TOLD:
-                        job.told = (place, now)
+                    if place not in (0, job.reported[0]) and now - job.reported[1] >= MIN_REPORT_INTERVAL:
+                        job.reported = (place, now)
                         news.append((job, place))
         for job, place in news:
-            job.token.tell(f"Waiting: {place} jobs ahead of yours", None)
+            jobs = "job" if place == 1 else "jobs"
+            job.token.tell(f"Waiting: {place} {jobs} ahead of yours", None)
 
     def _place(self, turn: int, round_: int) -> int:
-        """How many jobs start before the visitor's at `turn` starts its job number `round_`."""
+        """Count the jobs that start before job number `round_` of the visitor at `turn`."""
         others = enumerate(self._waiting.values())
         return round_ + sum(min(len(jobs), round_ + (i < turn)) for i, jobs in others if i != turn)

@@ -1,4 +1,4 @@
-"""Heavy work off the event loop: the latest request wins, stale ones stop."""
+"""Heavy work in threads: the latest request wins, older ones are cancelled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from explorer.jobs.cache import tell_held
+from explorer.jobs.cache import log_size
 from explorer.jobs.fair_pool import FairPool
 from explorer.jobs.token import Cancelled, Token
 
@@ -55,12 +55,13 @@ class LatestWins:
                 log.exception("a job failed")
                 self._deliver(token, fail, "This could not be computed; the server's log says why.")
             finally:
-                tell_held()
+                log_size()
             self._deliver(token, finish)
 
         self._pool.submit(self._on_document, token, run)
 
     def cancel(self) -> None:
+        """Cancel the job under way; nothing of it is shown any more."""
         self._token.cancel()
 
     def _deliver(self, token: Token, callback: Callable, *args) -> None:

@@ -1,4 +1,4 @@
-"""The sweeps of this server: kept by name, one of them at a time under way in a process apart."""
+"""The sweeps of this server: saved by name, and run one at a time in a process of their own."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ BUNDLED = "bundled"
 BUNDLED_ROWS = ROOT / "assets" / "sweep.parquet"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 LOG = "_log.out"
-MOST_ROWS = 5000  # of a sweep that is started from the page
+MAX_ROWS = 5000  # of a sweep that is started from the page
 _lock = threading.Lock()
 _current: Run | None = None
 
 
 def place(name: str) -> Path:
-    """Where the rows of a sweep are; ValueError for a name that cannot be one."""
+    """Return the path of a sweep's rows; ValueError for an invalid name."""
     if name == BUNDLED:
         return BUNDLED_ROWS
     if not NAME.fullmatch(name):
-        raise ValueError("a sweep's name has 1 to 40 letters, digits, - or _; give it another one")
+        raise ValueError("A sweep's name has 1 to 40 letters, digits, - or _; choose another one")
     return FOLDER / name
 
 
 def names() -> list[str]:
-    """Every sweep that can be shown, the newest first; the bundled one last."""
+    """List every sweep that can be shown, the newest first; the bundled one last."""
     kept = [path for path in FOLDER.glob("*") if NAME.fullmatch(path.name) and path.is_dir()]
     kept.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     return [*(path.name for path in kept if path.name != BUNDLED), BUNDLED]
 
 
 def version(name: str) -> tuple:
-    """Changes whenever rows came."""
+    """Return a value that changes whenever rows are added."""
     path = place(name)
     files = [path] if path.is_file() else parts(path) if path.is_dir() else []
     return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
-def told(folder: Path) -> list[tuple[int, int]]:
-    """What the process of a sweep said: how many rows were there, and how many there are in all."""
+def read_progress(folder: Path) -> list[tuple[int, int]]:
+    """Read what the process of a sweep reported: (rows done, rows in all) of each report."""
     log = folder / LOG
     if not log.is_file():
         return []
@@ -56,9 +56,9 @@ def told(folder: Path) -> list[tuple[int, int]]:
     return [(int(line[0]), int(line[1])) for line in lines if len(line) == 2 and all(map(str.isdigit, line))]
 
 
-def last_told(name: str) -> tuple[int, int]:
-    """How far a sweep was when its process last said so; (0, 0) if it never did, or is not there."""
-    found = told(FOLDER / name) if NAME.fullmatch(name) else []
+def last_progress(name: str) -> tuple[int, int]:
+    """Return the rows done and in all of the last report; (0, 0) if there is none, or no such sweep."""
+    found = read_progress(FOLDER / name) if NAME.fullmatch(name) else []
     return found[-1] if found else (0, 0)
 
 
@@ -72,48 +72,49 @@ class Run:
 
     @property
     def alive(self) -> bool:
+        """Whether the sweep is running."""
         return self._child.alive
 
     def cancel(self) -> None:
-        """Stop it; what is done is kept."""
+        """Stop the sweep; its rows so far are saved."""
         self.cancelled = True
         self._child.stop()
 
     def progress(self) -> tuple[int, int]:
-        """Rows that are there and rows in all; (0, 0) while it starts."""
-        if self._first is None and (found := told(FOLDER / self.name)):
+        """Return the rows done and in all; (0, 0) while it starts."""
+        if self._first is None and (found := read_progress(FOLDER / self.name)):
             self._first = (time.monotonic(), found[0][0])
-        return last_told(self.name)
+        return last_progress(self.name)
 
     def seconds_left(self) -> float | None:
-        """At the rate so far; None before there is one."""
+        """Estimate the remaining time at the rate so far; None before there is one."""
         done, total = self.progress()
         if self._first is None or done <= self._first[1]:
             return None
         return (total - done) * (time.monotonic() - self._first[0]) / (done - self._first[1])
 
     def problem(self) -> str:
-        """What ended it before its time, in a sentence."""
+        """Say why the sweep ended early; empty if it did not, or was cancelled."""
         return "" if self.cancelled else self._child.problem(kept=True)
 
 
 def current() -> Run | None:
-    """The sweep that is under way, or the last one."""
+    """Return the sweep under way, or the last one."""
     return _current
 
 
 def start(name: str, grids: list[dict]) -> Run:
-    """Begin a sweep, or go on with it; ValueError while another one is under way, OSError on a full disk."""
+    """Start a sweep, or continue it; ValueError while another one is running, OSError on a full disk."""
     if name == BUNDLED:
-        raise ValueError("the bundled sweep stays as it is; give yours another name")
+        raise ValueError("The bundled sweep cannot be changed; give yours another name")
     return _begin(name, yaml.safe_dump(grids, sort_keys=False))
 
 
 def go_on(name: str) -> Run:
-    """Take a sweep that was stopped up again, as it was asked for; errors as of `start`."""
+    """Continue a sweep that was stopped, from its saved grid; errors as of `start`."""
     grid = place(name) / GRID
     if not grid.is_file():
-        raise ValueError(f"what was asked of the sweep {name} is not kept; start it from its grid again")
+        raise ValueError(f"The grid of the sweep {name} was not saved; choose it again and press Start")
     return _begin(name, grid.read_text())
 
 
@@ -123,7 +124,7 @@ def _begin(name: str, grid: str) -> Run:
     with _lock:
         if _current is not None and _current.alive:
             raise ValueError(
-                f"the sweep {_current.name} is under way on this server; wait for it or cancel it"
+                f"The sweep {_current.name} is running on this server; wait until it ends, or cancel it"
             )
         replace_file(folder / GRID, grid.encode())
         log = folder / LOG

@@ -1,7 +1,7 @@
 """`python -m explorer.jobs.sweep_worker FOLDER`: the sweep of FOLDER/_grid.yaml, in a process of its own.
 
-It prints how far it is, keeps its rows in FOLDER, and is over when nobody holds its input open: a sweep never
-outlives the server, whatever becomes of it, and goes on when it is started again.
+It prints its progress, saves its rows in FOLDER, and ends when its stdin is closed: a sweep never outlives
+the server, and continues when it is started again.
 """
 
 import signal
@@ -10,19 +10,20 @@ from pathlib import Path
 
 from core.sweep.grid_file import load_grid
 from core.sweep.run import sweep
-from explorer.jobs.child import step_back
+from explorer.jobs.child import run_below_parent
 
 GRID = "_grid.yaml"
 
 
 def main() -> int:
+    """Run the sweep; return the exit status."""
     folder = Path(sys.argv[1])
-    told = None
+    printed = None
 
     def progress(done: int, total: int) -> None:
-        nonlocal told
-        if (done, total) != told:
-            told = done, total
+        nonlocal printed
+        if (done, total) != printed:
+            printed = done, total
             print(done, total, flush=True)
 
     try:
@@ -37,5 +38,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    step_back(signal.SIGINT)
+    run_below_parent(signal.SIGINT)
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""What a thread knows of its job, and the page of the thread.
+"""A token connects a job with the page: the page cancels by it, the job reports its progress by it.
 
 `token.check()` raises `Cancelled` once a newer request came. Work calls it between layers, batches and
 images.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Cancelled(Exception):
-    """Nobody waits for this work any more."""
+    """Raised in a job whose result is no longer wanted."""
 
 
 class Token:
@@ -23,12 +23,15 @@ class Token:
 
     @property
     def cancelled(self) -> bool:
+        """Whether the result is no longer wanted."""
         return self._cancelled or not threading.main_thread().is_alive()  # the server ends
 
     def cancel(self) -> None:
+        """Ask the job to stop at its next check."""
         self._cancelled = True
 
     def check(self) -> None:
+        """Raise Cancelled if the result is no longer wanted."""
         if self.cancelled:
             raise Cancelled
 

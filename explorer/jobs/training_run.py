@@ -1,4 +1,4 @@
-"""A visitor's own training: a process apart, started, paused and cancelled from the page."""
+"""A visitor's own training: a child process, started, paused and cancelled from the page."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from core.qat.config import OdmConfig
 from core.utils.flags import flags
 from explorer.jobs.child import Child
 
-MOST = 2  # trainings at once on this server
-FULL = "{} trainings run on this server already; start yours when one of them is done."
+MAX_TRAININGS = 2  # trainings at once on this server
+TOO_MANY = "{} trainings run on this server already; start yours when one has finished."
 _lock = threading.Lock()
 _running: set[Run] = set()
 
@@ -20,7 +20,7 @@ _running: set[Run] = set()
 class Run:
     """One training of a bundled network, by its key, name and scale; its files live as long as it does.
 
-    `start` raises ValueError when the server has enough to do.
+    `start` raises ValueError while `MAX_TRAININGS` others run.
     """
 
     def __init__(self, network: str, name: str, scale: int, config: OdmConfig):
@@ -32,7 +32,7 @@ class Run:
 
     @property
     def out(self) -> Path:
-        """Name of the results, without suffix."""
+        """Path of the results, without suffix."""
         return Path(self._folder.name) / "run"
 
     @property
@@ -42,26 +42,26 @@ class Run:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a card."""
+        """Whether a card was written, so that there is something to show."""
         return self.out.with_suffix(".json").exists()
 
     @property
     def can_go_on(self) -> bool:
-        """Whether `start` goes on from a state that is kept, after a pause or what ended it too early."""
+        """Whether `start` continues from a saved state, after a pause or an early end."""
         kept = self.paused or self.out.with_suffix(".ckpt").exists()
         return kept and not self.alive and not self.finished
 
     @property
     def finished(self) -> bool:
-        """Whether its network is there."""
+        """Whether the trained network was written."""
         return not self.alive and self.out.with_suffix(".safetensors").exists()
 
     def start(self) -> None:
-        """Begin, or go on from the state that is kept."""
+        """Start, or continue from the saved state."""
         with _lock:
             _running.intersection_update([run for run in _running if run.alive])
-            if len(_running) >= MOST:
-                raise ValueError(FULL.format(MOST))
+            if len(_running) >= MAX_TRAININGS:
+                raise ValueError(TOO_MANY.format(MAX_TRAININGS))
             _running.add(self)
             if self.child is not None:
                 self.child.kill()
@@ -73,42 +73,42 @@ class Run:
         self.paused = False
 
     def pause(self) -> None:
-        """Save the state and let the processor go; `start` goes on from there."""
+        """Save the state and stop; `start` continues from there."""
         if self.alive:
             self.child.stop()
             self.paused = True
 
     def cancel(self) -> None:
-        """Stop, and drop all files."""
+        """Stop, and delete all files."""
         self.kill()
         self._folder.cleanup()
 
     def kill(self) -> None:
-        """End the process at once, as the system does when memory is short; what it saved stays."""
+        """Kill the process at once, as the system does when memory runs out; what it saved stays."""
         if self.child is not None:
             self.child.kill()
 
     def card(self) -> dict | None:
-        """The card so far; None before the first step."""
+        """Read the card so far; None before the first step."""
         file = self.out.with_suffix(".json")
         return json.loads(file.read_text()) if file.exists() else None
 
     def result(self) -> Path | None:
-        """The file of its network once it is over."""
+        """Return the file of the trained network; None until the run is over."""
         return self.out.with_suffix(".safetensors") if self.finished else None
 
-    def in_words(self) -> str:
-        """How far it is."""
+    def status_text(self) -> str:
+        """Describe how far the run is."""
         card = self.card()
-        step = f"step {card['done']:,} of {card['steps']:,}" if card else "not begun"
+        step = f"step {card['done']:,} of {card['steps']:,}" if card else "the start"
         if self.alive:
             return f"Stopping at {step} …" if self.paused else f"Training, {step}" if card else "Starting …"
         if self.paused:
-            return f"Paused at {step}; Start goes on"
+            return f"Paused at {step}; press Start to continue"
         return f"Done, {step}" if self.finished else self.problem()
 
     def problem(self) -> str:
-        """What ended it before its time, in a sentence; empty if nothing did."""
+        """Say why the run ended early; empty if it did not."""
         if self.child is None or self.paused or self.finished:
             return ""
         return self.child.problem(self.can_go_on)

@@ -1,12 +1,10 @@
-"""`python -m explorer.jobs.training_worker`: `core.commands.odm` in a process of its own, which keeps its
-state.
-"""
+"""`python -m explorer.jobs.training_worker`: `core.commands.odm` in a process that saves its state."""
 
 import signal
 
 from core.commands.odm import main
-from explorer.jobs.child import step_back
+from explorer.jobs.child import run_below_parent
 
 if __name__ == "__main__":
-    step_back(signal.SIGTERM)
+    run_below_parent(signal.SIGTERM)
     main()

@@ -1,0 +1,1 @@
+"""The page around the tabs: sidebar, status line, tour, glossary, shared widgets."""

@@ -1,4 +1,4 @@
-"""How everything on the page looks: the template's design, with app.css in every component."""
+"""The look of the page: the template's design, with app.css in every component."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from panel.viewable import Viewable
 
 from explorer.server.offline import OfflineFast
 
-FRAME = Path(__file__).with_name("frame.css").read_text()  # of what is around all components
+FRAME = Path(__file__).with_name("frame.css").read_text()  # the look of what is around all components
 
 
 class PageDesign(OfflineFast):
-    """Panel serves app.css from beside this module; a document holds it once for all of its components."""
+    """The template's design with app.css, which a document holds once for all of its components."""
 
     modifiers: ClassVar[dict] = {Viewable: {"stylesheets": [Inherit, "app.css"]}}

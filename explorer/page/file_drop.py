@@ -1,4 +1,4 @@
-"""A place to drop, choose or paste files. (Panel's takes any size, and calls taken what was refused.)"""
+"""A place to drop, choose or paste files. (Panel's has no size limit, and shows refused files as taken.)"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ export function render({ model, el }) {
   input.hidden = true;
   input.accept = model.accept;
   hint.setAttribute('role', 'status');
-  const rest = 'or drop it, or paste an image';
+  const rest = 'or drop one, or paste an image';
   hint.textContent = rest;
   zone.append(button, hint, input);
 
@@ -66,9 +66,9 @@ export function render({ model, el }) {
 
 
 class Dropper(JSComponent):
-    """`on_file(name, content)` is called with a whole file, `on_refused(name, size)` for one too large.
+    """The drop zone; `on_file(name, content)` is called with a file, `on_refused(name, size)` if too large.
 
-    The browser keeps to `most`, and so does the server, which cannot trust a browser.
+    Both the browser and the server enforce `most`, since the server cannot trust a browser.
     """
 
     accept = param.String(doc="Suffixes and kinds that the browser's dialog offers")

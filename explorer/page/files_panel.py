@@ -1,4 +1,4 @@
-"""The widgets by which a visitor brings files, and chooses the part of an image that is shown."""
+"""The widgets by which a visitor loads files of their own."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from core.images import IMAGE_SUFFIXES
 from explorer.choices.catalog import without_truth
 from explorer.choices.state import ExplorerState
 from explorer.choices.uploads import Uploads
-from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_own
+from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_uploaded
 from explorer.page.file_drop import Dropper
 from explorer.page.sections import TOGGLE, WIDE, html
 
-PRIVACY = "Held in memory while this page is open; nobody else sees it, and nothing is kept."
+PRIVACY = "Files stay in memory while this page is open and are then deleted; nobody else can see them."
 
 
-def own(state: ExplorerState, uploads: Uploads) -> pn.Column:
-    """Where files are dropped, and as what an image is taken."""
+def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:
+    """Make the widgets: a place for files, their list, and whether images are HR or LR."""
     p = state.param
     dropper = Dropper(
         uploads.take,
@@ -31,7 +31,9 @@ def own(state: ExplorerState, uploads: Uploads) -> pn.Column:
         options={"HR": False, "LR, no ground truth": True}, value=uploads.as_lr, **TOGGLE, **WIDE
     )
     role.param.watch(lambda event: uploads.use_as(event.new), "value")
-    p.watch(lambda event: is_own(event.new) and role.param.update(value=without_truth(event.new)), "image")
+    p.watch(
+        lambda event: is_uploaded(event.new) and role.param.update(value=without_truth(event.new)), "image"
+    )
     files = pn.Column(margin=0, sizing_mode="stretch_width")
 
     def list_files(names: list[str]) -> None:
@@ -60,20 +62,20 @@ def own(state: ExplorerState, uploads: Uploads) -> pn.Column:
 
 
 def _file(uploads: Uploads, name: str) -> pn.Column:
-    """One file, the button that takes it away, and its res_scale if the file does not say it."""
+    """Show one file, the button that removes it, and its res_scale if the file does not say it."""
     remove = pn.widgets.Button(label="Remove", width=70, margin=(0, 8, 0, 0), css_classes=["small"])
     remove.on_click(lambda _: uploads.remove(name))
     text = html(f"<div class='file'>{escape(name)}</div>", sizing_mode="stretch_width", margin=(2, 8))
     shown = [pn.Row(text, remove, margin=(2, 0), sizing_mode="stretch_width")]
-    if (known := uploads.shelf.res_scale(name)) is not None:
+    if (known := uploads.files.res_scale(name)) is not None:
         shown.append(_res_scale(uploads, name, known))
     return pn.Column(*shown, margin=0, sizing_mode="stretch_width")
 
 
 def _res_scale(uploads: Uploads, name: str, known: float) -> pn.widgets.FloatInput:
-    """What the residual blocks of an EDSR are multiplied by, to be corrected."""
+    """Make the field for the factor of an EDSR's residual blocks."""
     field = pn.widgets.FloatInput(
-        label="res_scale, which this file does not say", value=known, start=0.001, end=10, step=0.1, **WIDE
+        label="res_scale (not in the file)", value=known, start=0.001, end=10, step=0.1, **WIDE
     )
     field.param.watch(lambda event: event.new is None or uploads.rescale(name, event.new), "value")
     return field

@@ -1,4 +1,4 @@
-"""The part of the image that is shown: centre, whole, or where a person taps."""
+"""The widgets for the part of the image that is shown: centre, whole, or where a person taps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from explorer.pipeline import regions
 
 
 class RegionChoice(param.Parameterized):
-    """The region of the state as three widgets have it: each follows the other."""
+    """The region of the state as the values of three widgets; each follows the other."""
 
     kind = param.Selector(objects={"Centre": CENTRE, "Elsewhere": ELSEWHERE, "Whole image": WHOLE})
     across = param.Number(50, bounds=(0, 100), step=0.5, doc="Of its middle, in percent of the width")
@@ -44,7 +44,7 @@ class RegionChoice(param.Parameterized):
 
 
 def region(state: ExplorerState, uploads: Uploads, small_map: pn.Column) -> pn.Column:
-    """Centre, another place, or the whole image; by buttons, by sliders, or by a tap on the small map."""
+    """Make the widgets: buttons for centre, elsewhere or whole; sliders and a small map for elsewhere."""
     p = RegionChoice(state, uploads).param
     slider = dict(format="0.0", **WIDE)
     return pn.Column(
@@ -64,8 +64,8 @@ def region(state: ExplorerState, uploads: Uploads, small_map: pn.Column) -> pn.C
             margin=0,
         ),
         html(
-            f"<p class='note'>Whole: up to {regions.WHOLE_MEGAPIXELS} megapixels of SR, beyond "
-            f"{regions.TILE}×{regions.TILE} LR by tiles.</p>",
+            f"<p class='note'>Whole image: SR up to {regions.WHOLE_MEGAPIXELS} megapixels; above "
+            f"{regions.TILE}×{regions.TILE} LR pixels in tiles.</p>",
             **WIDE,
         ),
         margin=0,

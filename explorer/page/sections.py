@@ -1,4 +1,4 @@
-"""What the parts of the page are made of."""
+"""The building blocks of the page: sections, labels, checklists."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import panel as pn
 from explorer.choices.catalog import about
 from explorer.choices.state import FROM_SUBSET, ExplorerState
 from explorer.choices.uploads import Uploads
-from explorer.page.files_panel import own
+from explorer.page.files_panel import files_panel
 from explorer.page.glossary import glossary
 from explorer.page.region_panel import region
 from explorer.page.sections import TOGGLE, WEIGHT_NAMES, checklist, html, labelled
@@ -17,7 +17,7 @@ from explorer.page.tour import tour
 
 
 def controls(state: ExplorerState, uploads: Uploads, small_map: pn.Column, search: str = "") -> list:
-    """The sidebar of a page that was asked for with that `search`."""
+    """Make the sidebar; `search` is that of the page's address."""
     p = state.param
     wide = dict(sizing_mode="stretch_width", margin=(3, 8))
 
@@ -45,7 +45,7 @@ def controls(state: ExplorerState, uploads: Uploads, small_map: pn.Column, searc
         html(pn.bind(lambda key: f"<p class='note'>{escape(about(key))}</p>", p.network), margin=(0, 8)),
         pn.widgets.Select.from_param(p.image, label="Image", **wide),
         region(state, uploads, small_map),
-        own(state, uploads),
+        files_panel(state, uploads),
         pn.widgets.IntSlider.from_param(p.activation_bits, label="Activation bits", **wide),
         pn.widgets.Select.from_param(p.weight_bits, label="Weight bits", options=WEIGHT_NAMES, **wide),
         pn.widgets.Select.from_param(p.method, label="Method", **wide),

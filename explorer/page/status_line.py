@@ -1,4 +1,4 @@
-"""What is being computed, how far it is, and what went wrong."""
+"""The status line: what is being computed, its progress, and errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from explorer.page.sections import html
 
 
 def status_line(status: Status, stop_all: Callable[[], None]) -> pn.Column:
-    """Progress and errors."""
+    """Make the progress bar, the button that stops all, and the errors."""
 
     def progress(busy: dict, stopped: bool) -> str:
         if not busy:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 
 
 class Lesson(NamedTuple):
-    """`query` is the state's link; the answer says what to look at there."""
+    """A question, its answer, which says where to look, and `query`, the link of the state."""
 
     question: str
     answer: str
@@ -24,7 +24,7 @@ LESSONS = (
     ),
     Lesson(
         "What do chosen points gain over equal steps?",
-        "At 3 bits chosen points keep more than 3 dB that min–max loses; its error map shows the grain.",
+        "At 3 bits chosen points keep more than 3 dB that min–max loses; min–max's error map shows grain.",
         '?tab=methods&activation_bits=3&methods=["dfsq-exact","minmax"]',
     ),
     Lesson(
@@ -34,19 +34,19 @@ LESSONS = (
     ),
     Lesson(
         "Can training repair what 2 bits break?",
-        "Calibrated as DFSQ does, the picture loses almost 3 dB, trained by ODM less than half of that.",
+        "Calibrated by DFSQ, the picture loses almost 3 dB; trained by ODM, less than half of that.",
         '?tab=methods&activation_bits=2&methods=["dfsq-exact","odm"]',
     ),
     Lesson(
-        "What does the clip at a mobile network's end do in INT8?",
-        "With tamed representative images the network without it scores within 0.1 dB of the one with it.",
+        "What does the clip at the end of a mobile network do in INT8?",
+        "Little: with the right representative images, the network without it scores within 0.1 dB.",
         "?tab=deployment&network=xlsr_x3",
     ),
 )
 
 
 def tour(search: str = "") -> str:
-    """The questions as links, their answers hidden until they are asked for.
+    """Write the questions as links, their answers folded until they are opened.
 
     search: of the page's address; the tour is open where that is one of the links, which is marked, and the
     links keep the address's theme.

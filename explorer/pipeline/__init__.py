@@ -1,0 +1,1 @@
+"""Choices -> data, cached over all sessions; never a figure."""

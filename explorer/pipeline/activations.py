@@ -1,7 +1,7 @@
-"""Choices -> data, cached over all sessions. Never a figure.
+"""Networks, calibration and activations: choices -> data, cached over all sessions.
 
-Every function takes plain, hashable choices and a `token` by which the caller may cancel and hear of
-progress. What they return is shared between sessions: read it, never change it.
+Every function takes plain, hashable choices and a `token` by which the caller may cancel and follow the
+progress. Results are shared between sessions: read them, never change them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _bytes(calibration: core.Calibration) -> int:
 
 
 class ReadOnly:
-    """Its arrays cannot be written to: they are shared between sessions."""
+    """A result whose arrays cannot be written to, since sessions share them."""
 
     def __post_init__(self):
         for value in vars(self).values():
@@ -43,12 +43,13 @@ class ReadOnly:
 
 @shared(4)
 def network(name: str, token: Token) -> torch.nn.Module:
+    """Return the float network, in eval mode."""
     return catalog.make_network(name)
 
 
 @shared(16)
 def pair(image: str, scale: int, region: str, token: Token) -> core.Pair:
-    """LR and HR of the region; HR is None for an image without ground truth."""
+    """Return LR and HR of the region; HR is None for an image without ground truth."""
     if region == WHOLE and (sentence := regions.too_large(image, scale)):
         raise ValueError(sentence)
     size = catalog.lr_size(image, scale)
@@ -68,13 +69,13 @@ def pair(image: str, scale: int, region: str, token: Token) -> core.Pair:
 
 @shared(4)
 def calibration_images(scale: int, token: Token) -> torch.Tensor:
-    """32 random LR patches of all demo photographs."""
+    """Cut random LR patches from all demo photographs."""
     images = [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
     return core.calibration_patches(images, PATCHES, patch_size(scale))
 
 
 def seen_by(config: core.QuantConfig) -> core.QuantConfig:
-    """One and the same configuration for all whose calibrations are the same."""
+    """Return one configuration for all whose calibrations are the same, as a key for the cache."""
     kind, *_ = config.observed
     if kind in ("image", "block"):
         step_of = dataclasses.replace(config.universal_set, doubled=False)
@@ -95,13 +96,13 @@ def seen_by(config: core.QuantConfig) -> core.QuantConfig:
 
 @shared(64)
 def groups(name: str, seen: core.QuantConfig, token: Token) -> list[list[str]]:
-    """The quantized layers in groups whose statistics are held at once."""
+    """Divide the quantized layers into groups whose statistics fit into memory together."""
     return layer_groups(network(name, token=token), list(layer_channels(name)), seen)
 
 
 @shared(2.2e9, _bytes, heavy=True)
 def calibration(name: str, seen: core.QuantConfig, group: int, token: Token) -> core.Calibration:
-    """Of one group of layers; `seen` is that of `seen_by`."""
+    """Calibrate one group of layers; `seen` is that of `seen_by`."""
     images = calibration_images(scale_of(name), token=token)
     parts = groups(name, seen, token=token)
 
@@ -114,17 +115,19 @@ def calibration(name: str, seen: core.QuantConfig, group: int, token: Token) -> 
 
 @shared(4)
 def trained_network(name: str, config: core.QuantConfig, token: Token) -> torch.nn.Module:
-    """The bundled network that training quantized so; ValueError says at which bits there is one."""
+    """Load the bundled network that was trained so; ValueError says at which bits there is one."""
     weights = f"{config.method}-w{config.weight_bits}a{config.activation_bits}"
     there = [known for known in trained(name) if known.startswith(f"{config.method}-w")]
     if weights not in there:
         known = " and ".join(w.removeprefix(f"{config.method}-").upper() for w in there)
-        raise ValueError(f"{config.method} was trained at {known or 'no bits'} here; the tab Training trains")
+        raise ValueError(
+            f"{config.method} is bundled at {known or 'no bits'}; choose these, or train your own"
+        )
     return core.create_model(*NETWORKS[name], weights)
 
 
 def observer(name: str, layer: str, config: core.QuantConfig, token: Token):
-    """What was seen of the layer's input, as the configuration needs it."""
+    """Return the calibrated observer of the layer's input, as the configuration needs it."""
     seen = seen_by(config)
     parts = groups(name, seen, token=token)
     group = next(i for i, part in enumerate(parts) if layer in part)
@@ -133,7 +136,7 @@ def observer(name: str, layer: str, config: core.QuantConfig, token: Token):
 
 @shared(7e8, lambda x: x.nbytes, heavy=True)  # holds every layer of the default network
 def activations(name: str, layer: str, token: Token) -> torch.Tensor:
-    """The layer's float input for every calibration image, (N, C, H, W)."""
+    """Record the layer's float input for every calibration image, (N, C, H, W)."""
     images = calibration_images(scale_of(name), token=token)
     return layer_inputs(network(name, token=token), layer, images, token.progress)
 
@@ -154,6 +157,7 @@ class Distribution(ReadOnly):
 
 @shared(64)
 def distribution(name: str, layer: str, token: Token) -> Distribution:
+    """Count the values of a layer's float input, by channel and image."""
     x = activations(name, layer, token=token)
     flat = x.transpose(0, 1).flatten(2)  # (C, N, H*W)
     low, high = flat.amin(2), flat.amax(2)
@@ -178,6 +182,6 @@ def distribution(name: str, layer: str, token: Token) -> Distribution:
 
 @shared(16)
 def mismatch(name: str, token: Token) -> dict[str, Mismatch]:
-    """Of every quantized layer's float input over the calibration images."""
+    """Measure the mismatch of every quantized layer's float input over the calibration images."""
     images = calibration_images(scale_of(name), token=token)
     return core.mismatch(network(name, token=token), images, list(layer_channels(name)), token.progress)

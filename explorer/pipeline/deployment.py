@@ -1,4 +1,4 @@
-"""The INT8 file of a network and what it is worth: choices -> data, cached over all sessions.
+"""The INT8 file of a network and its quality: choices -> data, cached over all sessions.
 
 As in `explorer.pipeline.activations`: plain, hashable choices and a `token`; results are shared, so read
 them only.
@@ -36,7 +36,7 @@ RUNS = 15
 
 
 class Plan(NamedTuple):
-    """What decides an INT8 file: the network, its representative images, and the layers kept float."""
+    """What an INT8 file depends on: the network, its representative images, and the layers kept float."""
 
     network: str
     strategy: str
@@ -45,24 +45,25 @@ class Plan(NamedTuple):
 
     @classmethod
     def of(cls, state: ExplorerState) -> Plan:
-        """The file that is asked for now."""
+        """Return the plan of the file as chosen now."""
         return cls(state.network, state.strategy, state.representatives, tuple(state.float_layers))
 
 
 def variants(name: str) -> list[str]:
-    """What the network is compared as; only one with a clip can be freed of it."""
+    """List the variants of the network to compare; only one with a clip has one without."""
     return [FLOAT, CLIP, FREE] if has_clip(network(name)) else [FLOAT, PLAIN]
 
 
 @shared(4)
 def pool(scale: int, token: Token) -> list[torch.Tensor]:
-    """LR patches of the packaged photographs, (1, 3, size, size) each."""
+    """Cut LR patches from the packaged photographs, (1, 3, size, size) each."""
     images = [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
     return list(core.calibration_patches(images, POOL, patch_size(scale), seed=1).split(1))
 
 
 @shared(16)
 def representatives(plan: Plan, token: Token) -> list[torch.Tensor]:
+    """Choose the representative images of a plan."""
     model = network(plan.network, token=token)
     images = pool(scale_of(plan.network), token=token)
     return representative_images(model, images, plan.strategy, plan.number, progress=token.progress)
@@ -70,7 +71,7 @@ def representatives(plan: Plan, token: Token) -> list[torch.Tensor]:
 
 @shared(24)
 def graph(plan: Plan, variant: str, token: Token) -> bytes:
-    """The ONNX file."""
+    """Export a variant as an ONNX file."""
     model = network(plan.network, token=token)
     token.progress(f"Exporting, {variant}", 0.0)
     if variant == FLOAT:
@@ -78,7 +79,7 @@ def graph(plan: Plan, variant: str, token: Token) -> bytes:
     if variant == FREE:
         model = without_clip(model)
     layers = [layer for layer in layer_channels(plan.network) if layer not in plan.float_layers]
-    if variant == CLIP:  # needs no tamed images: its range is [0, 1] whatever they are
+    if variant == CLIP:  # the images do not matter: its range is [0, 1] whatever they are
         plan = plan._replace(strategy="random")
     images = representatives(plan, token=token)
     return quantize_int8(model, images, layers, token.progress).SerializeToString()
@@ -97,7 +98,7 @@ class Outcome:
 
 @shared(1e8, lambda made: made.picture.rgb.nbytes)
 def outcome(plan: Plan, variant: str, image: str, region: str, token: Token) -> Outcome:
-    """The file of the variant run by ONNX Runtime."""
+    """Run the file of a variant by ONNX Runtime, and score its picture."""
     import onnx
 
     file = graph(plan, variant, token=token)
@@ -114,7 +115,7 @@ def outcome(plan: Plan, variant: str, image: str, region: str, token: Token) -> 
 
 @shared(16)
 def times(plan: Plan, token: Token) -> dict[str, float]:
-    """Variant -> milliseconds."""
+    """Time the variants: variant -> milliseconds."""
     import onnx
 
     graphs = {v: onnx.load_model_from_string(graph(plan, v, token=token)) for v in variants(plan.network)}
@@ -124,7 +125,7 @@ def times(plan: Plan, token: Token) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """What the float network without its clip gives out on the representative images."""
+    """The outputs of the float network without its clip on the representative images."""
 
     edges: np.ndarray
     counts: np.ndarray
@@ -133,6 +134,7 @@ class Outputs:
 
 @shared(16)
 def outputs(plan: Plan, token: Token) -> Outputs:
+    """Count the outputs of the float network without its clip, and find their range."""
     import onnx
 
     model = network(plan.network, token=token)
@@ -150,7 +152,7 @@ def outputs(plan: Plan, token: Token) -> Outputs:
 
 
 def card(plan: Plan, token: Token | None = None) -> str:
-    """What the file is, as JSON."""
+    """Describe the INT8 file as JSON."""
     import onnx
 
     variant = variants(plan.network)[-1]

@@ -1,4 +1,4 @@
-"""How pictures are called."""
+"""The names of the pictures."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ TITLES = {"hr": "HR, ground truth", "bicubic": "Bicubic", "float": "Float SR"}
 
 
 def references(image: str, *asked: str) -> list[str]:
-    """Those of the asked pictures, besides the quantized ones, that there are of the image."""
+    """Return the keys of `asked` that exist for the image: "hr" only with ground truth."""
     return [key for key in asked if key != "hr" or not without_truth(image)]
 
 
 def weights_and_activations(weight_bits: int, activation_bits: int) -> str:
-    """W4A8 for weights of 4 bits and activations of 8."""
+    """Write the bits: W4A8 for weights of 4 bits and activations of 8."""
     return f"W{weight_bits}A{activation_bits}"
 
 

@@ -48,7 +48,7 @@ class Hand(NamedTuple):
 
     @classmethod
     def of(cls, state: ExplorerState) -> Hand | None:
-        """None while the selector's serve."""
+        """Return the points by hand of the state; None while the selector's are used."""
         points = state.by_hand()
         return cls(state.layer, None if state.hand_layer else state.channel, points) if points else None
 
@@ -62,10 +62,12 @@ def quantized(
     *,
     token: Token,
 ) -> torch.nn.Module:
-    """`float_layers` are left as they are; ValueError where training has quantized them."""
+    """Quantize a network, its `float_layers` left float; ValueError where training has quantized them."""
     if config.method in TRAINED:
         if float_layers:
-            raise ValueError(f"{config.method} was trained with all its layers quantized; keep none float")
+            raise ValueError(
+                f"{config.method} was trained with all its layers quantized; untick all of Keep float"
+            )
         return trained_network(name, config, token=token)
     observers = {}
     layers = [layer for layer in layer_channels(name) if layer not in float_layers]
@@ -87,7 +89,7 @@ def quantized(
 
 @dataclasses.dataclass(frozen=True)
 class Picture(ReadOnly):
-    """A picture and how near it is to what it is scored against; PSNR and SSIM are None for that itself."""
+    """A picture and its scores against the reference; PSNR and SSIM are None for the reference itself."""
 
     rgb: np.ndarray  # (H, W, 3) uint8
     psnr: float | None
@@ -134,7 +136,7 @@ def picture(
     _, lr, hr = pair(image, scale, region, token=token)
     if what == "hr":
         if hr is None:
-            raise ValueError(f"{file_name(image)} is an LR: there is no ground truth of it")
+            raise ValueError(f"{file_name(image)} is an LR image without ground truth")
         return Picture(to_uint8(hr)[0], None, None)
     if what == "bicubic":
         sr, tiles = core.bicubic(lr, scale), None
@@ -182,7 +184,7 @@ def requests(state: ExplorerState) -> dict[str | int, PictureRequest | str]:
 
 
 def scored(sr: torch.Tensor, name: str, image: str, region: str, token: Token) -> Picture:
-    """What a network made of the region, (1, 3, H, W), and its scores."""
+    """Score a super-resolved region (1, 3, H, W) against its reference."""
     best = picture(name, image, region, reference(image), token=token)
     return shown_picture(sr, to_tensor(best.rgb.copy()), scale_of(name), best.against)
 
@@ -190,21 +192,25 @@ def scored(sr: torch.Tensor, name: str, image: str, region: str, token: Token) -
 def by_tiles(
     model: torch.nn.Module, lr: torch.Tensor, token: Token
 ) -> tuple[torch.Tensor, Difference | None]:
-    """The SR, large images by tiles, with the share done; and by how much these differ from the whole."""
-    told: list[Difference] = []
+    """Super-resolve, large images in tiles; return the SR, and how tiles differ from the whole image."""
+    differences: list[Difference] = []
     sr = core.super_resolve(
-        model, lr, TILE, lambda share: token.progress("Super-resolving by tiles", share), tell=told.append
+        model,
+        lr,
+        TILE,
+        lambda share: token.progress("Super-resolving in tiles", share),
+        tell=differences.append,
     )
-    return sr, told[0] if told else None
+    return sr, differences[0] if differences else None
 
 
 @shared(64)
 def sensitivity(
     name: str, image: str, region: str, config: core.QuantConfig, token: Token
 ) -> tuple[float, dict[str, Sensitivity]]:
-    """The picture's error with all layers quantized, and what each layer has to do with it."""
+    """Measure the picture's error with all layers quantized, and what each layer contributes."""
     if config.method in TRAINED:
-        raise ValueError(f"the layers of {config.method} were trained together; choose a calibrated method")
+        raise ValueError(f"The layers of {config.method} were trained together; choose a calibrated method")
     made = quantized(name, config, (), token=token)
     _, lr, _ = pair(image, scale_of(name), region, token=token)
     return core.sensitivity(network(name, token=token), made, [lr], token.progress, TILE)
@@ -212,7 +218,10 @@ def sensitivity(
 
 @shared(1e8, lambda picture: picture.rgb.nbytes)
 def training_picture(name: str, image: str, region: str, what: str, run: str, token: Token) -> Picture:
-    """`what`: "before" or "after" a training; `run`: the name of a bundled one, or the path of its files."""
+    """Compute the picture before or after a training.
+
+    what: "before" or "after"; run: the name of a bundled training, or the path of its files.
+    """
     _, lr, _ = pair(image, scale_of(name), region, token=token)
     if what == "before":
         model = quantized_before(network(name, token=token), training_card(name, run))
@@ -226,23 +235,23 @@ def training_picture(name: str, image: str, region: str, what: str, run: str, to
 
 
 def training_card(name: str, run: str) -> dict:
-    """Card and record of a training, as `training_picture` names it."""
+    """Read the card and record of a training; arguments as of `training_picture`."""
     card = bundled_card(name, run)
     return json.loads(Path(f"{run}.json").read_text()) if card is None else card
 
 
 @functools.cache
 def bundled_card(name: str, run: str) -> dict | None:
-    """None for a run of a visitor's own."""
+    """Return the card of a bundled training; None for a visitor's own."""
     return model_card(*NETWORKS[name], run) if run in trained(name) else None
 
 
 def shown_picture(sr: torch.Tensor, hr: torch.Tensor, scale: int, against: str = TRUTH) -> Picture:
-    """What a network made of one image, (1, 3, H, W), and its scores; `against` says what `hr` is."""
+    """Score an SR image (1, 3, H, W) against `hr`; `against` says in words what `hr` is."""
     psnr, ssim = core.psnr_y(sr, hr, border=scale), core.ssim_y(sr, hr, border=scale)
     return Picture(to_uint8(sr)[0], psnr, ssim, against)
 
 
 def difference(a: Picture, b: Picture) -> np.ndarray:
-    """Mean absolute difference of two pictures over RGB, (H, W) in 8-bit levels."""
+    """Return the mean absolute difference of two pictures over RGB, (H, W) in 8-bit levels."""
     return np.abs(a.rgb.astype(np.int16) - b.rgb).mean(2).astype(np.float32)

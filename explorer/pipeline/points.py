@@ -1,4 +1,4 @@
-"""Which points are chosen, where they lie, and what they cost: choices -> data, cached over all sessions."""
+"""The chosen points, where they lie, and their errors: choices -> data, cached over all sessions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ UNITS = {
 
 @dataclasses.dataclass(frozen=True)
 class Selection(ReadOnly):
-    """What a selector chose for a layer."""
+    """The points that a selector chose for a layer."""
 
     points: np.ndarray  # (C, 2**bits), sorted
     error: np.ndarray  # (C,) mean squared, of the normalized activations
@@ -44,7 +44,7 @@ class Selection(ReadOnly):
 
 
 def of_activations(config: core.QuantConfig, selector: str | None = None) -> core.QuantConfig:
-    """The configuration with what does not matter to the activations' points at its default."""
+    """Set to its default what does not matter to the activations' points, so that caches hit."""
     selector = selector or config.recipe.selector
     return dataclasses.replace(config, weight_bits=FLOAT, weights=None, refine=(), selector=selector)
 
@@ -53,7 +53,7 @@ def of_activations(config: core.QuantConfig, selector: str | None = None) -> cor
 def exact_points(
     name: str, layer: str, config: core.QuantConfig, most_bits: int, token: Token
 ) -> dict[int, np.ndarray]:
-    """The optimum for every number of bits up to `most_bits`, from one run; whatever the bits of `config`."""
+    """Find the optimum for every number of bits up to `most_bits`, not only that of `config`, in one run."""
     seen, candidates = observer(name, layer, config, token=token), config.candidates.points
     data = prepare(seen.moments, candidates, 2**most_bits)
     found = core.ExactSelection(data, 2**most_bits, config.recipe.pin_zero)
@@ -62,7 +62,7 @@ def exact_points(
 
 @shared(5e7, lambda chosen: chosen.points.nbytes)
 def selection(name: str, layer: str, config: core.QuantConfig, token: Token) -> Selection:
-    """What the selector of `config` chooses; ask with that of `of_activations`."""
+    """Choose a layer's points by the selector of `config`, which is one of `of_activations`."""
     seen, bits = observer(name, layer, config, token=token), config.activation_bits
     token.check()
     if config.recipe.selector == "exact":
@@ -76,7 +76,7 @@ def selection(name: str, layer: str, config: core.QuantConfig, token: Token) -> 
 
 
 def replaced(selected: Selection, channel: int | None, points: np.ndarray) -> Selection:
-    """With other points in one channel, or in all for None; `points` (k,), at most as many as before."""
+    """Replace the points of one channel, or of all for None; `points` (k,), at most as many as before."""
     rows = selected.points.copy()
     rows[slice(None) if channel is None else channel] = np.pad(
         points, (0, rows.shape[1] - len(points)), "edge"
@@ -85,7 +85,7 @@ def replaced(selected: Selection, channel: int | None, points: np.ndarray) -> Se
 
 
 def chosen_points(selected: Selection) -> ChosenPoints:
-    """Return what stands for the layer's observer."""
+    """Return the points as an observer of the layer, for `core.Calibration`."""
     return ChosenPoints(selected.points, selected.post_relu, -3)
 
 
@@ -162,7 +162,7 @@ def points(*request, token: Token) -> Points:
 
 
 def _from_set(asked: PointsRequest, token: Token) -> tuple[torch.nn.Module, dict[str, tuple[float, float]]]:
-    """The quantizer with points of the universal set, or by hand, and what selectors' choices cost."""
+    """Make the quantizer with points of the universal set or by hand; return it and the selectors' errors."""
     name, layer, channel, config = asked[:4]
     chosen = selection(name, layer, of_activations(config), token=token)
     errors = {}
@@ -178,7 +178,7 @@ def _from_set(asked: PointsRequest, token: Token) -> tuple[torch.nn.Module, dict
 
 
 def _ready(asked: PointsRequest, token: Token) -> torch.nn.Module:
-    """The quantizer of a method whose levels are not chosen, or that training has made."""
+    """Make the quantizer of a method whose levels are not chosen, or return the trained one."""
     name, layer, _, config = asked[:4]
     if config.method in TRAINED:
         return trained_network(name, config, token=token).get_submodule(layer).activation_quantizer
@@ -186,7 +186,7 @@ def _ready(asked: PointsRequest, token: Token) -> torch.nn.Module:
 
 
 def _normalization(quantizer: torch.nn.Module, name: str, layer: str, channel: int, token: Token):
-    """Mean and scale of the channel's values, which broadcast against it; 0 and 1 for constants."""
+    """Return mean and scale of the channel's values, which broadcast against it; 0 and 1 if static."""
     if isinstance(quantizer, MicroscalingQuantizer):  # its scale is that of all channels of a block
         x = activations(name, layer, token=token)
         return 0.0, quantizer.scales(x)[:, channel : channel + 1]

@@ -1,4 +1,4 @@
-"""What the pictures and numbers on the page stand for."""
+"""The protocol of the pictures and numbers: what is quantized, calibrated and measured, in words."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from core.ptq.methods import BLOCK, TRAINED
 from core.ptq.scope import scope_of
 from explorer.choices.catalog import scale_of, without_truth
 from explorer.choices.state import ExplorerState
-from explorer.choices.visitor_files import file_name, is_own
+from explorer.choices.visitor_files import file_name, is_uploaded
 from explorer.pipeline import activations, regions
 
 WEIGHT_RULES = {
-    "minmax": "min–max with a whole-numbered zero point, per output channel",
+    "minmax": "min–max with an integer zero point, per output channel",
     "mse": "range of least squared error, per output channel",
     "2dquant": "bound search, per tensor",
     "daq": "in standard deviations, per tensor",
@@ -23,7 +23,7 @@ WEIGHT_RULES = {
 
 
 def protocol(state: ExplorerState) -> str:
-    """Of the tab Explore, in one paragraph."""
+    """Write the protocol of the tab Explore in one paragraph."""
     scale = scale_of(state.network)
     scope = scope_of(activations.network(state.network), None)
     ranges = _trained() if state.method in TRAINED else _calibrated(state, scale)
@@ -36,27 +36,27 @@ def protocol(state: ExplorerState) -> str:
 def _truth(state: ExplorerState) -> str:
     if without_truth(state.image):
         return (
-            f", against the float network's SR: {file_name(state.image)} is itself the LR, and there is no "
-            "ground truth of it."
+            f", against the float network's SR: {file_name(state.image)} is itself the LR and has "
+            "no ground truth."
         )
-    what = file_name(state.image) if is_own(state.image) else "the photograph"
+    what = file_name(state.image) if is_uploaded(state.image) else "the photograph"
     return f"; LR is the bicubic reduction of {what}."
 
 
 def _trained() -> str:
     return (
-        "Ranges and weights: learned in training, one range of the activations and one of the weights a "
-        "layer; the tab Training has the record."
+        "Ranges and weights: learned in training, with one range of the activations and one of the weights "
+        "for each layer; the tab Training has the record."
     )
 
 
 def _calibrated(state: ExplorerState, scale: int) -> str:
     size = patch_size(scale)
-    shown = "yours is not among them" if is_own(state.image) else "the one shown among them"
+    shown = "yours is not among them" if is_uploaded(state.image) else "the one shown among them"
     recipe = state.recipe()
     weights = WEIGHT_RULES[recipe.weights]
     if recipe.refine:
-        weights += ", solved for the quantized input, rounded so that errors make up for each other"
+        weights += ", fitted to the quantized input, rounded so that errors compensate each other"
     points = f" Points: chosen by {recipe.selector}." if recipe.levels == "subset" else ""
     return (
         f"Calibration: {PATCHES} random {size}×{size} LR patches of the packaged photographs, "
@@ -74,10 +74,10 @@ def _dynamic(state: ExplorerState, scale: int) -> str:
         side = regions.TILE
         part = "block of a tile" if by_block else "tile"
         return (
-            f" Worked by tiles of {side}×{side} LR pixels: {state.method} normalizes by the statistics of "
-            f"each {part}, so the picture is not that of the whole at once."
+            f" Computed in tiles of {side}×{side} LR pixels: {state.method} normalizes by the statistics of "
+            f"each {part}, so the picture is not the same as without tiles."
         )
     return (
-        f" {state.method} normalizes by the statistics of {of}, so a region quantized alone is not a crop of "
-        "the whole image quantized."
+        f" {state.method} normalizes by the statistics of {of}, so a quantized region is not a crop of the "
+        "quantized whole image."
     )

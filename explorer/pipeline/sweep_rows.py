@@ -29,8 +29,8 @@ CONFIGURATION = [
 OWN_SELECTOR = {name: method.selector for name, method in METHODS.items()}
 NUMBERS = ["psnr", "ssim", "drop", *COSTS.values()]
 CHOSEN = ["normalization", "levels", "ranges", "weights", "refine"]  # texts, where a row has any
-# What a plot holds still in every field that it does not show, wherever the sweep has it.
-USUAL = {
+# Default of every field, at which a plot fixes the fields that it does not show, if the sweep contains it.
+DEFAULTS = {
     "layers": lambda found: found["layers"] == "all",
     "weight_bits": lambda found: found["weight_bits"] == found["activation_bits"],
     "set_size": lambda found: (found["words"] == 4) & (found["terms"] == 4),
@@ -42,7 +42,7 @@ USUAL = {
 
 @dataclasses.dataclass(frozen=True)
 class Preview:
-    """What a grid amounts to."""
+    """The size of a grid, and how long it takes."""
 
     rows: int
     seconds: float
@@ -50,15 +50,15 @@ class Preview:
 
 @shared(64)
 def preview(grids: str, token: Token) -> Preview:
-    """Of grids as JSON; ValueError if there are more rows than a page may ask for."""
+    """Estimate grids given as JSON; ValueError if they have more than `MAX_ROWS` rows."""
     networks, parts = Networks(), json.loads(grids)
     choices = expand(parts, networks)
     images = parts[0]["images"]
     rows = len(choices) * len(images)
-    if rows > sweep_runs.MOST_ROWS:
+    if rows > sweep_runs.MAX_ROWS:
         raise ValueError(
-            f"These are {rows:,} rows, and a sweep from this page has at most {sweep_runs.MOST_ROWS:,}; "
-            "choose less, or run python -m core sweep."
+            f"These are {rows:,} rows, and a sweep from this page has at most {sweep_runs.MAX_ROWS:,}; "
+            "choose fewer, or run python -m core sweep."
         )
     token.check()
     pixels = {name: demo_image(name).shape[-1] * demo_image(name).shape[-2] for name in images}
@@ -67,7 +67,7 @@ def preview(grids: str, token: Token) -> Preview:
 
 @shared(8)
 def rows(name: str, version: tuple, token: Token) -> pd.DataFrame:
-    """All rows of a sweep; `version` as `sweep_runs.version` has it now."""
+    """Read all rows of a sweep; `version`: that of `sweep_runs.version` now."""
     path = sweep_runs.place(name)
     if not version:
         raise ValueError(f"There is no sweep named {name}; choose another one, or start it.")
@@ -78,22 +78,22 @@ def rows(name: str, version: tuple, token: Token) -> pd.DataFrame:
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """What the plots show of a sweep."""
+    """The part of a sweep that the plots show."""
 
     networks: list[str]
     images: list[str]
     network: str  # of these, the one shown
     image: str
     dots: dict[str, list]  # of each configuration: CONFIGURATION, NUMBERS, "label", "number" of images
-    by_bits: dict[str, tuple[list, list]]  # method -> bits and PSNR, the rest as usual
+    by_bits: dict[str, tuple[list, list]]  # method -> bits and PSNR, other fields at their defaults
     by_set: list[tuple[str, int, list, list]]  # method, bits, sizes of the set and PSNR
-    front: dict[str, tuple[list, list]]  # of COSTS -> cost and PSNR of what nothing beats
+    front: dict[str, tuple[list, list]]  # of COSTS -> cost and PSNR of the Pareto front
     reasons: dict[str, int]  # what went wrong, and how often
     protocol: str
 
 
 def scores(found: pd.DataFrame, network: str, image: str) -> pd.DataFrame:
-    """One line a configuration, over all images or of one; without those whose images are not all there."""
+    """Average each configuration over all images, or take one image; drop those without all images."""
     own = found[(found["network"] == network) & (found["error"] == "")]
     own = own if image == MEAN else own[own["image"] == image]
     groups = own.groupby(CONFIGURATION, dropna=False, sort=True)
@@ -103,12 +103,14 @@ def scores(found: pd.DataFrame, network: str, image: str) -> pd.DataFrame:
 
 
 def shown(name: str, network: str, image: str, token: Token) -> Shown:
-    """Network and image are the first ones, and the mean, where the sweep has not what is asked for."""
+    """Prepare the plots; where the sweep lacks network or image, of its first network and the mean."""
     found = rows(name, sweep_runs.version(name), token=token)
     networks, images = list(found["network"].unique()), [MEAN, *found["image"].unique()]
     network = network if network in networks else next(iter(networks), "")
     image = image if image in images else MEAN
-    table = _by_method(alike(scores(found, network, image), "weight_bits", "set_size", "selector", *CHOSEN))
+    table = _by_method(
+        fix_other_fields(scores(found, network, image), "weight_bits", "set_size", "selector", *CHOSEN)
+    )
     table["label"] = [_label(row) for row in table.itertuples()]
     own = found[found["network"] == network]
     return Shown(
@@ -117,7 +119,7 @@ def shown(name: str, network: str, image: str, token: Token) -> Shown:
         network,
         image,
         {column: table[column].tolist() for column in table},
-        {method: _best(group) for method, group in alike(table).groupby("method", sort=False)},
+        {method: _best(group) for method, group in fix_other_fields(table).groupby("method", sort=False)},
         _by_set(table),
         {cost: front(table[cost], table["psnr"]) for cost in COSTS.values()},
         own.loc[own["error"] != "", "reason"].value_counts().to_dict(),
@@ -125,17 +127,17 @@ def shown(name: str, network: str, image: str, token: Token) -> Shown:
     )
 
 
-def alike(found: pd.DataFrame, *shown: str) -> pd.DataFrame:
-    """The rows that differ in the fields `shown` and otherwise are as usual, so that like meets like."""
-    for field, usual in USUAL.items():
-        kept = usual(found)
+def fix_other_fields(found: pd.DataFrame, *shown: str) -> pd.DataFrame:
+    """Keep rows whose fields but `shown` have their defaults, so that only comparable rows remain."""
+    for field, is_default in DEFAULTS.items():
+        kept = is_default(found)
         if field not in shown and kept.any():
             found = found[kept]
     return found
 
 
 def _by_method(table: pd.DataFrame) -> pd.DataFrame:
-    """In the order of `METHODS`."""
+    """Sort the rows in the order of `METHODS`."""
     return table.sort_values("method", key=_rank, kind="stable").reset_index(drop=True)
 
 
@@ -160,10 +162,10 @@ def _best(group: pd.DataFrame) -> tuple[list, list]:
 
 
 def _by_set(table: pd.DataFrame) -> list[tuple[str, int, list, list]]:
-    """A line for each configuration that differs in its set alone."""
+    """Make a line for each group of configurations that differ in their set alone."""
     same = [name for name in CONFIGURATION if name not in ("words", "terms", "set_size")]
     lines = []
-    found = alike(table, "set_size")
+    found = fix_other_fields(table, "set_size")
     for _, group in found[found["set_size"].notna()].groupby(same, dropna=False, sort=False):
         group = group.sort_values("set_size")
         first = group.iloc[0]
@@ -173,7 +175,7 @@ def _by_set(table: pd.DataFrame) -> list[tuple[str, int, list, list]]:
 
 
 def front(cost: pd.Series, psnr: pd.Series) -> tuple[list, list]:
-    """Cost and PSNR of those that nothing cheaper, or as cheap, equals or beats; by cost."""
+    """Find the Pareto front: cost and PSNR, by cost, of those better than all that cost no more."""
     order = np.lexsort((-psnr.to_numpy(), cost.to_numpy()))
     best, kept = -np.inf, []
     for i in order:
@@ -203,14 +205,14 @@ class Table:
 
 
 def table(name: str, network: str, image: str, across: str, down: str, value: str, token: Token) -> Table:
-    """Over one network and image, unless these are the fields themselves."""
+    """Average over the rows of one network and image, unless these are the fields themselves."""
     found = rows(name, sweep_runs.version(name), token=token)
     found = found[found["error"] == ""]
     if "network" not in (across, down):
         found = found[found["network"] == network]
     if image != MEAN and "image" not in (across, down):
         found = found[found["image"] == image]
-    found = alike(found, across, down)
+    found = fix_other_fields(found, across, down)
     texts = pd.DataFrame({"x": _texts(found[across]), "y": _texts(found[down]), "value": found[value]})
     cells = texts.groupby(["x", "y"], sort=False)["value"].agg(["mean", "size"]).reset_index()
     columns = {"x": cells["x"].tolist(), "y": cells["y"].tolist()}

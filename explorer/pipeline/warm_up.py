@@ -1,4 +1,4 @@
-"""What is there before the first visitor comes."""
+"""The results that are computed before the first visitor comes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every touch of the insides of Bokeh 3.9, Panel 1.9 and Tornado 6; because of them, panel==1.9.*.
+"""Every use of internals of Bokeh 3.9, Panel 1.9 and Tornado 6; because of them, panel==1.9.*.
 
-What is touched, why, and the test of tests/explorer/server/test_hooks.py that fails when it is no longer
+What is used, why, and the test of tests/explorer/server/test_hooks.py that fails when it is no longer
 needed:
 
 - websocket: `WSHandler.open` of Bokeh, for Tornado's `set_nodelay`: test_bokeh_does_not_send_at_once
@@ -9,6 +9,6 @@ needed:
 - offline: `Fast._resources`, `reactive.CDN_DIST` and `dist_url` of Panel: test_panel_asks_other_hosts
 - address: `Location.query_params` of Panel: test_panel_fails_at_strange_links
 
-`document_queue` and `connection_lost` use what is public: they stand here because all changes of a page go
-through the one, and because the other is about the connection.
+`document_queue` and `connection_lost` use what is public: they are here because all changes of a page go
+through the one, and the other is about the connection.
 """

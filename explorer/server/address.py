@@ -1,4 +1,4 @@
-"""The page's address: Panel's model of it, but nothing parses it twice, and a person can go back in it."""
+"""The page's address: Panel's model without its own parsing, and the browser's Back button."""
 
 from __future__ import annotations
 

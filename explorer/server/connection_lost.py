@@ -1,4 +1,4 @@
-"""What a page shows when the server is gone, or never answers."""
+"""The message of a page whose server is gone, or never answers."""
 
 from pathlib import Path
 from urllib.parse import quote

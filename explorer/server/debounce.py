@@ -1,4 +1,4 @@
-"""How soon a move of a widget is answered."""
+"""The time from a move of a widget to its callbacks."""
 
 from panel.reactive import Syncable
 

@@ -1,4 +1,4 @@
-"""Changes of a page from any thread, in the order they are made."""
+"""A queue for changes of a page from any thread, in the order they are made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tornado.ioloop import IOLoop
 
 
 class DocumentQueue:
-    """Call it to have something done on the document's turn; without a server it is done at once."""
+    """Call it to queue a call on the document; without a server the call is made at once."""
 
     def __init__(self):
         self._document = pn.state.curdoc
@@ -29,7 +29,7 @@ class DocumentQueue:
             self._loop.add_callback(self._schedule, call)
 
     def end(self) -> None:
-        """The page is gone; what comes is dropped."""
+        """Drop all calls from now on: the page is gone."""
         self._over = True
 
     def _schedule(self, call: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""A page that asks no other host for anything."""
+"""The resources of a page that asks no other host for anything."""
 
 from __future__ import annotations
 

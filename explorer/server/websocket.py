@@ -1,4 +1,4 @@
-"""Answers to the browser leave at once."""
+"""Websockets that send each message at once."""
 
 import functools
 from collections.abc import Awaitable

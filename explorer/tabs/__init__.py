@@ -1,0 +1,1 @@
+"""The tabs: what each follows, computes and shows."""

@@ -1,4 +1,4 @@
-"""The tab on INT8: from the network to a file that a phone can run."""
+"""The tab Deployment: from the network to an INT8 file that a phone can run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import panel as pn
 from core.models import has_clip
 from explorer.choices.catalog import name_of, spelled, stem
 from explorer.choices.state import DEPLOYMENT, ExplorerState
-from explorer.choices.visitor_files import is_own
+from explorer.choices.visitor_files import is_uploaded
 from explorer.page.sections import html, section
 from explorer.pipeline import activations
 from explorer.pipeline import deployment as int8
@@ -22,10 +22,10 @@ from explorer.views.deployment import DeploymentView
 
 LEAD = (
     "The network in uniform INT8, run by ONNX Runtime on this machine. The range of every layer comes from "
-    "the representative images; a clip at the end is needless once the outputs span [0, 1] and no more."
+    "the representative images; a clip at the end is not needed once the outputs span [0, 1] and no more."
 )
 NOTE = (
-    "Representative images: patches of the packaged photographs, chosen and tamed by the float network's "
+    "Representative images: patches of the packaged photographs, chosen and changed by the float network's "
     "outputs alone; our interpretation of the abstract of CFQP (arXiv 2308.11365), which has no public code. "
     "The codebooks and the normalization of dfsq do not map to INT8 convolution, so method, set and bits of "
     "the sidebar do not matter here; layers kept float do. Time: median of {runs} forwards at "
@@ -43,6 +43,7 @@ class Int8(Output):
         self.view = DeploymentView()
 
     def work(self) -> Work:
+        """Show each variant, then the outputs, then the times."""
         plan, where = int8.Plan.of(self.state), (self.state.image, self.state.region)
         view = self.view
 
@@ -61,15 +62,17 @@ class Int8(Output):
 
 
 class DeploymentTab(Tab):
-    """Controls, the doctor, the variants, and the downloads."""
+    """Controls, diagnosis, variants, and downloads."""
 
     key = DEPLOYMENT
 
     def make(self) -> Sequence[Output]:
+        """Make the one output."""
         self.int8 = Int8(self.state)
         return (self.int8,)
 
     def layout(self) -> pn.Column:
+        """Return controls, figures and the note."""
         p = self.state.param
         controls = pn.FlexBox(
             pn.widgets.Select.from_param(p.strategy, label="Representative images", width=220, margin=(0, 8)),
@@ -80,15 +83,15 @@ class DeploymentTab(Tab):
                 "onnx",
                 lambda plan: int8.graph(plan, int8.variants(plan.network)[-1]),
             ),
-            _download(self.state, "Its card", "json", lambda plan: int8.card(plan).encode()),
+            _download(self.state, "Card (JSON)", "json", lambda plan: int8.card(plan).encode()),
             margin=0,
         )
 
         def free(network: str) -> str:
             if has_clip(activations.network(network)):
                 return ""
-            name = name_of(network) if is_own(network) else spelled(name_of(network))
-            return f"<p class='note'>{escape(name)} has no clip at its end, so there is none to take out.</p>"
+            name = name_of(network) if is_uploaded(network) else spelled(name_of(network))
+            return f"<p class='note'>{escape(name)} has no clip at its end, so there is none to remove.</p>"
 
         note = NOTE.format(
             runs=int8.RUNS,
@@ -107,7 +110,7 @@ class DeploymentTab(Tab):
 
 
 def _download(state: ExplorerState, label: str, suffix: str, content) -> pn.widgets.FileDownload:
-    """A file that is made, or taken from the cache, when it is asked for."""
+    """Make the button of a file that is made, or taken from the cache, when a person presses it."""
 
     def name(network: str) -> str:
         return f"{stem(network)}_int8.{suffix}"

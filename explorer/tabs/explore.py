@@ -1,4 +1,4 @@
-"""The tab Explore: what a layer receives, where the points lie, and what the picture looks like."""
+"""The tab Explore: a layer's distribution, its points, and the picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from explorer.pipeline import activations, pictures, points
 from explorer.pipeline.names import TITLES, titles
 from explorer.pipeline.protocol import protocol
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
-from explorer.tabs.export_section import taking
+from explorer.tabs.export_section import export_section
 from explorer.tabs.points_by_hand import ByHand, by_hand
 from explorer.tabs.tab import Tab
 from explorer.views.distributions import DistributionsView
@@ -26,12 +26,12 @@ from explorer.views.mismatch import MismatchView
 from explorer.views.points import PointsView
 from explorer.views.theme import DIFFERENCE_SCALE, columns
 
-PATIENCE = 0.25  # seconds that pictures give way to points, which take less
+WAIT_FOR_POINTS = 0.25  # seconds that pictures wait for points, which take less time
 BY_HAND = ("hand", "hand_layer")
 
 
 class Distributions(Output):
-    """Heat map and spreads of what the layer receives."""
+    """Heat map and spreads of the layer's input."""
 
     name, follows, pool = "distributions", ("network", "layer", "channel"), QUICK
 
@@ -40,6 +40,7 @@ class Distributions(Output):
         self.view = DistributionsView(lambda channel: state.param.update(channel=channel))
 
     def work(self) -> Work:
+        """Show the distribution of the layer."""
         name, layer, channel = self.state.network, self.state.layer, self.state.channel
 
         def work(token):
@@ -49,7 +50,7 @@ class Distributions(Output):
 
 
 class Mismatch(Output):
-    """How far channels and images differ, by layer."""
+    """The mismatch of channels and of images, by layer."""
 
     name, follows = "mismatch", ("network", "layer")
 
@@ -58,6 +59,7 @@ class Mismatch(Output):
         self.view = MismatchView(lambda layer: state.param.update(layer=layer))
 
     def work(self) -> Work:
+        """Show the mismatch of every layer."""
         name, layer = self.state.network, self.state.layer
 
         def work(token):
@@ -67,16 +69,17 @@ class Mismatch(Output):
 
 
 class Points(Output):
-    """Where the points lie, and then what each selector's choice costs."""
+    """The points of a channel, and the errors of the selectors."""
 
     name, follows, pool = "points", ("network", "layer", "channel", *QUANTIZATION, *BY_HAND), QUICK
 
     def __init__(self, state: ExplorerState, by_hand: ByHand):
         super().__init__(state)
         self.view = PointsView(by_hand.place)
-        self.shown = threading.Event()  # those asked for last are
+        self.shown = threading.Event()  # set while the latest points are shown
 
     def work(self) -> Work:
+        """Show the points, then the errors of the selectors."""
         state = self.state
         where = (state.network, state.layer, state.channel)
         configs, bits, hand = state.configs(), state.activation_bits, (state.by_hand(), state.hand_layer)
@@ -94,9 +97,11 @@ class Points(Output):
         return work
 
     def clear(self) -> None:
+        """Show no points."""
         self.view.clear()
 
     def done(self) -> None:
+        """Let the pictures start."""
         self.shown.set()
 
 
@@ -120,6 +125,7 @@ class Pictures(Output):
         self.view, self._points_shown = ImagesView(), points_shown
 
     def work(self) -> Work:
+        """Show the pictures one after the other, and compare two of them."""
         state, view, asked = self.state, self.view, pictures.requests(self.state)
         names, current = titles(state), state.activation_bits
         sides = state.picture_key("left"), state.picture_key("right")
@@ -127,7 +133,7 @@ class Pictures(Output):
         order = sorted(asked, key=lambda key: key not in (*TITLES, current, *sides))
 
         def work(token):
-            self._points_shown.wait(PATIENCE)
+            self._points_shown.wait(WAIT_FOR_POINTS)
             new = {key for key, request in asked.items() if _is_new(request)}
             yield partial(view.arrange, {key: names[key] for key in asked}, current, new)
             shown = {}
@@ -149,7 +155,7 @@ class Pictures(Output):
 
 
 def _is_new(request: pictures.PictureRequest | str) -> bool:
-    """Whether its picture is still to be computed."""
+    """Tell whether the picture is still to be computed."""
     return not isinstance(request, str) and not pictures.picture.known(*request)
 
 
@@ -165,6 +171,7 @@ class ExploreTab(Tab):
     key = EXPLORE
 
     def make(self) -> Sequence[Output]:
+        """Make the outputs, and the points by hand."""
         state = self.state
         self.by_hand = ByHand(state, lambda sentence: self.session.complain("by hand", sentence))
         self.distributions, self.mismatch = Distributions(state), Mismatch(state)
@@ -173,6 +180,7 @@ class ExploreTab(Tab):
         return self.distributions, self.points, self.pictures, self.mismatch
 
     def layout(self) -> pn.Column:
+        """Return the four sections."""
         p, images = self.state.param, self.pictures.view
         self.points.view.main.append(by_hand(self.state, self.by_hand))
 
@@ -182,15 +190,15 @@ class ExploreTab(Tab):
         return pn.Column(
             section(
                 "Distributions",
-                "What the layer receives in the float network. The more its channels and images differ in "
+                "The input of the layer in the float network. The more its channels and images differ in "
                 "spread, the harder it is to quantize. Tap a channel.",
                 self.distributions.view.panel,
                 self.mismatch.view.panel,
             ),
             section(
                 "Points",
-                "Where the quantization points lie among the channel's activations, and what each selector's "
-                "choice costs.",
+                "Where the quantization points lie among the channel's activations, and the error of each "
+                "selector's choice.",
                 self.points.view.panel,
             ),
             section(
@@ -204,7 +212,7 @@ class ExploreTab(Tab):
                     sizing_mode="stretch_width",
                 ),
             ),
-            taking(self.session),
+            export_section(self.session),
             sizing_mode="stretch_width",
             margin=0,
         )

@@ -1,4 +1,4 @@
-"""The section by which a person takes the state along."""
+"""The section Export: link, script and files of the state."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ navigator.clipboard.writeText(location.href).then(
 """
 
 
-def taking(session: Session) -> pn.Column:
-    """Link, Python, pictures, levels, network and report."""
+def export_section(session: Session) -> pn.Column:
+    """Make the section with link, Python, pictures, levels, network and report."""
     state = session.state
     copy = pn.widgets.Button(label="Copy link", width=110, margin=(6, 8), color="primary", variant="outline")
     copy.js_on_click(code=COPY)
@@ -53,7 +53,7 @@ def taking(session: Session) -> pn.Column:
     written = html("", sizing_mode="stretch_width")
 
     def follow(busy: dict) -> None:
-        """Only once the page is at rest: nobody waits for it as for points and pictures."""
+        """Update once nothing is under way: points and pictures come first."""
         if not busy:
             written.object = CODE.format(escape(_code(state)))
             for ending, button in buttons.items():

@@ -1,4 +1,4 @@
-"""The tab on layers: which of them hurt, and what leaving one float is worth."""
+"""The tab Layers: how sensitive each layer is, and what keeping one float gains."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from explorer.views.layers import LayersView
 
 LEAD = (
     "How far the picture is from the float network's when one layer alone is quantized, and when all but "
-    "that one are: a long bar on the left, or a short one on the right, is a layer to keep float. Method, "
-    "bits and set are those of the sidebar."
+    "that one are. Keep the layers float that have a long bar on the left, or a short one on the right. "
+    "Method, bits and set are those of the sidebar."
 )
 NOTE = (
     "Error: root mean square of the luma against the float network's picture, after rounding to 8 bits, on "
     "the image and region of the sidebar. Layers kept float stay so in the pictures of the tab Explore and "
-    "in the INT8 file; the bars quantize them all the same, to compare."
+    "in the INT8 file; the bars quantize every layer, to compare."
 )
 
 
@@ -38,6 +38,7 @@ class Layers(Output):
         state.param.watch(held(lambda event: self.view.mark(event.new)), "layer")
 
     def work(self) -> Work:
+        """Show the error by layer, then the scores with the chosen ones kept float."""
         state, view = self.state, self.view
         where = (state.network, state.image, state.region)
         configs, bits = state.configs(), state.activation_bits
@@ -56,15 +57,17 @@ class Layers(Output):
 
 
 class LayersTab(Tab):
-    """The view, the chosen layer's switch, and the note."""
+    """The error by layer, and a button that keeps the chosen one float."""
 
     key = LAYERS
 
     def make(self) -> Sequence[Output]:
+        """Make the one output."""
         self.layers = Layers(self.state)
         return (self.layers,)
 
     def layout(self) -> pn.Column:
+        """Return the figures, the button and the note."""
         state, view = self.state, self.layers.view
         p = state.param
 

@@ -1,4 +1,4 @@
-"""The tab on methods: at the same bits, on the same image."""
+"""The tab Methods: several of them at the same bits, on the same image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.measured import ingredients, measured, over_draws
 from explorer.choices.catalog import NETWORKS, without_truth
 from explorer.choices.state import METHODS_TAB, ExplorerState
 from explorer.page.sections import TOGGLE, html, labelled, section
-from explorer.pipeline.method_comparison import Look, closely
+from explorer.pipeline.method_comparison import Inspection, inspect
 from explorer.pipeline.names import TITLES, references, weights_and_activations
 from explorer.pipeline.pictures import FLOAT_SR, TRUTH, PictureRequest
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
@@ -25,7 +25,7 @@ LEAD = (
     "draw a region to score it alone, tap an edge to see the luma across it."
 )
 NOTE = (
-    "PSNR and SSIM as in the tab Explore; in a region nothing is cropped, and SSIM needs 11×11 pixels of it. "
+    "PSNR and SSIM as in the tab Explore; in a region nothing is cropped, and SSIM needs 11×11 pixels. "
     "Colour shift: how far the mean colour of the region is from that of the {}, the largest of the "
     "three channels. Set, selector and layers kept float are those of the sidebar."
 )
@@ -40,7 +40,7 @@ WORTH_HEAD = ("normalization", "points of the set", "uniform levels", "effective
 
 @functools.cache
 def worth(network: str, bits: int) -> str:
-    """What each ingredient is worth on a bundled network, as HTML; empty where it was not measured."""
+    """Write what each ingredient gains on a bundled network, as HTML; empty where it was not measured."""
     if network not in NETWORKS:
         return ""
     size = "W4A4" if bits >= 4 else "W2A2"
@@ -59,7 +59,7 @@ def worth(network: str, bits: int) -> str:
 
 
 class Methods(Output):
-    """The same picture by every chosen method, one after the other, and then what compares them."""
+    """The same picture by every chosen method, with a table and profiles that compare them."""
 
     name = "methods"
     follows = (*SHOWN, *QUANTIZATION, "methods", "weight_bits", "float_layers", "box", "spot", "direction")
@@ -69,9 +69,10 @@ class Methods(Output):
         self.view = MethodsView(state.param.update)
 
     def work(self) -> Work:
+        """Show the pictures one after the other, then table and profiles."""
         state, view = self.state, self.view
         where, kept = (state.network, state.image, state.region), tuple(state.float_layers)
-        look = Look(tuple(state.box), tuple(state.spot), state.direction)
+        inspection = Inspection(tuple(state.box), tuple(state.spot), state.direction)
         bits = state.activation_bits
         size = weights_and_activations(state.weight_bits or bits, bits)
         configs = {method: state.configs(method) for method in state.methods}
@@ -85,26 +86,28 @@ class Methods(Output):
                 token.progress("Super-resolving", done / len(names))
                 try:
                     what = (configs[key](bits), kept) if key in configs else (key,)
-                    found[key] = closely(PictureRequest(*where, *what), look, token)
+                    found[key] = inspect(PictureRequest(*where, *what), inspection, token)
                 except ValueError as error:
                     yield partial(view.say, key, str(error))
                 else:
-                    yield partial(view.show, key, found[key], look)
-            yield partial(view.show_all, found, names, look)
+                    yield partial(view.show, key, found[key], inspection)
+            yield partial(view.show_all, found, names, inspection)
 
         return work
 
 
 class MethodsTab(Tab):
-    """Which methods, where to look, and the view."""
+    """The choice of methods, region and line, and the view."""
 
     key = METHODS_TAB
 
     def make(self) -> Sequence[Output]:
+        """Make the one output."""
         self.methods = Methods(self.state)
         return (self.methods,)
 
     def layout(self) -> pn.Column:
+        """Return controls, pictures and notes."""
         state, view = self.state, self.methods.view
         p = state.param
         draw = pn.widgets.Toggle(label="Draw a region", width=130, margin=(18, 8, 0, 8), **TOGGLE)

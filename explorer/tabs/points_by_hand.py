@@ -1,4 +1,4 @@
-"""Points that a person chooses: snapped, counted, and kept in the state; and the widgets for it."""
+"""Points chosen by hand: snapped to the set, checked, and kept in the state; and their widgets."""
 
 from __future__ import annotations
 
@@ -13,66 +13,66 @@ from explorer.views.points import EDIT
 
 FEWEST = 2
 HINT = (
-    "With the button on: drag a point, tap an empty place to add one, tap a point and press Backspace to "
-    "delete it. Or write them all. Error and picture follow."
+    "With Edit points on: drag a point, tap an empty place to add one, tap a point and press Backspace to "
+    "delete it. Or type all points. Error and picture follow."
 )
 
 
 class ByHand:
-    """`complain(sentence)` says why a choice cannot be; an empty one takes it back."""
+    """The points by hand; `complain(sentence)` shows an error, an empty sentence takes it back."""
 
     def __init__(self, state: ExplorerState, complain: Callable[[str], None]):
         self.state, self._complain = state, complain
 
     def place(self, values: list[float]) -> list[float] | None:
-        """Take `values`, snapped; what they became, None if they cannot be."""
+        """Snap `values` and keep them; return the points, None if they are invalid."""
         state, chosen = self.state, self.state.candidates()
         if not all(abs(value) <= 1 for value in values):
-            self._complain("points lie between -1 and 1")
+            self._complain("Points must lie between -1 and 1")
             return None
         points = chosen.snap(values, state.snap == "grid")
         most = 2**state.activation_bits
         if len(points) > most:
             self._complain(
-                f"{state.activation_bits} bits tell {most} points apart and these are {len(points)}: "
-                "delete some, or take more bits"
+                f"{state.activation_bits} bits allow {most} points, and these are {len(points)}: "
+                "delete some, or choose more bits"
             )
             return None
         if len(points) < FEWEST:
-            self._complain(f"at least {FEWEST} points are needed")
+            self._complain(f"At least {FEWEST} points are needed")
             return None
         self._complain("")
         state.hand = points
         return [point * chosen.step for point in points]
 
     def read(self, text: str) -> None:
-        """The points that a person wrote, as numbers between commas or spaces."""
+        """Read points that a person typed as numbers between commas or spaces."""
         try:
             values = [float(word) for word in re.split(r"[\s,;]+", text.replace("−", "-").strip()) if word]
         except ValueError:
-            self._complain("Points are written as numbers between commas, as in -0.5, 0, 0.5")
+            self._complain("Type points as numbers between commas, as in -0.5, 0, 0.5")
             return
         self.place(values)
 
     def written(self) -> str:
-        """The points by hand as `read` takes them."""
+        """Write the points by hand as `read` reads them."""
         step = self.state.universal_set().step
         return ", ".join(f"{point * step:.6g}" for point in self.state.by_hand())
 
     def reset(self) -> None:
-        """Back to the selector's."""
+        """Return to the selector's points."""
         self._complain("")
         self.state.hand = []
 
 
 def by_hand(state: ExplorerState, hand: ByHand) -> pn.Column:
-    """Below the points; only for methods whose points come from the universal set."""
+    """Make the widgets; they show only for methods whose points come from the universal set."""
     p = state.param
     small = dict(margin=(0, 8))
     edit = pn.widgets.Toggle(label="Edit points", width=110, margin=(18, 8, 0, 8), **TOGGLE)
     edit.jscallback(value=EDIT)
     reset = pn.widgets.Button(
-        label="Back to the optimum", disabled=p.hand.rx.not_(), width=150, margin=(18, 8, 0, 8)
+        label="Reset points", disabled=p.hand.rx.not_(), width=150, margin=(18, 8, 0, 8)
     )
     reset.on_click(lambda _: hand.reset())
     written = pn.widgets.TextInput(

@@ -1,4 +1,4 @@
-"""The tab on sweeps: what if, in bulk."""
+"""The tab Sweep: many configurations at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.sweep.grid import ALL, EACH
 from explorer.choices.catalog import NETWORK_NAMES
 from explorer.choices.state import SWEEP, ExplorerState
 from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, VALUES
-from explorer.choices.visitor_files import is_own
+from explorer.choices.visitor_files import is_uploaded
 from explorer.page.sections import WEIGHT_NAMES, checklist, html, section
 from explorer.session import Output
 from explorer.tabs.sweeper import Sweeper
@@ -22,31 +22,32 @@ from explorer.views.theme import columns
 
 LEAD = (
     "Every combination of what is chosen here, on every image, computed on all cores of this machine. A "
-    "sweep is kept by its name: it goes on when you leave the page, and can be stopped and taken up again."
+    "sweep is saved by its name: it continues when you leave the page, and can be stopped and resumed."
 )
 RESULTS = "Every dot is a configuration. Tap one to open it in the other views."
-ALIKE = (
-    "The table fixes every field that is not on an axis, if the sweep contains that value: all layers, as "
+FIXED = (
+    "The table fixes every field that is not on an axis at its default, if the sweep has it: all layers, as "
     "many weight bits as activation bits, the 4 × 4 set, points as each method chooses them."
 )
 NOTE = (
     "Size: weights with their scales and codebooks, the rest float. BitOPs: of one "
     "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core sweep."
 )
-OWN = (
-    "A sweep is kept on this server for everybody, so files of yours take no part in it; on your own machine "
-    "python -m core sweep takes them."
+UPLOADED = (
+    "Everybody on this server can see a sweep, so it does not use your files; on your own machine "
+    "python -m core sweep does."
 )
 LAYER_NAMES = {"all together": ALL, "each alone": EACH}
 PLACE = dict(sizing_mode="stretch_width", margin=(2, 8))
 
 
 class SweepTab(Tab):
-    """The grid, its start, and the plots."""
+    """The grid, its progress, and the plots."""
 
     key = SWEEP
 
     def make(self) -> Sequence[Output]:
+        """Make the sweeper, which follows the choices by itself."""
         session = self.session
         complain = partial(session.complain, "sweep note")
         self.sweeper = Sweeper(self.state, session.run, session.stop, complain, session.later)
@@ -55,6 +56,7 @@ class SweepTab(Tab):
         return ()
 
     def layout(self) -> pn.Column:
+        """Return the grid and the results."""
         parts = _grid(self.sweeper, self.state), _results(self.sweeper, self.state)
         return pn.Column(*parts, sizing_mode="stretch_width", margin=0)
 
@@ -94,7 +96,7 @@ def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
     )
 
     def own(network: str, image: str) -> str:
-        return f"<p class='note'>{OWN}</p>" if is_own(network) or is_own(image) else ""
+        return f"<p class='note'>{UPLOADED}</p>" if is_uploaded(network) or is_uploaded(image) else ""
 
     chosen = state.param
     note = html(pn.bind(own, chosen.network, chosen.image), sizing_mode="stretch_width", margin=(0, 8))
@@ -105,8 +107,8 @@ def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
     p = sweeper.choices.param
     small = dict(width=170, margin=(0, 8))
 
-    def progress(told: tuple[float, str]) -> str:
-        share, text = told
+    def progress(report: tuple[float, str]) -> str:
+        share, text = report
         if not text:
             return ""
         fill = f"<div class='bar' style='width:{100 * share:.0f}%'></div>"
@@ -152,21 +154,21 @@ def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
         sweeper.view.panel,
         axes,
         sweeper.table.panel,
-        html(f"<p class='note'>{ALIKE}</p>", sizing_mode="stretch_width"),
+        html(f"<p class='note'>{FIXED}</p>", sizing_mode="stretch_width"),
         html(pn.bind(failed, sweeper.param.reasons), sizing_mode="stretch_width"),
         html(protocol, sizing_mode="stretch_width"),
     )
 
 
 def _go_on(sweeper: Sweeper) -> pn.widgets.Button:
-    """Only where the sweep that is shown was stopped."""
+    """Make the button that shows only where the sweep was stopped."""
     button = pn.widgets.Button(label="Resume", width=76, margin=(0, 8), visible=sweeper.param.unfinished)
     button.on_click(lambda _: sweeper.go_on())
     return button
 
 
 def _download(sweeper: Sweeper, label: str, suffix: str) -> pn.widgets.FileDownload:
-    """The rows that are there when it is asked for."""
+    """Make the button of a file with the rows so far."""
     return pn.widgets.FileDownload(
         callback=lambda: sweeper.content(suffix),
         filename=pn.bind(lambda name: f"{name}.{suffix}", sweeper.state.param.sweep),

@@ -1,4 +1,4 @@
-"""One visitor's tab on sweeps: the grid that is put together, the sweep that is shown, and its progress."""
+"""The controller of the tab Sweep: the chosen grid, the sweep that is shown, and its progress."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ GRID = ["networks", "methods", "bits", "weight_bits", "sets", "selectors", "laye
 class Sweeper(param.Parameterized):
     """Binds the choices on sweeps to the views.
 
-    `run(name, work, pool, clear)` starts a job, `stop(name)` ends it, `complain(sentence)` shows what a
-    visitor should know, `later(call)` calls on the page's own turn.
+    `run(name, work, pool, clear)` starts a job, `stop(name)` ends it, `complain(sentence)` shows an error,
+    `later(call)` queues a call on the document.
     """
 
     ahead = param.String("", doc="How many rows the grid has, and how long they take")
@@ -39,7 +39,7 @@ class Sweeper(param.Parameterized):
     networks = param.List(["edsr_x2"], doc="Networks of the sweep that is shown")
     images = param.List([MEAN], doc="Its images")
     reasons = param.Dict({}, doc="What went wrong in the sweep that is shown, and how often")
-    protocol = param.String("", doc="Of the sweep that is shown")
+    protocol = param.String("", doc="Protocol of the sweep that is shown")
 
     def __init__(
         self, state: ExplorerState, run: Callable, stop: Callable, complain: Callable, later: Callable
@@ -59,7 +59,7 @@ class Sweeper(param.Parameterized):
 
     @held
     def update(self) -> None:
-        """The sweep that is asked for now; its plots, and the preview of the grid."""
+        """Show the chosen sweep, its plots, and the preview of the grid."""
         if self.state.tab != SWEEP:
             self._stop("sweep")
             self._stop("sweep ahead")
@@ -91,7 +91,7 @@ class Sweeper(param.Parameterized):
     def _show(self, data: sweep_rows.Shown, table: sweep_rows.Table, axes: tuple, cost: str) -> None:
         self._data = data
         self.param.update(networks=data.networks or [self.choices.shown_network], images=data.images)
-        # Where the sweep has not what was asked for; then this draws once more.
+        # If the sweep lacks what was chosen, this draws once more.
         self.choices.param.update(
             shown_network=data.network or self.choices.shown_network, shown_image=data.image
         )
@@ -106,12 +106,12 @@ class Sweeper(param.Parameterized):
         self.reasons, self.protocol = {}, ""
 
     def look_ahead(self) -> None:
-        """What the grid amounts to."""
+        """Show how many rows the grid has, and how long they take."""
 
         def work(token):
             preview = sweep_rows.preview(json.dumps(self.choices.grids()), token=token)
-            number, time = f"{preview.rows:,} of at most {sweep_runs.MOST_ROWS:,}", in_words(preview.seconds)
-            text = f"{number} rows, about {time} on this machine"
+            number = f"{preview.rows:,} of at most {sweep_runs.MAX_ROWS:,}"
+            text = f"{number} rows, about {format_duration(preview.seconds)} on this machine"
             yield lambda: self.param.update(ahead=text)
 
         self.ahead = "…"
@@ -121,7 +121,7 @@ class Sweeper(param.Parameterized):
         self.ahead = ""
 
     def start(self) -> None:
-        """Begin the sweep of the grid, or go on with it, and show it."""
+        """Start the sweep of the grid, or continue it, and show it."""
         try:
             grids, title = self.choices.grids(), self.choices.title
             sweep_runs.place(title)
@@ -136,7 +136,7 @@ class Sweeper(param.Parameterized):
         self._begin(begin)
 
     def go_on(self) -> None:
-        """Take the sweep that is shown up again."""
+        """Continue the sweep that is shown."""
         name = self.state.sweep
         self._begin(lambda token: sweep_runs.go_on(name))
 
@@ -158,21 +158,21 @@ class Sweeper(param.Parameterized):
             self.state.sweep = run.name
 
     def cancel(self) -> None:
-        """Stop the sweep that is shown; its rows stay."""
+        """Stop the sweep that is shown; its rows are saved."""
         if (run := self._current()) is not None:
             run.cancel()
 
     def _current(self) -> sweep_runs.Run | None:
-        """The run of the sweep that is shown."""
+        """Return the run of the sweep that is shown; None if it is not under way."""
         run = sweep_runs.current()
         return run if run is not None and run.name == self.state.sweep else None
 
     @held
     def _watch(self) -> None:
-        """How far the sweep is; the plots follow when rows came."""
+        """Show the progress of the sweep, and its plots when there are new rows."""
         run, name = self._current(), self.state.sweep
         self.running = run is not None and run.alive
-        done, total = run.progress() if run else sweep_runs.last_told(name)
+        done, total = run.progress() if run else sweep_runs.last_progress(name)
         self.unfinished = not self.running and done < total
         self.progress = _progress(run, done, total) if run else _left(name, done, total)
         if self.running:
@@ -186,7 +186,7 @@ class Sweeper(param.Parameterized):
                 self._draw()
 
     def leave(self) -> None:
-        """The visitor is gone; the sweep goes on."""
+        """Stop following when the visitor is gone; the sweep goes on."""
         self._poll.stop()
 
     def open(self, index: int) -> None:
@@ -221,7 +221,7 @@ class Sweeper(param.Parameterized):
         self.state.param.update(**chosen)
 
     def content(self, suffix: str) -> io.BytesIO:
-        """The rows of the sweep that is shown as a file, csv or parquet."""
+        """Write the rows of the sweep that is shown as a file, csv or parquet."""
         found = sweep_rows.rows(self.state.sweep, sweep_runs.version(self.state.sweep))
         data = found.to_csv(index=False).encode() if suffix == "csv" else found.to_parquet(index=False)
         return io.BytesIO(data)
@@ -232,7 +232,7 @@ def _progress(run: sweep_runs.Run, done: int, total: int) -> tuple[float, str]:
         return 0.0, f"{run.name}: starting …" if run.alive else run.problem()
     left = run.seconds_left()
     if run.alive:
-        rest = f", about {in_words(left)} left" if left is not None else ""
+        rest = f", about {format_duration(left)} left" if left is not None else ""
         what = "stopping …" if run.cancelled else f"{done:,} of {total:,} rows{rest}"
     elif run.cancelled:
         what = f"cancelled at {done:,} of {total:,} rows; press Resume to continue"
@@ -242,14 +242,14 @@ def _progress(run: sweep_runs.Run, done: int, total: int) -> tuple[float, str]:
 
 
 def _left(name: str, done: int, total: int) -> tuple[float, str]:
-    """Of a sweep that an earlier server, or nobody any more, saw end."""
+    """Describe the progress of a sweep that stopped without this server's knowing."""
     if done >= total:
         return 0.0, ""
     return done / total, f"{name}: stopped at {done:,} of {total:,} rows; press Resume to continue"
 
 
-def in_words(seconds: float) -> str:
-    """1 minute and more as minutes, hours beyond 90 minutes."""
+def format_duration(seconds: float) -> str:
+    """Write a duration in s, from 1 minute on in min, from 90 minutes on in h."""
     if seconds < 60:
         return f"{max(1, round(seconds)):.0f} s"
     if seconds < 5400:

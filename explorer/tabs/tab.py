@@ -10,7 +10,7 @@ from explorer.session import Output, Session
 
 
 class Tab:
-    """A tab as it is made when it is first opened: its outputs, and how they are laid out."""
+    """A tab, made when it is first opened: its outputs and its layout."""
 
     key = ""  # of `explorer.choices.state.TABS`
 
@@ -21,7 +21,7 @@ class Tab:
             session.follow(output, self.key)
 
     def make(self) -> Sequence[Output]:
-        """Make the views and what keeps them up to date."""
+        """Make the outputs with their views."""
         raise NotImplementedError
 
     def layout(self) -> pn.Column:

@@ -1,4 +1,4 @@
-"""The tab on training: recorded runs that play at once, and runs of one's own."""
+"""The tab Training: recorded runs, and a visitor's own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import param
 from core import OdmConfig, QuantConfig
 from core.qat.config import REGULARIZERS, VERSIONS
 from explorer.choices.catalog import NETWORKS, trained
-from explorer.choices.state import OWN, TRAINING, ExplorerState
-from explorer.choices.visitor_files import is_own
+from explorer.choices.state import OWN_RUN, TRAINING, ExplorerState
+from explorer.choices.visitor_files import is_uploaded
 from explorer.jobs.training_run import Run
 from explorer.page.sections import html, section
 from explorer.pipeline import pictures
@@ -24,19 +24,19 @@ from explorer.tabs.tab import Tab
 from explorer.views.training import TILES, TrainingView
 
 OWN_NETWORK = (
-    "Training on this page starts from a bundled network; from a checkpoint of yours: "
+    "Training on this page starts from a bundled network; for your own checkpoint run "
     "python -m core odm --checkpoint"
 )
-NO_RUN = "No run yet: choose its constants and start it."
+NO_RUN = "No run yet: choose its settings and press Start."
 LEAD = (
-    "Quantized from float weights, then trained on: ranges and weights learn together. The regularizer makes "
+    "The float network is quantized, then trained: ranges and weights learn together. The regularizer makes "
     "the layers' inputs easier to quantize; ODM lets it act only where its gradient agrees with that of "
     "reconstruction. Grey: every layer; blue: the layer of the sidebar."
 )
 NOTE = (
     "ODM: arXiv 2307.13337, v1 and v2; PAMS: learned clipping (arXiv 2011.04212). A run of your own trains "
     "on four of the packaged photographs and is scored on the other two, in a process of its own; it stops "
-    "when this page closes. On photographs of yours: python -m core odm. Method and bits of the sidebar do "
+    "when this page closes. On your own photographs: python -m core odm. Method and bits of the sidebar do "
     "not matter here."
 )
 VERSION_NAMES = {"ODM v2": "v2", "ODM v1": "v1", "PAMS": "pams"}
@@ -49,7 +49,7 @@ class Trainer(param.Parameterized):
     `run(name, work)` starts a job, `stop(name)` ends it, as a session's do.
     """
 
-    text = param.String("", doc="What the page says of the visitor's own run")
+    text = param.String("", doc="The state of the visitor's own run, in words")
 
     def __init__(self, state: ExplorerState, run: Callable, stop: Callable):
         super().__init__()
@@ -61,36 +61,36 @@ class Trainer(param.Parameterized):
         state.param.watch(lambda *_: self.draw(), ["moment", "layer"])
 
     def _shown_run(self) -> tuple[str, str] | None:
-        """Network, and name or path, of the run on the page; None if there is none or the tab is closed."""
+        """Return network, and name or path, of the run on the page; None without one or in another tab."""
         if self.state.tab != TRAINING:
             return None
         network, run = self.state.network, self.state.run
-        if run != OWN:  # when the network changes, the run follows a moment later
+        if run != OWN_RUN:  # when the network changes, the run follows a moment later
             return (network, run) if run in trained(network) else None
         own = self.own
         return (own.network, str(own.out)) if own and own.begun else None
 
     @held
     def draw(self) -> None:
-        """The curves and the histogram at the chosen moment."""
+        """Draw the curves, and the histogram at the chosen moment."""
         if shown := self._shown_run():
             card = pictures.training_card(*shown)
             self.view.show(card, self.state.layer, self.state.moment / 100)
 
     @held
     def update(self) -> None:
-        """The run that is asked for now, with its pictures."""
+        """Show the chosen run with its pictures."""
         shown, view = self._shown_run(), self.view
         if shown is None:
             self._stop("training")
             if self.state.tab == TRAINING:
-                view.clear(OWN_NETWORK if is_own(self.state.network) else NO_RUN)
+                view.clear(OWN_NETWORK if is_uploaded(self.state.network) else NO_RUN)
             return
         name, run = shown
         where = (self.state.image, self.state.region)
         bits = pictures.training_card(*shown)["bits"]
         untrained = QuantConfig("dfsq+", bits, bits)
-        over = self.state.run != OWN or self.own.finished
+        over = self.state.run != OWN_RUN or self.own.finished
         self.draw()
         view.wait()
 
@@ -107,12 +107,12 @@ class Trainer(param.Parameterized):
         self._run("training", work)
 
     def start(self) -> None:
-        """Begin a run of the visitor's own, or go on with the one that was paused or killed."""
+        """Start a run of the visitor's own, or continue the one that was paused or killed."""
         try:
             asked = (self.state.network, self.state.training())
             if not self._goes_on(asked):
                 network, config = asked
-                if is_own(network):  # refused before the last one is gone
+                if is_uploaded(network):  # refused before the last one is gone
                     raise ValueError(OWN_NETWORK)
                 run = Run(network, *NETWORKS[network], config)
                 self.cancel()
@@ -125,22 +125,23 @@ class Trainer(param.Parameterized):
         self._poll.start()
 
     def _goes_on(self, asked: tuple[str, OdmConfig]) -> bool:
-        """A run that was paused, and one that ended too early unless another one is asked for."""
+        """Tell whether to continue: a paused run, or the chosen one if it ended early."""
         own = self.own
         return own is not None and own.can_go_on and (own.paused or (own.network, own.config) == asked)
 
     def pause(self) -> None:
+        """Pause the visitor's own run."""
         if self.own is not None and self.own.alive:
             self.own.pause()
 
     def cancel(self) -> None:
-        """Stop and forget the visitor's own run."""
+        """Stop and delete the visitor's own run."""
         if self.leave():
             self.text = ""
             self.update()
 
     def leave(self) -> bool:
-        """End the visitor's own run, with nothing changed on the page; whether there was one."""
+        """End the visitor's own run without a change of the page; return whether there was one."""
         self._poll.stop()
         own, self.own = self.own, None
         if own is not None:
@@ -149,9 +150,9 @@ class Trainer(param.Parameterized):
 
     @held
     def _watch(self) -> None:
-        """Once a second while a run is under way."""
+        """Show the progress of the run under way, once a second."""
         run = self.own
-        self.text = run.in_words()
+        self.text = run.status_text()
         self.draw()
         if not run.alive:
             self._poll.stop()
@@ -159,21 +160,23 @@ class Trainer(param.Parameterized):
 
 
 class TrainingTab(Tab):
-    """Which run, its constants, the buttons, and what the view shows."""
+    """The choice of a run, its settings, the buttons, and the view."""
 
     key = TRAINING
 
     def make(self) -> Sequence[Output]:
+        """Make the trainer, which follows the choices by itself."""
         self.trainer = Trainer(self.state, self.session.run, self.session.stop)
         self.session.leaving.append(self.trainer.leave)
         self.session.once_started(self.trainer.update)
         return ()
 
     def layout(self) -> pn.Column:
+        """Return controls, figures and the note."""
         trainer, p = self.trainer, self.state.param
         small = dict(margin=(0, 8))
         # A run starts from a bundled network.
-        own = pn.bind(lambda run, network: run == OWN and not is_own(network), p.run, p.network)
+        own = pn.bind(lambda run, network: run == OWN_RUN and not is_uploaded(network), p.run, p.network)
 
         def switch(parameter, label):
             return pn.widgets.Checkbox.from_param(parameter, label=label, margin=(24, 8, 0, 8))

@@ -1,0 +1,1 @@
+"""Data -> figures that change in place."""

@@ -1,4 +1,4 @@
-"""What views show pictures on: canvases that zoom together, and tiles with a name and scores."""
+"""Canvases for pictures, which zoom together, and tiles with a name and scores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def grid(*tiles: pn.Column, **options) -> pn.Row:
 
 
 def rgba(rgb: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> (H, W) uint32 as Bokeh draws it, first row at the bottom."""
+    """Pack (H, W, 3) uint8 into (H, W) uint32 as Bokeh draws it, first row at the bottom."""
     height, width, _ = rgb.shape
     packed = np.full((height, width, 4), 255, np.uint8)
     packed[..., :3] = rgb[::-1]
@@ -37,7 +37,7 @@ def rgba(rgb: np.ndarray) -> np.ndarray:
 
 
 class Window:
-    """The part of all pictures of a view that is in sight."""
+    """The zoom that all pictures of a view share."""
 
     def __init__(self):
         self.x_range, self.y_range = Range1d(0, 256), Range1d(0, 256)
@@ -50,6 +50,7 @@ class Window:
             self.reset()
 
     def reset(self) -> None:
+        """Show the whole pictures."""
         height, width = self._size or (256, 256)
         side = max(height, width)
         left, bottom = (width - side) / 2, (height - side) / 2
@@ -89,6 +90,7 @@ class Canvas:
         self._source.data = dict(image=[image], x=[0], y=[0], dw=[width], dh=[height])
 
     def clear(self) -> None:
+        """Show no picture."""
         self._source.data = dict(image=[], x=[], y=[], dw=[], dh=[])
 
 
@@ -110,7 +112,7 @@ class Tile:
         )
 
     def label(self, name: str, current: bool, color: str = "") -> None:
-        """`name` is plain text; a square of `color` stands before it."""
+        """Set the name, plain text, with a square of `color` before it; `current`: at the sliders' bits."""
         square = f"<span style='color:{color}'>■</span> " if color else ""
         weight = "700" if current else "500"
         mark = " ◂ sliders" if current else ""
@@ -119,11 +121,12 @@ class Tile:
         )
 
     def show(self, picture: Picture) -> None:
+        """Show a picture and its scores."""
         if picture is not self._shown:
             self.canvas.draw(rgba(picture.rgb))
             self._shown = picture
         self.panel.styles = {"opacity": "1"}
-        score = TRUTH if picture.against == TRUTH else "what the others are scored against"
+        score = TRUTH if picture.against == TRUTH else "the others are scored against it"
         if picture.psnr is not None:
             score = f"{decibel(picture.psnr)} · SSIM {picture.ssim:.3f}{against(picture.against)}"
         if picture.effective is not None:
@@ -133,11 +136,11 @@ class Tile:
         self._score.object = f"<div style='font-size:12px'>{score}</div>"
 
     def wait(self) -> None:
-        """The picture and its numbers may be old: dim them if that lasts."""
+        """Dim picture and scores, which may be old, if that lasts."""
         self.panel.styles = {"opacity": "0.35", "transition": "opacity 0.1s 0.3s"}
 
     def say(self, sentence: str) -> None:
-        """A sentence, as plain text, in the place of a picture."""
+        """Show a sentence, as plain text, in place of a picture."""
         self.canvas.clear()
         self._shown = None
         self.panel.styles = {"opacity": "1"}

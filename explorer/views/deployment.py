@@ -19,7 +19,7 @@ LEVELS = 256
 
 
 class DeploymentView:
-    """`panel` holds all of it but the controls."""
+    """Diagnosis, table and pictures of the variants, in `panel`."""
 
     def __init__(self):
         self.window = Window()
@@ -62,7 +62,7 @@ class DeploymentView:
         return fig
 
     def arrange(self, names: list[str]) -> None:
-        """Show exactly these variants, dimmed until they come."""
+        """Show exactly these variants, dimmed until they are computed."""
         shown = [self.tiles[name].panel for name in names]
         if list(self.grid) != shown:
             self.grid.objects = shown
@@ -71,6 +71,7 @@ class DeploymentView:
             self.tiles[name].wait()
 
     def show_outputs(self, data: Outputs) -> None:
+        """Draw the outputs with the INT8 range, and write the diagnosis."""
         low, high = min(data.range.low, 0.0), max(data.range.high, 0.0)  # an engine's range holds 0
         shown = data.counts > 0
         self._bins.data = dict(
@@ -85,15 +86,17 @@ class DeploymentView:
         self.figure.y_range.end = 2 * float(data.counts.max())
         items = "".join(f"<li>{escape(sentence)}</li>" for sentence in data.range.advice.values())
         self.advice.object = (
-            "<div style='font-size:13px'><b>The doctor</b> (green: what a picture can show; red: the INT8 "
+            "<div style='font-size:13px'><b>Diagnosis</b> (green: the values of a picture; red: the INT8 "
             f"range and its {LEVELS} levels)<ul style='margin:6px 0;padding-left:18px'>{items}</ul></div>"
         )
 
     def show_variant(self, name: str, outcome: Outcome) -> None:
+        """Show the picture of a variant."""
         self.window.fit(*outcome.picture.rgb.shape[:2])
         self.tiles[name].show(outcome.picture)
 
     def show_table(self, found: dict[str, Outcome], times: dict[str, float]) -> None:
+        """Write the numbers of the variants so far; a missing time is "…"."""
         scored = next((o.picture.against for o in found.values() if o.picture.psnr is not None), TRUTH)
         rows = [_row(name, outcome, times.get(name), scored) for name, outcome in found.items()]
         self.table.object = table(rows)

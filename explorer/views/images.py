@@ -17,7 +17,7 @@ LINE = {"width": "2px", "background": "#E3342F", "pointer-events": "none", "z-in
 
 
 class ImagesView:
-    """The key of a picture is a word, or the bits of a quantized one."""
+    """Tiles, swipe and difference; the key of a picture is a word, or the bits of a quantized one."""
 
     def __init__(self):
         self.window = Window()
@@ -31,7 +31,7 @@ class ImagesView:
         self.grid = grid()
 
     def _swipe(self) -> pn.Column:
-        """Both pictures in one place, the left one cut off at the divider, which moves in the browser alone.
+        """Lay both pictures over each other, the left one cut at a divider that moves in the browser alone.
 
         (Figures inside Panel's own Swipe never count as drawn, so the page would never be ready.)
         """
@@ -61,7 +61,7 @@ class ImagesView:
         )
 
     def tile(self, key: object) -> Tile:
-        """Made when it is first asked for."""
+        """Return the tile of a key, made when it is first needed."""
         if key not in self._tiles:
             self._tiles[key] = Tile(f"picture {key}", self.window)
         return self._tiles[key]
@@ -80,21 +80,22 @@ class ImagesView:
                 self.tile(key).wait()
 
     def show(self, key: object, picture: Picture) -> None:
-        """The picture, in its tile."""
+        """Show a picture in its tile."""
         self.window.fit(*picture.rgb.shape[:2])
         self.tile(key).show(picture)
 
     def say(self, key: object, sentence: str) -> None:
-        """Why there is no such picture."""
+        """Say in a tile why there is no picture."""
         self.tile(key).say(sentence)
 
     def clear_comparison(self) -> None:
-        """One of the two cannot be computed; its tile says why."""
+        """Show no comparison: one of the two cannot be computed, and its tile says why."""
         self._compared = (None, None)
         for canvas in (self.left, self.right, self.difference):
             canvas.clear()
 
     def compare(self, left: Picture, right: Picture, difference: np.ndarray) -> None:
+        """Show two pictures in the swipe, and their difference (H, W)."""
         if left is self._compared[0] and right is self._compared[1]:
             return
         self._compared = (left, right)

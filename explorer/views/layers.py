@@ -1,4 +1,4 @@
-"""Which layers hurt: the picture's error by layer, quantized alone and left float."""
+"""The sensitivity of the layers: the picture's error with each quantized alone, and kept float."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LayersView:
             "All but this layer quantized", "layer left float", UNIT, HEIGHT, "x", name="layers all but"
         )
         bars = fig.vbar("rank", 0.7, "all_but", source=self._source, color="#117733", line_width=0)
-        fig.add_tools(HoverTool(renderers=[bars], tooltips="without @layer: @all_but{0.000} levels"))
+        fig.add_tools(HoverTool(renderers=[bars], tooltips="all but @layer: @all_but{0.000} levels"))
         fig.add_layout(self._total)
         return self._finish(fig, self._here[1])
 
@@ -83,13 +83,13 @@ class LayersView:
             self._on_layer(names[int(np.clip(round(x) - 1, 0, len(names) - 1))])
 
     def mark(self, layer: str) -> None:
-        """The chosen layer."""
+        """Mark the chosen layer."""
         names = list(self._found)
         for line in self._here:
             line.location = names.index(layer) + 1 if layer in names else -9
 
     def show(self, total: float, found: dict[str, Sensitivity], layer: str) -> None:
-        """total: the error with every layer quantized."""
+        """Draw the errors; total: that with every layer quantized."""
         self._found = found
         ranks = np.arange(1, len(found) + 1)
         values = dict(zip(Sensitivity._fields, map(list, zip(*found.values(), strict=True)), strict=True))
@@ -105,7 +105,7 @@ class LayersView:
         self.panel.styles = {"opacity": "1"}
 
     def show_scores(self, whole: Picture, kept: Picture, reference: Picture, number: int) -> None:
-        """All layers quantized, `number` of them kept float, and the float network."""
+        """Write the PSNR with all layers quantized, with `number` kept float, and of the float network."""
         floats = "" if reference.psnr is None else f", float network {decibel(reference.psnr)}"
         self.scores.object = (
             f"<div style='font-size:13px'>PSNR with all quantized {decibel(whole.psnr)}, with {number} kept "
@@ -113,5 +113,5 @@ class LayersView:
         )
 
     def wait(self) -> None:
-        """What is shown may be old."""
+        """Dim the figures, which may be old."""
         self.panel.styles = {"opacity": "0.35", "transition": "opacity 0.1s 0.3s"}

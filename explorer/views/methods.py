@@ -16,7 +16,7 @@ from bokeh.models import (
     Span,
 )
 
-from explorer.pipeline.method_comparison import Closely, Look
+from explorer.pipeline.method_comparison import Inspection, MethodResult
 from explorer.pipeline.pictures import TRUTH
 from explorer.views.canvas import Canvas, Tile, Window, grid
 from explorer.views.format import against, decibel
@@ -67,7 +67,8 @@ class Cell:
         self.figures = [self.tile.canvas.figure, self.error.figure]
         self.panel = pn.Column(self.tile.panel, self.error.panel, sizing_mode="stretch_width", margin=0)
 
-    def show(self, found: Closely) -> None:
+    def show(self, found: MethodResult) -> None:
+        """Show picture and error map."""
         self.tile.show(found.picture)
         if found.error is None:
             self.error.clear()
@@ -75,31 +76,31 @@ class Cell:
             self.error.draw(found.error[::-1])
         self._error = found.error
 
-    def mark(self, look: Look, height: int, width: int) -> None:
-        """Draw the region and the line of `look`; Bokeh counts rows from the bottom."""
-        region, line = look.region(height, width), look.line(height, width)[0]
+    def mark(self, inspection: Inspection, height: int, width: int) -> None:
+        """Draw the region and the line of `inspection`; Bokeh counts rows from the bottom."""
+        region, line = inspection.region(height, width), inspection.line(height, width)[0]
         for box in self.boxes:
             box.visible = region is not None
             if region is not None:
                 left, top, right, bottom = region
                 box.update(left=left, right=right, top=height - top, bottom=height - bottom)
         for span in self.lines:
-            row = look.direction == "row"
+            row = inspection.direction == "row"
             span.update(
                 dimension="width" if row else "height", location=height - line - 0.5 if row else line + 0.5
             )
 
     def select(self) -> None:
-        """A drag draws a region from the first instead of moving the picture."""
+        """Let drags draw a region instead of moving the picture, from the start."""
         for fig, select in zip(self.figures, self.selects, strict=True):
             fig.toolbar.active_drag = select
 
 
 class MethodsView:
-    """`on_look(box=..., spot=...)` is called when a person draws a region or taps a spot."""
+    """Cells, table and profiles; `on_inspect(box=..., spot=...)` is called with a new region or spot."""
 
-    def __init__(self, on_look: Callable[..., None]):
-        self._on_look = on_look
+    def __init__(self, on_inspect: Callable[..., None]):
+        self._on_inspect = on_inspect
         self.selecting = False  # whether drags on pictures that are yet to come draw a region
         self._height = 0
         self.window = Window()
@@ -135,14 +136,14 @@ class MethodsView:
         g = event.geometry
         if event.final and g["type"] == "rect":
             edges = (g["x0"], self._height - g["y1"], g["x1"], self._height - g["y0"])
-            self._on_look(box=[round(edge) for edge in edges])
+            self._on_inspect(box=[round(edge) for edge in edges])
 
     def _tapped(self, event: Tap) -> None:
         if event.x is not None:
-            self._on_look(spot=[int(event.x), int(self._height - event.y)])
+            self._on_inspect(spot=[int(event.x), int(self._height - event.y)])
 
     def arrange(self, names: dict[str, str]) -> None:
-        """Show exactly the methods of `names` (key -> title), dimmed until they come."""
+        """Show exactly the methods of `names` (key -> title), dimmed until they are computed."""
         shown = [self._cell(key).panel for key in names]
         if list(self.grid) != shown:
             self.grid.objects = shown
@@ -151,26 +152,27 @@ class MethodsView:
             tile.label(name, False, COLORS[key])
             tile.wait()
 
-    def show(self, key: str, found: Closely, look: Look) -> None:
+    def show(self, key: str, found: MethodResult, inspection: Inspection) -> None:
+        """Show a method's picture with region and line."""
         height, width = found.picture.rgb.shape[:2]
         self._height = height
         self.window.fit(height, width)
         self._cell(key).show(found)
-        self._cell(key).mark(look, height, width)
+        self._cell(key).mark(inspection, height, width)
 
     def say(self, key: str, sentence: str) -> None:
-        """There is no picture, and why."""
+        """Say why a method has no picture."""
         self._cell(key).tile.say(sentence)
         self._cell(key).error.clear()
 
-    def show_all(self, found: dict[str, Closely], names: dict[str, str], look: Look) -> None:
-        """The table and the profiles."""
+    def show_all(self, found: dict[str, MethodResult], names: dict[str, str], inspection: Inspection) -> None:
+        """Show the table and the profiles."""
         truth = next(iter(found.values())).picture.against
         self.scale.object = SCALE.format(truth)
         scored = {key: shown for key, shown in found.items() if shown.error is not None}
         rows = [_row(names[key], shown, truth) for key, shown in scored.items()]
         self.table.object = table(rows) if rows else ""
-        line, start, end = look.line(*next(iter(found.values())).picture.rgb.shape[:2])
+        line, start, end = inspection.line(*next(iter(found.values())).picture.rgb.shape[:2])
         for key in [*self._lines]:
             if key not in found:
                 self._lines[key].data = dict(x=[], y=[])
@@ -181,7 +183,7 @@ class MethodsView:
         room = 0.05 * max(float(np.ptp(values)), 4)
         self.profile.x_range.update(start=start, end=end - 1)
         self.profile.y_range.update(start=float(values.min()) - room, end=float(values.max()) + room)
-        self.profile.title.text = f"Luma along {look.direction} {line}"
+        self.profile.title.text = f"Luma along {inspection.direction} {line}"
 
     def _line(self, key: str) -> ColumnDataSource:
         if key not in self._lines:
@@ -199,7 +201,7 @@ def _line_color(key: str) -> str:
 
 
 def _legend(names: dict[str, str]) -> str:
-    """Of the lines; as text it takes as many rows as a narrow screen needs."""
+    """Write the legend of the lines; text takes as many rows as a narrow screen needs."""
     marks = (
         f"<span style='white-space:nowrap'><span style='color:{_line_color(key)}'>"
         f"{'╍' if key == 'hr' else '━'}</span> {escape(name)}</span>"
@@ -214,7 +216,7 @@ SCALE = (
 )
 
 
-def _row(name: str, found: Closely, truth: str) -> dict[str, str]:
+def _row(name: str, found: MethodResult, truth: str) -> dict[str, str]:
     return {
         "": escape(name),
         f"PSNR{against(truth)} / dB": decibel(found.picture.psnr).removesuffix(" dB"),

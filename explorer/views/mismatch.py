@@ -1,4 +1,4 @@
-"""Mismatch of the quantized layers' inputs: why one range does not fit all."""
+"""The mismatch of the quantized layers' inputs: why one range does not fit all."""
 
 from __future__ import annotations
 

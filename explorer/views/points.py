@@ -29,8 +29,8 @@ TERMS = """<style>
 class PointsView:
     """Histogram and staircase share the horizontal axis; facts and error bars stand beside.
 
-    `on_points(values)` is called when a person has moved, added or deleted some; it returns what they became,
-    None if they cannot be.
+    `on_points(values)` is called when a person has moved, added or deleted some; it returns the valid
+    points, None if there are none.
     """
 
     def __init__(self, on_points: Callable[[list[float]], list[float] | None] = lambda values: None):
@@ -94,7 +94,7 @@ class PointsView:
         return fig
 
     def _moved(self, attr: str, old: dict, new: dict) -> None:
-        """Told of our own changes too, and of them late, when the document no longer holds them back."""
+        """Follow a person's changes; our own come here too, and late, when the document releases them."""
         if self._data is None or all(np.array_equal(new[name], self._placed[name]) for name in self._placed):
             return
         found = self._on_points([float(x) for x in new["x"] if x is not None])
@@ -108,7 +108,7 @@ class PointsView:
 
     @property
     def shown(self) -> Points | None:
-        """The points that are shown, None if there are none."""
+        """The points on the page, None if there are none."""
         return self._data
 
     def clear(self) -> None:
@@ -121,6 +121,7 @@ class PointsView:
         self.facts.object = ""
 
     def show(self, data: Points) -> None:
+        """Draw points, histogram and staircase; the errors if all are there."""
         histogram, staircase, bars = self.figures
         color, top = METHOD_COLORS[data.method], max(10.0, float(data.counts.max()) * 2)
         if self._data is None or not np.array_equal(data.counts, self._data.counts):
@@ -145,7 +146,7 @@ class PointsView:
         bars.visible = bool(data.selectors)
 
     def show_errors(self, data: Points) -> None:
-        """The bars alone: they may come later than the rest."""
+        """Draw the error bars, which may come later than the rest."""
         bars, ratios, errors, colors = [], [], [], []
         for index, scope in ((0, "channel"), (1, "layer")):
             for name, values in data.selectors.items():
@@ -160,7 +161,7 @@ class PointsView:
 
 
 def _stairs(data: Points) -> tuple[np.ndarray, np.ndarray]:
-    """Corners of the staircase over the whole axis."""
+    """Return the corners of the staircase over the whole axis."""
     levels = np.unique(data.levels)
     middles = (levels[1:] + levels[:-1]) / 2
     x = np.concatenate([[data.edges[0]], np.repeat(middles, 2), [data.edges[-1]]])
@@ -188,7 +189,7 @@ def _facts(data: Points) -> str:
 
 
 def _terms(data: Points) -> str:
-    """Each point as a sum of powers of two, and what a product with it costs."""
+    """Write each point as a sum of powers of two, with the cost of a product with it."""
     if not data.terms:
         return ""
     rows = []
@@ -204,7 +205,7 @@ def _terms(data: Points) -> str:
 
 
 def _sum(terms: tuple[float, ...]) -> str:
-    """(2⁻¹ + 2⁻³) / 4 for two words of four that are not 0."""
+    """Write a sum: (2⁻¹ + 2⁻³) / 4 for two words of four that are not 0."""
     powers = [superscript(round(np.log2(abs(term)))) for term in terms if term]
     if not powers:
         return "0"

@@ -14,17 +14,17 @@ from explorer.choices.region import ELSEWHERE, Region, Window
 from explorer.views.canvas import rgba
 from explorer.views.theme import ACCENT
 
-WIDTH, MOST_HEIGHT = 274, 190  # on the screen
+WIDTH, MAX_HEIGHT = 274, 190  # on the screen
 
 
 class PlaceView:
-    """`on_move(region)` is called with the place that a person taps, as the state has it."""
+    """The map; `on_move(region)` is called with the place that a person taps, as the state has it."""
 
     def __init__(self, on_move: Callable[[str], None]):
         self._on_move, self._shown = on_move, None
         self._source = ColumnDataSource(dict(image=[], dw=[], dh=[]))
         self.figure = figure(
-            name="place", width=WIDTH, height=MOST_HEIGHT, x_range=Range1d(0, 1), y_range=Range1d(0, 1),
+            name="place", width=WIDTH, height=MAX_HEIGHT, x_range=Range1d(0, 1), y_range=Range1d(0, 1),
             x_axis_type=None, y_axis_type=None, tools="tap", toolbar_location=None, min_border=0,
             outline_line_color=None,
         )  # fmt: skip
@@ -45,10 +45,10 @@ class PlaceView:
         self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=0), margin=(3, 8))
 
     def show(self, picture: np.ndarray, part: Window, size: tuple[int, int]) -> None:
-        """`part` of an LR image of that height and width."""
+        """Mark `part` of an LR image of that height and width."""
         height, width = size
         if picture is not self._shown:
-            share = min(WIDTH / width, MOST_HEIGHT / height)
+            share = min(WIDTH / width, MAX_HEIGHT / height)
             self.figure.update(width=round(share * width), height=round(share * height))
             self._source.data = dict(image=[rgba(picture)], dw=[1], dh=[1])
             self._shown = picture

@@ -22,7 +22,7 @@ from explorer.pipeline.sweep_rows import Shown
 from explorer.views.theme import ACCENT, METHOD_COLORS, NEUTRAL, columns, pane, plot
 
 HEIGHT = 300
-MOST_LOST = 8.0  # dB below the best that is drawn: what is worse is no picture, and would press the rest flat
+MAX_LOSS = 8.0  # dB below the best that are drawn; worse ones would flatten the rest
 TIP = (
     "@label: @psnr{0.00} dB, @kib{0,0} KiB, @gbitops{0,0} GBitOPs, with side information "
     "@effective_weight_bits{0.0} bits a weight, @effective_activation_bits{0.0} an activation"
@@ -80,7 +80,7 @@ class SweepView:
         return fig
 
     def _tapped(self) -> None:
-        """The tap tool has put the dot, if one was hit, into the selection before the event comes."""
+        """Open the dot that was hit, if any: the tap tool selects it before the event comes."""
         hit = self._dots.selected.indices
         if hit:
             self._dots.selected.indices = []
@@ -113,7 +113,7 @@ class SweepView:
         if not dots["psnr"]:
             return
         high = max(dots["psnr"])
-        low = max(min(dots["psnr"]), high - MOST_LOST)
+        low = max(min(dots["psnr"]), high - MAX_LOSS)
         room = 0.06 * max(high - low, 0.5)
         for fig in (self.bits, self.sets, self.pareto):
             fig.y_range.update(start=low - room, end=high + room)
@@ -128,13 +128,14 @@ class SweepView:
         self.pareto.x_range.update(start=min(costs) - edge, end=max(costs) + edge)
 
     def clear(self) -> None:
+        """Show no configuration."""
         for source in (self._dots, self._bits, self._sets, self._ends, self._front):
             source.data = {key: [] for key in source.data}
         self.legend.object = ""
 
 
 def _ends(data: Shown, low: float, high: float) -> dict[str, list]:
-    """The bits at the right end of each line; one text for ends too near each other for two."""
+    """Label the right end of each line with its bits; ends too close to each other share one label."""
     found = sorted((line[3][-1], line[2][-1], line[1], line[0]) for line in data.by_set if line[3][-1] > low)
     groups: list[list[tuple]] = []
     for end in found:
@@ -148,8 +149,8 @@ def _ends(data: Shown, low: float, high: float) -> dict[str, list]:
         y=[sum(end[0] for end in group) / len(group) for group in groups],
         label=[", ".join(map(str, sorted({end[2] for end in group}))) + " bits" for group in groups],
         color=[
-            METHOD_COLORS.get(group[0][3], NEUTRAL) if alike else NEUTRAL
-            for group, alike in zip(groups, same, strict=True)
+            METHOD_COLORS.get(group[0][3], NEUTRAL) if one_method else NEUTRAL
+            for group, one_method in zip(groups, same, strict=True)
         ],
     )
 
@@ -165,5 +166,5 @@ def _legend(methods: list[str], below: int) -> str:
         "set."
     )
     if below:
-        more += f" Below the frame, more than {MOST_LOST:.0f} dB worse: {below}."
+        more += f" Below the frame, more than {MAX_LOSS:.0f} dB worse: {below}."
     return f"<div style='font-size:13px'>{marks} &nbsp; {more}</div>" if methods else ""

@@ -1,4 +1,4 @@
-"""A number of a sweep by any two of its fields, as a heat map."""
+"""The heat map of a sweep's scores by any two of its fields."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SweepTableView:
         self.panel = pane(self.figure)
 
     def show(self, data: Table, across: str, down: str, value: str) -> None:
-        """The last three: what the axes and the colours say, in words."""
+        """Draw the cells; the other arguments name axes and colours in words."""
         self._cells.data = dict(x=[], y=[], value=[], number=[], text=[], color=[])  # of other factors
         self.figure.x_range.factors, self.figure.y_range.factors = data.across, data.down[::-1]
         self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = across, down

@@ -1,4 +1,4 @@
-"""What all views share: colours, figures without clutter, numbers with sensible digits."""
+"""The look that all views share: colours, figures without clutter, tables."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def columns(widths: str, *content) -> pn.Column:
-    """A grid whose columns have the CSS `widths`; one column on a narrow screen."""
+    """Lay content out in columns of the CSS `widths`; in one column on a narrow screen."""
     css = f"""
     :host {{ display: grid; gap: 8px 14px; grid-template-columns: {widths}; }}
     @media (max-width: 800px) {{ :host {{ grid-template-columns: minmax(0, 1fr); }} }}
@@ -66,7 +66,7 @@ def columns(widths: str, *content) -> pn.Column:
 
 
 def plot(title: str, x: str, y: str, height: int, whole: str = "", **options) -> figure:
-    """A figure of full width with labelled axes and no toolbar; ranges are set by the view.
+    """Make a figure of full width with labelled axes and no toolbar; the view sets the ranges.
 
     whole: the axes, of "xy", that count things and so have ticks at whole numbers only.
     """
@@ -96,5 +96,5 @@ def plot(title: str, x: str, y: str, height: int, whole: str = "", **options) ->
 
 
 def pane(fig: figure) -> pn.Column:
-    """In a column of its own: figures of one column get the same space for axes and colour bars."""
+    """Put a figure into a column of its own; in one column, all would get the same space for axes."""
     return pn.Column(pn.pane.Bokeh(fig, sizing_mode="stretch_width", margin=0), sizing_mode="stretch_width")

@@ -1,4 +1,4 @@
-"""A training seen from inside: curves over steps, what a layer receives, and the picture before and after."""
+"""The record of a training: curves over steps, a layer's input, and the picture before and after."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TILES = ("Float", "Before training", "After training", "Without training: dfsq+"
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """A figure over steps: its title, the label of its axis, and what of the record it draws."""
+    """A figure over steps: its title, the label of its axis, and the field of the record that it draws."""
 
     title: str
     label: str
@@ -37,7 +37,7 @@ CURVES = (
 
 
 class TrainingView:
-    """`panel` holds all of it but the controls."""
+    """Curves, histogram and pictures of a training, in `panel`."""
 
     def __init__(self):
         self._sources, self._lines, self._now, figures = {}, {}, [], []
@@ -74,7 +74,7 @@ class TrainingView:
 
     def _histogram(self):
         fig = plot(
-            "", "activation (dashed: the range learned)", "share of the values", 260, name="layer in training"
+            "", "activation (dashed: the learned range)", "share of the values", 260, name="layer in training"
         )
         fig.y_range = Range1d(0, 1)
         self._shapes, items = {}, []
@@ -124,7 +124,7 @@ class TrainingView:
             fig.y_range.update(start=low - margin, end=high + margin)
 
     def _draw_histogram(self, record: dict, layer: str, index: int, moment: float) -> None:
-        self.histogram.title.text = f"What {layer} receives"
+        self.histogram.title.text = f"Input of {layer}"
         low, high = record["spans"][layer]
         counts = {shot["step"]: np.array(shot["histograms"][layer]) for shot in record["snapshots"]}
         steps = [step for step in counts if step is not None]
@@ -144,27 +144,27 @@ class TrainingView:
             line.location = record[end][at][index]
 
     def show_picture(self, name: str, picture: Picture | None) -> None:
-        """None while there is none yet."""
+        """Show a picture; None while it is not there yet."""
         if picture is None:
-            self.tiles[name].say("when the training is over")
+            self.tiles[name].say("shown when the training is over")
             return
         self.window.fit(*picture.rgb.shape[:2])
         self.tiles[name].show(picture)
 
     def wait(self) -> None:
-        """The pictures are of another run."""
+        """Dim the pictures, which are of another run."""
         for tile in self.tiles.values():
             tile.wait()
 
     def clear(self, sentence: str) -> None:
-        """No run, and why."""
+        """Show no run, and say why."""
         self._drawn = None
         self.summary.object = _small(sentence)
         for source in (*self._sources.values(), *self._lines.values(), *self._shapes.values()):
             source.data = {name: [] for name in source.data}
         for line in (*self._now, *self._ends):
             line.location = -1e9
-        self.histogram.title.text = "What the layer receives"
+        self.histogram.title.text = "Input of the layer"
         for tile in self.tiles.values():
             tile.say("")
 

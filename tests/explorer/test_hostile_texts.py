@@ -7,7 +7,7 @@ import panel as pn
 
 from core.analysis.comparison import COLUMNS
 from core.commands.report_html import page
-from explorer.jobs.child import ended
+from explorer.jobs.child import describe_exit
 from explorer.views.canvas import Tile, Window
 
 SCRIPT = "<script>alert('&')</script>"
@@ -33,12 +33,15 @@ def test_tiles_escape_what_they_show():
 
 def test_why_a_process_ended_is_one_sentence(tmp_path):
     log = tmp_path / "log"
-    assert ended("sweep", -9, log, True) == (
-        "The sweep was killed, as the system does when memory is short; Start goes on from what was kept."
+    assert describe_exit("sweep", -9, log, True) == (
+        "The sweep was killed, probably because memory ran out; start it again to continue."
     )
     log.write_bytes(b"Traceback\n\xff\n  the disk is full; make room, then start again\n")
-    assert ended("sweep", 2, log, True) == "The sweep stopped: the disk is full; make room, then start again"
+    assert (
+        describe_exit("sweep", 2, log, True)
+        == "The sweep stopped: the disk is full; make room, then start again"
+    )
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     process.kill()
     process.communicate()
-    assert "was killed" in ended("training", process.returncode, tmp_path / "none", False)
+    assert "was killed" in describe_exit("training", process.returncode, tmp_path / "none", False)

@@ -103,8 +103,8 @@ def test_widgets_move_what_they_should(lab, chromium, tmp_path):
     shows("5 words of 4 terms: 1,065 values")
     slide("Point number")
     shows("0.3125 · x")
-    shows("What body.3.body.0 receives")
+    shows("Input of body.3.body.0")
     page.locator(".bk-input-group:has(label:has-text('Layer')) select").select_option("body.0.body.0")
-    shows("What body.0.body.0 receives")
+    shows("Input of body.0.body.0")
     context.close()
     assert not strangers

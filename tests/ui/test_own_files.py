@@ -59,7 +59,7 @@ def test_files_of_ones_own(explorer, chromium, tmp_path):
     other = chromium.new_page()
     other.set_default_timeout(1000 * LONGEST)
     other.goto(explorer.page.url)
-    other.get_by_text("This link asks for photo.png").wait_for()
+    other.get_by_text("This link uses photo.png").wait_for()
     other.get_by_text("HR, ground truth").wait_for()
     other.close()
 

@@ -49,7 +49,7 @@ def test_points_are_moved_added_deleted_and_given_back(explorer):
     explorer.after_change(("histogram",), before)
     assert len({*levels(explorer)}) == 8
     before = explorer.signature("histogram")
-    explorer.press("Back to the optimum")
+    explorer.press("Reset points")
     explorer.after_change(("histogram",), before)
     assert levels(explorer) == best
     until(lambda: explorer.count("By hand, W3A3") == 0, explorer)

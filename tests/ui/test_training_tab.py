@@ -12,7 +12,7 @@ def test_a_run_of_ones_own_is_trained_paused_and_cancelled(explorer):
     assert explorer.count(r"Training, step \d+ of 5,000") == 1
     assert len(trainings()) == 1
     explorer.press("Pause")
-    until(lambda: explorer.count(r"Paused at step \d+ of 5,000; Start goes on"), explorer)
+    until(lambda: explorer.count(r"Paused at step \d+ of 5,000; press Start to continue"), explorer)
     assert not trainings()
     explorer.press("Start")
     until(lambda: explorer.count(r"Training, step \d+ of 5,000"), explorer)

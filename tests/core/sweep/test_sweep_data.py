@@ -16,7 +16,7 @@ from explorer.choices.sweep_grid import MEAN, SweepChoices
 from explorer.jobs import sweep_runs
 from explorer.jobs.token import Token
 from explorer.pipeline import sweep_rows
-from explorer.tabs.sweeper import Sweeper, in_words
+from explorer.tabs.sweeper import Sweeper, format_duration
 
 
 def row(i, method, bits, image, psnr, **own):
@@ -120,23 +120,23 @@ def test_a_sweep_that_is_not_there_says_so(kept):
     with pytest.raises(ValueError, match="There is no sweep named nobody"):
         sweep_rows.shown("nobody", "", "", token=Token())
     for name in ("../up", "", ".hidden", "a" * 41, "a/b"):
-        with pytest.raises(ValueError, match="a sweep's name has"):
+        with pytest.raises(ValueError, match="A sweep's name has"):
             sweep_runs.place(name)
-    with pytest.raises(ValueError, match="stays as it is"):
+    with pytest.raises(ValueError, match="cannot be changed"):
         sweep_runs.start("bundled", [])
     assert sweep_runs.names() == [kept, "bundled"]
 
 
 def test_a_sweep_that_an_earlier_server_saw_end(kept):
     assert (
-        sweep_runs.last_told(kept)
-        == sweep_runs.last_told("nobody")
-        == sweep_runs.last_told("../up")
+        sweep_runs.last_progress(kept)
+        == sweep_runs.last_progress("nobody")
+        == sweep_runs.last_progress("../up")
         == (0, 0)
     )
     (sweep_runs.FOLDER / kept / sweep_runs.LOG).write_text("Traceback of something\n3 9\n5 9\n")
-    assert sweep_runs.last_told(kept) == (5, 9)
-    with pytest.raises(ValueError, match=f"what was asked of the sweep {kept} is not kept; start it"):
+    assert sweep_runs.last_progress(kept) == (5, 9)
+    with pytest.raises(ValueError, match=f"The grid of the sweep {kept} was not saved; choose it again"):
         sweep_runs.go_on(kept)
 
 
@@ -182,7 +182,7 @@ def test_grids_of_the_page():
 
 
 def test_too_many_rows_are_refused_before_they_are_begun(monkeypatch):
-    monkeypatch.setattr(sweep_runs, "MOST_ROWS", 4)
+    monkeypatch.setattr(sweep_runs, "MAX_ROWS", 4)
     with pytest.raises(ValueError, match="These are 18 rows, and a sweep from this page has at most 4"):
         sweep_rows.preview(json.dumps([*SweepChoices().grids()]) + " ", token=Token())
 
@@ -199,7 +199,13 @@ def test_an_estimate_grows_with_what_is_asked():
 
 
 def test_durations_in_words():
-    assert [in_words(s) for s in (0.2, 59, 61, 3000, 7200)] == ["1 s", "59 s", "1 min", "50 min", "2.0 h"]
+    assert [format_duration(s) for s in (0.2, 59, 61, 3000, 7200)] == [
+        "1 s",
+        "59 s",
+        "1 min",
+        "50 min",
+        "2.0 h",
+    ]
 
 
 def test_an_older_file_of_other_columns_is_refused(tmp_path):

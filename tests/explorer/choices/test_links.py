@@ -13,7 +13,7 @@ from explorer.choices.links import follow, restore
 from explorer.choices.state import BITS, EVERY_METHOD, FIELDS, ExplorerState
 from explorer.export import script
 from explorer.pipeline.deployment import Plan
-from explorer.pipeline.method_comparison import Look
+from explorer.pipeline.method_comparison import Inspection
 from explorer.pipeline.protocol import protocol
 from explorer.server.address import Address
 
@@ -212,10 +212,10 @@ def test_whatever_comes_the_state_is_valid(values, size):
         else:
             assert not isinstance(made, QuantConfig) or made.activation_bits == state.activation_bits
     assert all(sentence and "\n" not in sentence for sentence in sentences)
-    look = Look(tuple(state.box), tuple(state.spot), state.direction)
-    line, start, end = look.line(size, 2 * size)
+    inspection = Inspection(tuple(state.box), tuple(state.spot), state.direction)
+    line, start, end = inspection.line(size, 2 * size)
     assert 0 <= start < end <= 2 * size
     assert 0 <= line < 2 * size
-    if region := look.region(size, 2 * size):
+    if region := inspection.region(size, 2 * size):
         assert 0 <= region[0] < region[2] <= 2 * size
         assert 0 <= region[1] < region[3] <= size

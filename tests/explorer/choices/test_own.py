@@ -19,10 +19,10 @@ from explorer.choices.region import WHOLE, Region
 from explorer.choices.state import ExplorerState
 from explorer.choices.status import Status
 from explorer.choices.uploads import Uploads
-from explorer.choices.visitor_files import Shelf, other_role
+from explorer.choices.visitor_files import VisitorFiles, other_role
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
-from explorer.page.files_panel import own as own_panel
+from explorer.page.files_panel import files_panel
 from explorer.pipeline import activations, pictures, regions
 
 SIDE = 132
@@ -41,8 +41,8 @@ def checkpoint(model, path) -> bytes:
 
 
 @pytest.fixture
-def shelf():
-    mine = Shelf()
+def files():
+    mine = VisitorFiles()
     yield mine
     mine.close()
 
@@ -52,9 +52,9 @@ def xlsr(tmp_path) -> bytes:
     return checkpoint(core.create_model("xlsr", 3), tmp_path / "mine.safetensors")
 
 
-def test_an_image_is_taken_as_hr_and_as_lr(shelf):
-    key, _ = shelf.put("folder/photo.png", png())
-    assert list(shelf.labels("hr", "lr")) == ["own: photo.png, as HR", "own: photo.png, as LR"]
+def test_an_image_is_taken_as_hr_and_as_lr(files):
+    key, _ = files.add("folder/photo.png", png())
+    assert list(files.labels("hr", "lr")) == ["own: photo.png, as HR", "own: photo.png, as LR"]
     hr = core.load_image(png())
     as_hr, as_lr = (activations.pair(k, 2, WHOLE) for k in (key, other_role(key)))
     assert torch.equal(as_hr.hr, hr)
@@ -79,11 +79,11 @@ LONG = ["\U0001f600" * 100, "超解像" * 40, "a" * 300, "\ud800b"]
 
 
 @pytest.mark.parametrize("name", [*NAMES, *(f"{start}.png" for start in LONG)])
-def test_an_image_of_any_name(shelf, name):
-    key, _ = shelf.put(name, png())
+def test_an_image_of_any_name(files, name):
+    key, _ = files.add(name, png())
     assert catalog.pixels(key).shape == (SIDE, SIDE, 3)
     assert len(visitor_files.file_name(key).encode()) <= 200
-    assert list(shelf.labels("hr").values()) == [key]
+    assert list(files.labels("hr").values()) == [key]
     assert catalog.stem(key)
 
 
@@ -91,19 +91,19 @@ def test_an_image_of_any_name(shelf, name):
     "name",
     ["net.ckpt", "net.pth.tar", "net.bin", "net.PTH", "net", "..", "...pth", *(f"{n}.pth" for n in LONG)],
 )
-def test_a_network_of_any_name(shelf, xlsr, name):
-    key, _ = shelf.put(name, xlsr)
+def test_a_network_of_any_name(files, xlsr, name):
+    key, _ = files.add(name, xlsr)
     assert catalog.scale_of(key) == 3
-    shelf.drop([key])
+    files.delete([key])
     old = io.BytesIO()
     torch.save(core.create_model("xlsr", 3).state_dict(), old)
-    assert catalog.scale_of(shelf.put(name, old.getvalue())[0]) == 3
+    assert catalog.scale_of(files.add(name, old.getvalue())[0]) == 3
 
 
 @pytest.mark.parametrize("place", ["centre", "0,0", "1000,1000", "310,720"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_a_region_is_a_crop_of_the_whole(shelf, place, scale):
-    key, _ = shelf.put("photo.png", png(scale * 150 + 1))
+def test_a_region_is_a_crop_of_the_whole(files, place, scale):
+    key, _ = files.add("photo.png", png(scale * 150 + 1))
     hr = core.modcrop(core.load_image(png(scale * 150 + 1)), scale)
     lr = core.make_lr(hr, scale)
     found = activations.pair(key, scale, place)
@@ -114,10 +114,10 @@ def test_a_region_is_a_crop_of_the_whole(shelf, place, scale):
     assert torch.equal(found.hr, hr[..., rows, columns])
 
 
-def test_a_network_of_ones_own_is_what_its_file_holds(shelf, xlsr):
-    key, _ = shelf.put("mine.safetensors", xlsr)
+def test_a_network_of_ones_own_is_what_its_file_holds(files, xlsr):
+    key, _ = files.add("mine.safetensors", xlsr)
     state = ExplorerState()
-    state.offer_own(shelf.labels("network"), shelf.labels("hr", "lr"))
+    state.offer_uploads(files.labels("network"), files.labels("hr", "lr"))
     state.network = key
     assert state.param.layer.objects == list(catalog.layer_channels("xlsr_x3"))
     assert catalog.scale_of(key) == 3
@@ -127,35 +127,35 @@ def test_a_network_of_ones_own_is_what_its_file_holds(shelf, xlsr):
     mine, bundled = (pictures.picture(name, *where) for name in (key, "xlsr_x3"))
     assert np.array_equal(mine.rgb, bundled.rgb)
     assert state.copy().network == key
-    state.offer_own({}, {})
+    state.offer_uploads({}, {})
     assert state.network == "edsr_x2"
 
 
-def test_without_ground_truth_scores_are_against_the_float_picture(shelf):
-    key, _ = shelf.put("photo.png", png())
+def test_without_ground_truth_scores_are_against_the_float_picture(files):
+    key, _ = files.add("photo.png", png())
     lr, config = other_role(key), ExplorerState().configs()(3)
     reference, shown = (pictures.picture("xlsr_x3", lr, "centre", what) for what in ("float", config))
     assert (reference.psnr, reference.against, shown.against) == (None, "float SR", "float SR")
     a, b = (torch.from_numpy(p.rgb.copy()).permute(2, 0, 1)[None] / 255 for p in (shown, reference))
     assert shown.psnr == pytest.approx(core.psnr_y(a, b, border=3), abs=1e-9)
-    with pytest.raises(ValueError, match=r"photo\.png is an LR: there is no ground truth of it"):
+    with pytest.raises(ValueError, match=r"photo\.png is an LR image without ground truth"):
         pictures.picture("xlsr_x3", lr, "centre", "hr")
     state = ExplorerState(left="hr")
-    state.offer_own({}, shelf.labels("hr", "lr"))
+    state.offer_uploads({}, files.labels("hr", "lr"))
     state.image = lr
     assert "hr" not in state.param.left.objects
     assert state.left == "bicubic"
 
 
-def test_a_large_image_is_not_shown_whole(shelf):
-    key, _ = shelf.put("large.png", png(1200))
+def test_a_large_image_is_not_shown_whole(files):
+    key, _ = files.add("large.png", png(1200))
     assert regions.too_large(key, 2) == ""
-    with pytest.raises(ValueError, match=r"has an SR of 5\.8 megapixels, and the page shows up to 4"):
+    with pytest.raises(ValueError, match=r"has 5\.8 megapixels; the limit is 4"):
         activations.pair(other_role(key), 2, WHOLE)
 
 
-def test_by_tiles_the_float_picture_is_that_of_the_whole(shelf, monkeypatch):
-    key, _ = shelf.put("photo.png", png(660))
+def test_by_tiles_the_float_picture_is_that_of_the_whole(files, monkeypatch):
+    key, _ = files.add("photo.png", png(660))
     told = []
     token = Token(lambda what, share: told.append(share))
     found = pictures.picture("xlsr_x3", other_role(key), WHOLE, "float", token=token)
@@ -210,38 +210,38 @@ WRONG = {
     ),
     "no image": ("x.png", lambda folder, good: b"not an image", "not a readable image"),
     "a truncated image": ("x.png", lambda folder, good: truncated(png()), "not a readable image"),
-    "too small an image": ("x.png", lambda folder, good: png(36), "36×36 pixels, and 64×64 are needed"),
+    "too small an image": ("x.png", lambda folder, good: png(36), "36×36 pixels; at least 64×64 are needed"),
     "something else": ("x.txt", lambda folder, good: b"text", "neither an image nor a checkpoint"),
     "too large a file": ("x.png", lambda folder, good: bytes(33 * 10**6), "has 33 MB; the limit is 32 MB"),
 }
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_file_is_a_sentence(what, shelf, xlsr, tmp_path, monkeypatch, capsys):
+def test_a_wrong_file_is_a_sentence(what, files, xlsr, tmp_path, monkeypatch, capsys):
     if what == "too large a network":
         monkeypatch.setattr(visitor_files, "PARAMETERS", 100_000)
     name, make, sentence = WRONG[what]
     with pytest.raises(ValueError, match=sentence) as error:
-        shelf.put(name, make(tmp_path, xlsr))
+        files.add(name, make(tmp_path, xlsr))
     assert "\n" not in str(error.value)
-    assert shelf.labels("network", "hr", "lr") == {}
+    assert files.labels("network", "hr", "lr") == {}
     assert "code was run" not in capsys.readouterr().out
 
 
-def test_files_take_no_more_than_a_visitor_may_have(shelf, monkeypatch):
+def test_files_take_no_more_than_a_visitor_may_have(files, monkeypatch):
     monkeypatch.setattr(visitor_files, "TOGETHER_MB", 0.06)
-    shelf.put("photo.png", png())
-    shelf.put("photo.png", png(seed=1))
+    files.add("photo.png", png())
+    files.add("photo.png", png(seed=1))
     with pytest.raises(ValueError, match="remove one first"):
-        shelf.put("other.png", png())
+        files.add("other.png", png())
 
 
-def test_what_gives_way_is_there_until_it_is_dropped(shelf):
-    first, _ = shelf.put("photo.png", png())
-    second, before = shelf.put("photo.png", png(seed=1))
+def test_what_gives_way_is_there_until_it_is_dropped(files):
+    first, _ = files.add("photo.png", png())
+    second, before = files.add("photo.png", png(seed=1))
     assert before == [first, other_role(first)]
     assert catalog.pixels(first).shape == (SIDE, SIDE, 3)
-    shelf.drop(before)
+    files.delete(before)
     with pytest.raises(ValueError, match=r"photo\.png is no longer loaded"):
         catalog.pixels(first)
     assert catalog.pixels(second).shape == (SIDE, SIDE, 3)
@@ -255,13 +255,14 @@ def held(name: str) -> list:
 
 
 def test_two_visitors(xlsr):
-    mine, theirs = Shelf(), Shelf()
-    image, _ = mine.put("photo.png", png())
-    network, _ = mine.put("mine.safetensors", xlsr)
-    again, _ = theirs.put("photo.png", png())
+    before = {*visitor_files._known}  # of other tests' visitors
+    mine, theirs = VisitorFiles(), VisitorFiles()
+    image, _ = mine.add("photo.png", png())
+    network, _ = mine.add("mine.safetensors", xlsr)
+    again, _ = theirs.add("photo.png", png())
     assert again != image, "the same file of another visitor has another key"
     state = ExplorerState()
-    state.offer_own(theirs.labels("network"), theirs.labels("hr", "lr"))
+    state.offer_uploads(theirs.labels("network"), theirs.labels("hr", "lr"))
     for name, key in (("image", image), ("network", network)):
         with pytest.raises(ValueError, match="own:"):
             setattr(state, name, key)
@@ -279,10 +280,10 @@ def test_two_visitors(xlsr):
         pictures.picture(network, image, "centre", config)
     with pytest.raises(ValueError, match="is no longer loaded"):
         pictures.picture("xlsr_x3", image, "centre", config)
-    mine.put("late.png", png())
+    mine.add("late.png", png())
     assert mine.labels("hr") == {}
     theirs.close()
-    assert not any(key.startswith("own:") for key in visitor_files._known)
+    assert not visitor_files._known.keys() - before
 
 
 def test_what_is_under_way_is_not_kept_when_its_file_goes():
@@ -305,43 +306,43 @@ def without_res_scale(res_scale: float) -> tuple[core.EDSR, bytes]:
     return model, content.getvalue()
 
 
-def test_what_a_file_leaves_open_is_said_beside_it(shelf):
-    key, _ = shelf.put("edsr.pth", without_res_scale(0.1)[1])
+def test_what_a_file_leaves_open_is_said_beside_it(files):
+    key, _ = files.add("edsr.pth", without_res_scale(0.1)[1])
     assert "edsr.pth does not say its res_scale, so 1 was taken" in catalog.about(key)
-    assert "give that beside the file" in catalog.about(key)
-    assert shelf.res_scale("edsr.pth") == 1
+    assert "enter that below the file" in catalog.about(key)
+    assert files.res_scale("edsr.pth") == 1
     assert catalog.network_code(key) == "core.load_checkpoint('edsr.pth', res_scale=1)"
 
 
-def test_a_res_scale_can_be_given(shelf):
+def test_a_res_scale_can_be_given(files):
     model, content = without_res_scale(0.1)
-    guessed, _ = shelf.put("edsr.pth", content)
-    key, before = shelf.rescale("edsr.pth", 0.1)
+    guessed, _ = files.add("edsr.pth", content)
+    key, before = files.rescale("edsr.pth", 0.1)
     assert before == [guessed]
-    assert list(shelf.labels("network").values()) == [key]
-    shelf.drop(before)
+    assert list(files.labels("network").values()) == [key]
+    files.delete(before)
     lr = activations.pair(core.demo_names()[0], 2, "centre").lr
     picture = pictures.picture(key, core.demo_names()[0], "centre", "float")
     assert np.array_equal(picture.rgb, core.images.to_uint8(core.super_resolve(model, lr))[0])
-    assert "Its res_scale, 0.1, is yours" in catalog.about(key)
+    assert "Its res_scale of 0.1 is your choice" in catalog.about(key)
     assert catalog.network_code(key).endswith("res_scale=0.1)")
     for wrong in (0.0, -1.0, float("inf")):
         with pytest.raises(ValueError, match="res_scale must be a positive number"):
-            shelf.rescale("edsr.pth", wrong)
+            files.rescale("edsr.pth", wrong)
     with pytest.raises(ValueError, match=r"other\.pth is no longer loaded"):
-        shelf.rescale("other.pth", 0.1)
+        files.rescale("other.pth", 0.1)
 
 
-def test_a_file_that_says_its_res_scale_leaves_none_to_give(shelf, tmp_path):
-    shelf.put("edsr.safetensors", checkpoint(without_res_scale(0.1)[0], tmp_path / "edsr.safetensors"))
-    assert shelf.res_scale("edsr.safetensors") is None
+def test_a_file_that_says_its_res_scale_leaves_none_to_give(files, tmp_path):
+    files.add("edsr.safetensors", checkpoint(without_res_scale(0.1)[0], tmp_path / "edsr.safetensors"))
+    assert files.res_scale("edsr.safetensors") is None
 
 
 def test_the_field_beside_the_file_changes_the_network():
     state = ExplorerState()
     finished = queue.Queue()
     uploads = Uploads(state, Status(), lambda call: finished.put(call))
-    panel = own_panel(state, uploads)
+    panel = files_panel(state, uploads)
     uploads.take("edsr.pth", without_res_scale(0.1)[1])
     for _ in range(2):  # what came, and that no file is being read any more
         finished.get(timeout=60)()
@@ -357,4 +358,4 @@ def test_the_field_beside_the_file_changes_the_network():
     uploads.remove("edsr.pth")
     assert panel.select(pn.widgets.FloatInput) == []
     assert state.network == "edsr_x2"
-    uploads.shelf.close()
+    uploads.files.close()

@@ -40,7 +40,7 @@ def test_widgets_and_state_follow_each_other(monkeypatch):
     assert choice.kind == CENTRE
     monkeypatch.setattr(regions, "WHOLE_MEGAPIXELS", 0)
     choice.kind = WHOLE
-    assert said[-1].startswith("the whole image has an SR of")
+    assert said[-1].startswith("The SR of the whole image has")
     assert (choice.kind, state.region) == (CENTRE, CENTRE)
     monkeypatch.undo()
     choice.kind = WHOLE

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import core
 from explorer.choices.state import ExplorerState
-from explorer.choices.visitor_files import Shelf
+from explorer.choices.visitor_files import VisitorFiles
 from explorer.export import files, report, script
 from explorer.pipeline import pictures
 
@@ -67,11 +67,11 @@ def test_the_code_reads_files_of_ones_own(role, size, tmp_path, monkeypatch):
     Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save("my 'photo'.png")
     weights = core.create_model("xlsr", 3).state_dict()
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, "mine.safetensors")
-    shelf, state, told = Shelf(), ExplorerState(activation_bits=3), io.StringIO()
+    mine, state, told = VisitorFiles(), ExplorerState(activation_bits=3), io.StringIO()
     for name in ("my 'photo'.png", "mine.safetensors"):
-        shelf.put(name, (tmp_path / name).read_bytes())
-    state.offer_own(shelf.labels("network"), shelf.labels("hr", "lr"))
-    (state.network,), (state.image,) = shelf.labels("network").values(), shelf.labels(role).values()
+        mine.add(name, (tmp_path / name).read_bytes())
+    state.offer_uploads(mine.labels("network"), mine.labels("hr", "lr"))
+    (state.network,), (state.image,) = mine.labels("network").values(), mine.labels(role).values()
     state.region = "whole" if role == "lr" else "300,610"
     code = script.code(state)
     assert ("tile=320" in code) == (role == "lr")
@@ -86,7 +86,7 @@ def test_the_code_reads_files_of_ones_own(role, size, tmp_path, monkeypatch):
         assert ("hr.png" in inside.namelist()) == (role == "hr")
         scores = inside.read("scores.csv").decode()
     assert ("float SR" in scores) == (role == "lr")
-    shelf.close()
+    mine.close()
 
 
 @pytest.mark.parametrize("name", STATES)
@@ -113,18 +113,18 @@ def test_names_of_files_are_text_in_the_report(tmp_path):
     """A browser makes no element of a file's name."""
     weights = core.create_model("xlsr", 3).state_dict()
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, tmp_path / "mine.safetensors")
-    shelf, state = Shelf(), ExplorerState(compared_bits=[8])
-    shelf.put("<i id=x>net.safetensors", (tmp_path / "mine.safetensors").read_bytes())
+    mine, state = VisitorFiles(), ExplorerState(compared_bits=[8])
+    mine.add("<i id=x>net.safetensors", (tmp_path / "mine.safetensors").read_bytes())
     small = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     Image.fromarray(small).save(tmp_path / "photo.png")
-    shelf.put("</title><i id=y>.png", (tmp_path / "photo.png").read_bytes())
-    state.offer_own(shelf.labels("network"), shelf.labels("hr"))
-    (state.network,), (state.image,) = shelf.labels("network").values(), shelf.labels("hr").values()
+    mine.add("</title><i id=y>.png", (tmp_path / "photo.png").read_bytes())
+    state.offer_uploads(mine.labels("network"), mine.labels("hr"))
+    (state.network,), (state.image,) = mine.labels("network").values(), mine.labels("hr").values()
     text = report.report(state).decode()
     assert "<h1>Quantization of &lt;i id=x&gt;net.safetensors</h1>" in text
     assert "<title>Quantization of &lt;i id=x&gt;net.safetensors</title>" in text
     assert "<i id=" not in text
-    shelf.close()
+    mine.close()
 
 
 def test_levels_of_every_channel():

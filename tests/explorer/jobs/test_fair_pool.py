@@ -90,7 +90,7 @@ def test_what_is_cancelled_before_its_turn_never_starts():
 
 
 def test_places_are_told_and_fall_as_others_leave(monkeypatch):
-    monkeypatch.setattr(fair_pool, "TOLD", 0.0)
+    monkeypatch.setattr(fair_pool, "MIN_REPORT_INTERVAL", 0.0)
     desk = Desk()
     first = desk.submit("a", "a1")
     for name in ("b1", "c1", "c2"):
@@ -115,7 +115,7 @@ def test_places_are_told_now_and_then():
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12))
 def test_the_place_told_is_the_place_taken(visitors):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fair_pool, "TOLD", 0.0)
+        patch.setattr(fair_pool, "MIN_REPORT_INTERVAL", 0.0)
         desk = Desk()
         for name, visitor in enumerate(visitors):
             desk.submit(visitor, name)

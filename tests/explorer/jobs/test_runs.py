@@ -37,9 +37,9 @@ def test_a_run_from_start_to_end(new_run):
     run = new_run(SHORT)
     assert not run.alive
     run.start()
-    assert run.in_words() == "Starting …"
+    assert run.status_text() == "Starting …"
     wait_for(lambda: not run.alive)
-    assert run.in_words() == "Done, step 4 of 4"
+    assert run.status_text() == "Done, step 4 of 4"
     assert load_quantized(run.result()).quant_config == SHORT.quant_config
     folder = run.out.parent
     run.cancel()
@@ -50,13 +50,13 @@ def test_a_run_that_is_paused_or_killed_goes_on_where_it_was(new_run, monkeypatc
     run = new_run(LONG)
     run.start()
     wait_for(lambda: run.begun and run.card()["done"] >= 100)
-    assert run.in_words().startswith("Training, step ")
-    monkeypatch.setattr(training_run, "MOST", 1)
+    assert run.status_text().startswith("Training, step ")
+    monkeypatch.setattr(training_run, "MAX_TRAININGS", 1)
     with pytest.raises(ValueError, match="1 trainings run on this server already; start yours when"):
         new_run(LONG).start()
     run.pause()  # as when whoever started it ends: nobody holds its input open
     wait_for(lambda: not run.alive)
-    assert run.in_words().endswith("Start goes on")
+    assert run.status_text().endswith("press Start to continue")
     before = run.card()["done"]
     assert run.result() is None
     run.start()
@@ -66,8 +66,8 @@ def test_a_run_that_is_paused_or_killed_goes_on_where_it_was(new_run, monkeypatc
     run.kill()
     wait_for(lambda: not run.alive)
     assert run.can_go_on
-    assert run.in_words() == (
-        "The training was killed, as the system does when memory is short; Start goes on from what was kept."
+    assert run.status_text() == (
+        "The training was killed, probably because memory ran out; start it again to continue."
     )
     kept = run.card()["done"]
     run.start()
@@ -78,7 +78,7 @@ def test_what_ended_it_is_said(new_run):
     run = new_run(OdmConfig(steps=4, batch=1, patch=4000))
     run.start()
     wait_for(lambda: not run.alive)
-    assert run.in_words() == (
+    assert run.status_text() == (
         "The training stopped: no training image is at least 12000 pixels on both sides; take larger ones or "
         "a smaller patch"
     )

@@ -35,9 +35,9 @@ def test_points_are_snapped_and_kept(choosing):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("-1, -0.5, 0, 0.5, 1", "2 bits tell 4 points apart and these are 5"),
-        ("0.5", "at least 2 points"),
-        ("a few", "written as numbers"),
+        ("-1, -0.5, 0, 0.5, 1", "2 bits allow 4 points, and these are 5"),
+        ("0.5", "At least 2 points"),
+        ("a few", "Type points as numbers"),
         ("0, inf", "between -1 and 1"),
         ("0, nan, 1", "between -1 and 1"),
         ("-1.5, 0", "between -1 and 1"),

@@ -22,7 +22,7 @@ def test_every_view_of_a_network_written_elsewhere(name, monkeypatch):
     found = checked(name, stranger(name))
     monkeypatch.setitem(visitor_files._known, key, found)
     state = ExplorerState()
-    state.offer_own({name: key}, {})
+    state.offer_uploads({name: key}, {})
     state.network = key
     assert set(state.param.layer.objects) == set(found.layers)
     where = (key, state.image, CENTRE)
@@ -65,5 +65,5 @@ def test_the_page_says_by_how_much_tiles_differ(name, monkeypatch):
             assert "tiles" not in html
         else:
             assert picture.tiles.side == 48
-            assert f"made by tiles: {picture.tiles.decibels:.0f} dB from the whole" in html
+            assert f"made in tiles: {picture.tiles.decibels:.0f} dB from the whole" in html
             assert f"up to {picture.tiles.levels:.1f} levels" in of_tiles(picture.tiles)

@@ -110,14 +110,14 @@ def test_written_points_and_a_link_to_them():
     field = visitor.widget("Points by hand")
     assert field.value == "-0.5, 0, 0.5"
     visitor.move("Points by hand", "-1 -0.5 0 0.5 1")
-    assert visitor.count("2 bits tell 4 points apart and these are 5") == 1
+    assert visitor.count("2 bits allow 4 points, and these are 5") == 1
     before = visitor.drawn("picture hand")
     visitor.move("Points by hand", "-0.75, -0.25, 0.25, 0.75")
     assert visitor.drawn("picture hand") != before
     assert visitor.count("and these are 5") == 0
     assert levels(visitor) == [-0.75, -0.25, 0.25, 0.75]
     assert visitor.count("above the optimum") == 1
-    visitor.press("Back to the optimum")
+    visitor.press("Reset points")
     assert len(levels(visitor)) == 4
     assert visitor.count("By hand, ") == 0
     assert field.value == ""
@@ -149,13 +149,13 @@ def test_an_image_of_ones_own():
 
     visitor.session.uploads.use_as(True)
     visitor.settle()
-    assert visitor.count("what the others are scored against") == 1
+    assert visitor.count("the others are scored against it") == 1
     assert visitor.count("HR, ground truth") == 0
     assert visitor.count(r"dB · SSIM 0\.\d+ against float SR") == 3
-    assert visitor.count("there is no ground truth of it") == 1
+    assert visitor.count("has no ground truth") == 1
     visitor.choose(region="whole")
     assert width(visitor) == 3 * 402
-    assert visitor.count("Worked by tiles of 320×320 LR pixels") == 1
+    assert visitor.count("Computed in tiles of 320×320 LR pixels") == 1
     assert visitor.count(r"core\.load_image\('photo\.png'\)") == 1
 
     visitor.press("Remove")
@@ -192,4 +192,4 @@ def test_a_network_of_ones_own(tmp_path):
     visitor.choose(tab="training")
     assert visitor.count("Training on this page starts from a bundled network") == 1
     visitor.choose(tab="sweep")
-    assert visitor.count("files of yours take no part in it") == 1
+    assert visitor.count("it does not use your files") == 1
