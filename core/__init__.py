@@ -1,5 +1,7 @@
 """Quantization of super-resolution networks: DFSQ and the baselines it is compared with; no GUI."""
 
+from core.analysis.adabm import adabm_layer_bits
+from core.analysis.allocation import allocate_bits
 from core.analysis.evaluation import Evaluation, evaluate, super_resolve
 from core.analysis.mismatch import mismatch
 from core.analysis.sensitivity import sensitivity
@@ -44,6 +46,8 @@ __all__ = [
     "Pair",
     "QuantConfig",
     "UniversalSet",
+    "adabm_layer_bits",
+    "allocate_bits",
     "audit",
     "audit_onnx",
     "bicubic",
