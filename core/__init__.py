@@ -26,6 +26,7 @@ from core.ptq.observers import ChosenPoints
 from core.ptq.quantize import Calibration, calibrate, quantize_model
 from core.ptq.saving import load_quantized, save_quantized
 from core.qat.config import OdmConfig
+from core.qat.range_tuning import tune_ranges
 from core.quantizers.ranges import RANGES
 from core.zoo import create_model
 
@@ -82,5 +83,6 @@ __all__ = [
     "ssim_y",
     "super_resolve",
     "time_onnx",
+    "tune_ranges",
     "without_clip",
 ]
