@@ -160,7 +160,7 @@ def _simulated(config: QuantConfig) -> str:
     recipe, parts = config.recipe, []
     if recipe.dynamic:
         parts.append("normalization of each input")
-    if recipe.levels in ("subset", "log2", "apot"):
+    if recipe.levels in ("subset", "log2", "apot", "piecewise"):
         parts.append("activation levels off the uniform grid")
     if recipe.levels == "element":
         parts.append("blocks that share a scale")

@@ -14,6 +14,8 @@ def least_error(costs: Sequence[np.ndarray], errors: Sequence[np.ndarray], capac
     programming: after each item only the sums remain that no other beats in both cost and error (Nemhauser
     and Ullmann 1969). Of equal errors the cheaper one wins. ValueError if the cheapest options cost more.
 
+    >>> import numpy as np
+    >>> from core.analysis.knapsack import least_error
     >>> least_error([np.array([1, 4]), np.array([1, 4])], [np.array([9.0, 1.0]), np.array([5.0, 3.0])], 5)
     [1, 0]
     """

@@ -142,6 +142,8 @@ class QuantConfig:
         for name, bits in ((recipe.normalization, self.activation_bits), (recipe.weights, self.weight_bits)):
             if name in FORMATS and bits != FLOAT:
                 FORMATS[name].element(bits)
+        if recipe.levels == "piecewise" and self.activation_bits < 3:
+            raise ValueError("piecewise levels are 0 alone at 2 bits; give 3 bits or more")
         if recipe.weights in FORMATS and "rounding" in recipe.refine:
             raise ValueError(
                 f"refine='rounding' needs levels by row, and {recipe.weights} has them by block; leave it out"
