@@ -8,6 +8,7 @@ from safetensors import safe_open
 from torch import nn
 
 from core import METHODS, QuantConfig, audit, calibrate, load_quantized, quantize_model, save_quantized
+from core.analysis.comparison import _simulated
 from core.analysis.cost import cost, model_bytes
 
 FIRST, SECOND, THIRD, FOURTH = (f"body.{block}.body.{conv}" for block in (0, 1) for conv in (0, 2))
@@ -131,3 +132,8 @@ def test_cost_by_hand(images):
     uniform = quantize_model(model, images, QuantConfig("minmax", 4, 4))
     # 81 weights of 2 bits more; before them the bits fill whole bytes.
     assert model_bytes(quantized) - model_bytes(uniform) == 21
+
+
+def test_bits_that_no_kernel_has_are_named():
+    assert _simulated(QuantConfig("mse", layer_bits=(("a", 4, 8), ("b", 4, 6), ("c", 4, 3)))) == "3, 6 bits"
+    assert _simulated(QuantConfig("mse", layer_bits=(("a", 4, 8),))) == ""
