@@ -1,5 +1,7 @@
 """Quantization of super-resolution networks: DFSQ and the baselines it is compared with; no GUI."""
 
+from core.analysis.adabm import adabm_layer_bits
+from core.analysis.allocation import allocate_bits
 from core.analysis.evaluation import Evaluation, evaluate, super_resolve
 from core.analysis.mismatch import mismatch
 from core.analysis.sensitivity import sensitivity
@@ -24,6 +26,7 @@ from core.ptq.observers import ChosenPoints
 from core.ptq.quantize import Calibration, calibrate, quantize_model
 from core.ptq.saving import load_quantized, save_quantized
 from core.qat.config import OdmConfig
+from core.qat.range_tuning import tune_ranges
 from core.quantizers.ranges import RANGES
 from core.zoo import create_model
 
@@ -44,6 +47,8 @@ __all__ = [
     "Pair",
     "QuantConfig",
     "UniversalSet",
+    "adabm_layer_bits",
+    "allocate_bits",
     "audit",
     "audit_onnx",
     "bicubic",
@@ -78,5 +83,6 @@ __all__ = [
     "ssim_y",
     "super_resolve",
     "time_onnx",
+    "tune_ranges",
     "without_clip",
 ]

@@ -160,14 +160,16 @@ def _simulated(config: QuantConfig) -> str:
     recipe, parts = config.recipe, []
     if recipe.dynamic:
         parts.append("normalization of each input")
-    if recipe.levels in ("subset", "log2", "apot"):
+    if recipe.levels in ("subset", "log2", "apot", "piecewise"):
         parts.append("activation levels off the uniform grid")
     if recipe.levels == "element":
         parts.append("blocks that share a scale")
     if recipe.weights in ("subset", "apot"):
         parts.append("weight levels off the uniform grid")
-    if config.activation_bits not in (4, 8, FLOAT):
-        parts.append(f"{config.activation_bits} bits")
+    bits = {config.activation_bits, *(activation for _, _, activation in config.layer_bits)}
+    odd = sorted(bits - {4, 8, FLOAT})
+    if odd:
+        parts.append(f"{', '.join(map(str, odd))} bits")
     return ", ".join(parts)
 
 

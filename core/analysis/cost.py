@@ -88,6 +88,36 @@ def effective_weight_bits(model: nn.Module) -> float:
 
 
 @torch.no_grad()
+def layer_macs(model: nn.Module, height: int, width: int) -> dict[str, int]:
+    """Return the multiply-accumulates of each called layer for one (1, 3, height, width) LR image."""
+    model = fold_parametrizations(model)
+    grow, found = height / PROBE * width / PROBE, dict[str, float]()
+
+    def counting(name: str):
+        def count(module: nn.Module, args: tuple, kwargs: dict, output: torch.Tensor) -> None:
+            x = args[0] if args else next(iter(kwargs.values()))
+            found[name] = found.get(name, 0) + _macs(module, x, output) * (1 if _pooled(module, x) else grow)
+
+        return count
+
+    for name, module in model.named_modules():
+        if channel_dim_of(module) is not None:
+            module.register_forward_hook(counting(name), with_kwargs=True)
+    run(model, torch.rand(1, 3, PROBE, PROBE))
+    return {name: round(macs) for name, macs in found.items()}
+
+
+def _macs(module: nn.Module, x: torch.Tensor, output: torch.Tensor) -> int:
+    # A transposed conv multiplies each input, not each output, by the kernel.
+    return (x if isinstance(module, nn.ConvTranspose2d) else output).numel() * module.weight[0].numel()
+
+
+def _pooled(module: nn.Module, x: torch.Tensor) -> bool:
+    """Return whether the input has one value a channel, however large the image."""
+    return len(x) == 1 and x.ndim > 1 and is_single(x, channel_dim_of(module))
+
+
+@torch.no_grad()
 def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float]:
     """Return MACs, BitOPs and effective activation bits, counted on a small image and scaled up.
 
@@ -101,12 +131,8 @@ def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float
     def count(module: nn.Module, args: tuple, kwargs: dict, output: torch.Tensor) -> None:
         nonlocal macs, bitops, values, stored
         x = args[0] if args else next(iter(kwargs.values()))
-        per_output = module.weight[0].numel()
-        # A transposed conv multiplies each input, not each output, by the kernel.
-        own = (x if isinstance(module, nn.ConvTranspose2d) else output).numel() * per_output
-        done = quantization_of(module)
-        pooled = len(x) == 1 and x.ndim > 1 and is_single(x, channel_dim_of(module))
-        own *= 1 if pooled else grow
+        done, pooled = quantization_of(module), _pooled(module, x)
+        own = _macs(module, x, output) * (1 if pooled else grow)
         macs += own
         bitops += own * (done.weight_bits * done.activation_bits if done else FLOAT**2)
         if done:

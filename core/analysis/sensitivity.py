@@ -62,9 +62,9 @@ def sensitivity(
         errors = []
         for part in _parts(reference, quantized, name):
             progress("Quantizing one layer at a time", (done + len(errors) / 4) / len(names))
-            with _exchanged(reference, name, part):
+            with exchanged(reference, name, part):
                 errors.append(error(reference))
-        with _exchanged(whole, name, copy.deepcopy(model.get_submodule(name))):
+        with exchanged(whole, name, copy.deepcopy(model.get_submodule(name))):
             found[name] = Sensitivity(*errors, error(whole))
     return error(whole), found
 
@@ -87,7 +87,7 @@ def _parts(model: nn.Module, quantized: nn.Module, name: str) -> Iterator[nn.Mod
 
 
 @contextlib.contextmanager
-def _exchanged(network: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
+def exchanged(network: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
     """Replace the named layer by `module` while the context is open."""
     before = network.get_submodule(name)
     places = [path for path, other in network.named_modules(remove_duplicate=False) if other is before]

@@ -18,6 +18,7 @@ from torch import nn
 from core.deploy.export import as_taken, export_plain, picture_of, plain_network
 from core.deploy.onnx_files import LAYER_OPS, first_line
 from core.ptq.calibration import recorded, with_share
+from core.ptq.config import FLOAT, QuantConfig
 from core.ptq.quantize import peek
 from core.ptq.scope import Layers, check_layers, choose_layers
 from core.utils.progress import Progress
@@ -38,6 +39,7 @@ def quantize_int8(
     images: torch.Tensor | Iterable[torch.Tensor],
     layers: Layers = None,
     progress: Progress = lambda what, share: None,
+    config: QuantConfig | None = None,
 ) -> onnx.ModelProto:
     """Return the network in INT8, quantized statically by ONNX Runtime (QDQ nodes).
 
@@ -46,8 +48,9 @@ def quantize_int8(
     unsigned, per tensor, from the lowest to the highest value on the images. Measured on XLSR x3, 8 Kodak
     images: weights per tensor lose 0.15 dB, of 7 bits 0.08 dB, a moving average of the ranges 0.04 dB; signed
     activations give the same picture, but then a third of the convs has no integer kernel on x86. Old x86
-    processors without VNNI may saturate in these. ValueError if the network cannot be exported or no layer is
-    left. `progress(what, share)` may raise to cancel.
+    processors without VNNI may saturate in these. config: a layer that is float by its bits by layer stays
+    float here too; any other has 8 bits, the only ones there are. ValueError if the network cannot be
+    exported or no layer is left. `progress(what, share)` may raise to cancel.
 
     >>> import torch
     >>> from core import OnnxNetwork, create_model, quantize_int8
@@ -62,12 +65,20 @@ def quantize_int8(
     first = as_taken(network, first)
     picture_of(network, first)
     chosen, _ = choose_layers(network, layers, first)
+    if config is not None:
+        chosen = [name for name in chosen if FLOAT not in _bits_of(config, name)]
     if not chosen:
         raise ValueError("no layer is left to quantize; name at least one of the network's convolutions")
     graph = export_plain(_no_zero_rows(_dense_groups(network)), first)
     _check_named(graph, network, chosen, first)
     reader = _Reader(images, network, progress)
     return _integer_shuffle(_static(graph, set(chosen), reader, type(network).__name__))
+
+
+def _bits_of(config: QuantConfig, name: str) -> tuple[int, int]:
+    """Return the bits of the layer's weights and activations."""
+    own = config.for_layer(name)
+    return own.weight_bits, own.activation_bits
 
 
 def _check_named(graph: onnx.ModelProto, network: nn.Module, chosen: list[str], first: torch.Tensor) -> None:

@@ -23,6 +23,7 @@ from core.quantizers.weights import WEIGHTS
 FLOAT = 32  # bits that stand for "not quantized"
 BITS = (*range(2, 9), FLOAT)
 MAX_BLOCK = 4096  # pixels a side
+LISTED = 3  # layers with bits of their own that the label names; of more it says how many
 SIDE_BITS = (4, 8, 16)
 CHOICES = {
     "selector": tuple(SELECTORS),
@@ -42,13 +43,17 @@ class QuantConfig:
     `recipe` has the result. universal_set matters if levels or weights come from it. block: side in pixels of
     the blocks that are normalized separately, with normalization="block". side_bits: bits of each number of
     side information where every input is normalized by its own statistics: 16 as they are, 8 or 4 rounded.
-    ValueError for values that are not allowed or do not go together.
+    layer_bits: (layer, weight bits, activation bits) of each layer whose bits differ from weight_bits and
+    activation_bits; sorted here, and without those that do not differ. ValueError for values that are not
+    allowed or do not go together.
 
     >>> from core import QuantConfig
     >>> print(QuantConfig("dfsq", activation_bits=4, weight_bits=8))
     dfsq W8A4
     >>> QuantConfig("dfsq", levels="uniform", ranges="mse").recipe.normalization
     'image'
+    >>> print(QuantConfig("mse", layer_bits=(("conv2", 8, 6),)))
+    mse W4A4, conv2 W8A6
     """
 
     method: str = "dfsq-exact"
@@ -64,6 +69,7 @@ class QuantConfig:
     refine: tuple[str, ...] | None = None
     block: int | None = None
     side_bits: int = 16
+    layer_bits: tuple[tuple[str, int, int], ...] = ()
 
     def __post_init__(self):
         if self.method not in EVERY_METHOD:
@@ -89,6 +95,41 @@ class QuantConfig:
         if type(self.side_bits) is not int or self.side_bits not in SIDE_BITS:
             raise ValueError(f"side_bits must be 4, 8 or 16, got {self.side_bits!r}")
         self._check_together()
+        self._check_layer_bits()
+
+    def _check_layer_bits(self) -> None:
+        """Check the bits of single layers, and bring them into the one order that equal ones share."""
+        form = isinstance(self.layer_bits, tuple) and all(
+            isinstance(entry, tuple) and len(entry) == 3 and isinstance(entry[0], str)
+            for entry in self.layer_bits
+        )
+        if not form:
+            raise ValueError(
+                "layer_bits must be a tuple of (layer's name, weight bits, activation bits), "
+                f"got {self.layer_bits!r:.80}"
+            )
+        names = [name for name, _, _ in self.layer_bits]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"layer_bits has {twice} twice; keep one of the two")
+        for name in names:
+            try:
+                self.for_layer(name)
+            except ValueError as error:
+                raise ValueError(f"layer_bits of {name}: {error}") from error
+        own = self.weight_bits, self.activation_bits
+        kept = tuple(sorted(entry for entry in self.layer_bits if entry[1:] != own))
+        object.__setattr__(self, "layer_bits", kept)
+
+    def for_layer(self, name: str) -> QuantConfig:
+        """Return the configuration of the named layer alone: with its bits, and no others by layer."""
+        if not self.layer_bits:
+            return self
+        found = {own: bits for own, *bits in self.layer_bits}
+        weight_bits, activation_bits = found.get(name, (self.weight_bits, self.activation_bits))
+        return dataclasses.replace(
+            self, weight_bits=weight_bits, activation_bits=activation_bits, layer_bits=()
+        )
 
     def _check_together(self) -> None:
         recipe = self.recipe
@@ -101,6 +142,8 @@ class QuantConfig:
         for name, bits in ((recipe.normalization, self.activation_bits), (recipe.weights, self.weight_bits)):
             if name in FORMATS and bits != FLOAT:
                 FORMATS[name].element(bits)
+        if recipe.levels == "piecewise" and self.activation_bits < 3:
+            raise ValueError("piecewise levels are 0 alone at 2 bits; give 3 bits or more")
         if recipe.weights in FORMATS and "rounding" in recipe.refine:
             raise ValueError(
                 f"refine='rounding' needs levels by row, and {recipe.weights} has them by block; leave it out"
@@ -122,6 +165,16 @@ class QuantConfig:
         )
 
     @property
+    def float_activations(self) -> bool:
+        """Whether the activations of every layer stay float."""
+        return all(bits == FLOAT for bits in (self.activation_bits, *(a for _, _, a in self.layer_bits)))
+
+    @property
+    def float_weights(self) -> bool:
+        """Whether the weights of every layer stay float."""
+        return all(bits == FLOAT for bits in (self.weight_bits, *(w for _, w, _ in self.layer_bits)))
+
+    @property
     def from_subset(self) -> bool:
         """Whether the activations' points come from the universal set."""
         return self.recipe.levels == "subset"
@@ -141,7 +194,7 @@ class QuantConfig:
     def observed(self) -> tuple:
         """The kind of statistics that a calibration must hold; equal configurations can share one."""
         normalization = self.recipe.normalization
-        if self.activation_bits == FLOAT:
+        if self.float_activations:
             return ("sign",)
         if normalization in ("image", "block"):
             return normalization, self.block_side, self.side_bits, self.universal_set.step
@@ -168,4 +221,15 @@ class QuantConfig:
             said.append(f"refine {'+'.join(self.refine) or 'nothing'}")
         if self.side_bits != SIDE_BITS[-1] and self.recipe.normalization in FROM_EACH_INPUT:
             said.append(f"{self.side_bits} bits of side information")
+        if len(self.layer_bits) <= LISTED:
+            said += [f"{name} W{weight}A{activation}" for name, weight, activation in self.layer_bits]
+        else:
+            weights, activations = (_span([entry[i] for entry in self.layer_bits]) for i in (1, 2))
+            said.append(f"{len(self.layer_bits)} layers W{weights}A{activations}")
         return ", ".join(said)
+
+
+def _span(bits: list[int]) -> str:
+    """Return 4 or 2–6."""
+    low, high = min(bits), max(bits)
+    return str(low) if low == high else f"{low}–{high}"

@@ -11,8 +11,8 @@ REFINEMENTS = ("reconstruction", "rounding", "bias")  # explained in `core.ptq.c
 CHOSEN = ("uniform", "subset", *SHAPES)
 # Normalization of activations -> the levels that go with it.
 NORMALIZATIONS: dict[str, tuple[str, ...]] = {
-    "tensor": CHOSEN,  # by constants of the layer
-    "channel": CHOSEN,  # by constants of each channel
+    "tensor": (*CHOSEN, "piecewise"),  # by constants of the layer
+    "channel": (*CHOSEN, "piecewise"),  # by constants of each channel
     "image": CHOSEN,  # each channel of each image by its own mean and maximum (DFSQ)
     "block": CHOSEN,  # each square block of pixels by its own lowest and highest value
     "deviation": ("gaussian",),  # each channel of each image by its own mean and deviation (DAQ)
@@ -27,7 +27,8 @@ class Method(NamedTuple):
     """The ingredients of a method; `QuantConfig` can replace each.
 
     normalization: of NORMALIZATIONS. levels: "uniform", "subset" (points of the universal set, chosen by
-    `selector`), "log2" or "apot" (of that shape, scaled), "gaussian" (DAQ's), "element" (of a microscaling
+    `selector`), "log2" or "apot" (of that shape, scaled), "piecewise" (dense within the 99th percentile of
+    magnitudes, wide beyond), "gaussian" (DAQ's), "element" (of a microscaling
     format). ranges: of `core.quantizers.ranges.RANGES`, for uniform levels. weights: of
     `core.quantizers.weights.WEIGHTS` or FORMATS; refine: the steps of REFINEMENTS that replace rounding each
     weight to its nearest level. doubled: the universal set also holds the doubles of its points; pin_zero:
@@ -74,6 +75,9 @@ METHODS: dict[str, Method] = {
     "2dquant": Method(ranges="2dquant", weights="2dquant", about="its first stage (arXiv 2406.06649)"),
     "log2": Method(levels="log2", about="static, powers of two (arXiv 1603.01025)"),
     "apot": Method(levels="apot", weights="apot", about="its levels, after training (arXiv 1909.13144)"),
+    "piecewise": Method(
+        levels="piecewise", weights="mse", about="outlier-aware levels, not tuned (arXiv 2511.00682)"
+    ),
     "daq": Method("deviation", "gaussian", weights="daq", about="as published (arXiv 2012.11230)"),
     "mx": Method("mx", "element", weights="mx", about="OCP MX: MXFP4, MXFP6, MXINT8"),
     "nvfp4": Method("nvfp4", "element", weights="nvfp4", about="NVFP4"),

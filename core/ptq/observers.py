@@ -15,11 +15,11 @@ from core.points.selection import ExactSelection, prepare, select_points
 from core.ptq.config import QuantConfig
 from core.quantizers.daq import GaussianQuantizer
 from core.quantizers.histogram import Histogram
-from core.quantizers.levels import SHAPES
+from core.quantizers.levels import SHAPES, piecewise_levels
 from core.quantizers.microscaling import MicroscalingQuantizer
 from core.quantizers.normalization import EPS, SIDE_BITS, Normalization, is_single
 from core.quantizers.normalized import NormalizedUniformQuantizer, SubsetQuantizer
-from core.quantizers.ranges import PERCENTILES, RANGES
+from core.quantizers.ranges import PERCENTILES, RANGES, break_points
 from core.quantizers.static import LevelQuantizer, UniformQuantizer
 
 SCALES = np.geomspace(0.05, 1, 200)  # tried as the outermost level, as a share of the largest value
@@ -111,6 +111,10 @@ class StaticObserver(Observer):
             levels = self._points(seen, config)
             index = (len(config.candidates) - 1).bit_length()
             stored = index * levels.size + 2 * SIDE_BITS * len(levels)
+        elif recipe.levels == "piecewise":
+            ends = seen.low, seen.high, break_points(*seen.values())
+            levels = _even([piecewise_levels(*row, bits) for row in zip(*ends, strict=True)])
+            stored = 3 * SIDE_BITS * len(levels)  # the ends and the break point
         else:
             signed = np.full(len(seen.low), not self.post_relu)
             levels = scaled_levels(recipe.levels, bits, signed, *seen.values())
@@ -286,6 +290,11 @@ def scaled_levels(
         scales = np.abs(own).max(initial=0.0) * SCALES
         errors = [_squared_error(own, weight, scale * levels) for scale in scales]
         rows.append(scales[int(np.argmin(errors))] * levels)
+    return _even(rows)
+
+
+def _even(rows: list[np.ndarray]) -> np.ndarray:
+    """Stack rows of levels, the shorter ones filled up with their last level."""
     longest = max(map(len, rows))
     return np.stack([np.pad(row, (0, longest - len(row)), "edge") for row in rows])
 

@@ -114,23 +114,24 @@ def _quantize(reference: nn.Module, quantized: nn.Module, calibration, config, l
         first, calibration = peek(calibration)
     warn_unless_steady(quantized, settle(quantized, first), settle(quantized, first))
     reasons: dict[str, str] = {}
-    keeps_float = config.activation_bits == config.weight_bits == FLOAT
+    keeps_float = config.float_activations and config.float_weights
     names: list[str] = []
     images = None
     for part in _parts(reference, calibration, config, layers, progress):
         reasons |= part.reasons
         images = part.images
-        if keeps_float:
-            reasons |= dict.fromkeys(part.observers, "float by configuration (W32A32)")
-            continue
-        names += part.observers
         for name in list(part.observers):
+            own = config.for_layer(name)
+            if own.activation_bits == own.weight_bits == FLOAT:
+                reasons[name] = "float by configuration (W32A32)"
+                continue
+            names.append(name)
             # The caller's calibration is kept; from one made here layers are popped, to free their moments.
             keep = isinstance(calibration, Calibration)
-            _attach(quantized, name, part.observers[name] if keep else part.observers.pop(name), config)
+            _attach(quantized, name, part.observers[name] if keep else part.observers.pop(name), own)
     if names and config.recipe.refine:
         _refine(reference, quantized, names, images, config, progress)
-    if config.weight_bits != FLOAT or config.recipe.refine:
+    if not config.float_weights or config.recipe.refine:
         hold_written(quantized, names, first)
     note_levels(quantized)
     quantized.float_reasons, quantized.quant_config = reasons, config
@@ -154,6 +155,7 @@ def _parts(reference, calibration, config, layers, progress) -> Iterator[Calibra
         return
     first, images = peek(calibration)
     names, reasons = choose_layers(reference, layers, first)
+    _check_names(config, names, reasons)
     groups = layer_groups(reference, names, config)
     if (len(groups) > 1 or config.recipe.refine) and iter(images) is images:
         images = list(images)  # a generator can be read only once, and several passes are needed
@@ -211,8 +213,8 @@ def observe_part(
 def _restricted(model, calibration: Calibration, config: QuantConfig, layers: Layers) -> Calibration:
     """Return `calibration` with the chosen layers alone; ValueError if it does not fit."""
     made_for = calibration.config
-    if config.activation_bits != FLOAT:
-        if made_for.activation_bits == FLOAT:
+    if not config.float_activations:
+        if made_for.float_activations:
             raise ValueError(
                 "the calibration was made for float activations; calibrate again with 2 to 8 bits"
             )
@@ -229,14 +231,31 @@ def _restricted(model, calibration: Calibration, config: QuantConfig, layers: La
             f"the calibration is of another network: this one has no {', '.join(sorted(unknown_layers))}"
         )
     if layers is None:
+        _check_names(config, calibration.observers, calibration.reasons)
         return calibration
     names, reasons = choose_layers(model, layers, None)
+    _check_names(config, names, reasons)
     never_called = {n: NEVER_CALLED for n in names if calibration.reasons.get(n) == NEVER_CALLED}
     missing = [n for n in names if n not in calibration.observers and n not in never_called]
     if missing:
         raise ValueError(f"the calibration does not cover {', '.join(missing)}; calibrate with these layers")
     observers = {n: o for n, o in calibration.observers.items() if n in names}
     return calibration._replace(config=config, observers=observers, reasons=reasons | never_called)
+
+
+def _check_names(config: QuantConfig, names: Iterable[str], reasons: dict[str, str]) -> None:
+    """Raise ValueError if the configuration has bits for a layer that is not among those to quantize."""
+    for name, _, _ in config.layer_bits:
+        if name in names or reasons.get(name) == NEVER_CALLED:
+            continue
+        if name in reasons:
+            raise ValueError(
+                f"layer_bits has {name}, which stays float ({reasons[name]}); "
+                "leave it out, or name it in layers"
+            )
+        raise ValueError(
+            f"layer_bits has {name}, and no such layer is quantized; there are {', '.join(names)}"
+        )
 
 
 def _describe_observed(config: QuantConfig) -> str:
@@ -297,7 +316,7 @@ def _refine(reference, quantized, names, images, config: QuantConfig, progress: 
     for done, name in enumerate(names):
         progress("Rounding weights", done / len(names))
         rows = weight_rows(reference.get_submodule(name))
-        compensate(quantized.get_submodule(name), rows, moments[name], config)
+        compensate(quantized.get_submodule(name), rows, moments[name], config.for_layer(name))
 
 
 def attach_quantizer(module: nn.Module, quantizer: nn.Module) -> None:

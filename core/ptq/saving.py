@@ -89,13 +89,23 @@ def save_quantized(model: nn.Module, path: str | Path) -> None:
     if not layers:
         raise ValueError("the network is not quantized; save its state_dict instead")
     blocks = {n: m.residual_quantizer.skip.bits for n, m in model.named_modules() if is_residual(m)}
-    header = {"format": FORMAT, "layers": layers, "config": dataclasses.asdict(whole.quant_config)}
-    header |= {"residual_blocks": blocks} if blocks else {}
     outer = "" if model is whole else "module."
+    header = {"format": FORMAT, "layers": layers, "config": _config_header(whole.quant_config, outer)}
+    header |= {"residual_blocks": blocks} if blocks else {}
     reasons = {name.removeprefix(outer): text for name, text in whole.float_reasons.items()}
     header |= {"reasons": reasons, "scope": whole.scope_in_words}
     state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
     replace_file(Path(path), save(state, {"quantization": json.dumps(header)}))
+
+
+def _config_header(config: QuantConfig, outer: str) -> dict:
+    """Return the configuration in plain values; layers without the prefix `outer`.
+
+    Bits by layer are there only if a layer has bits of its own: other files are as they always were.
+    """
+    values = dataclasses.asdict(config)
+    own = [(name.removeprefix(outer), *bits) for name, *bits in values.pop("layer_bits")]
+    return values | ({"layer_bits": own} if own else {})
 
 
 def _inside(model: nn.Module) -> nn.Module:
@@ -162,6 +172,7 @@ def _restored(header: dict, state: State, model: nn.Module | None, source: str) 
         **config
         | {"universal_set": UniversalSet(**config["universal_set"])}
         | {"refine": None if config["refine"] is None else tuple(config["refine"])}
+        | {"layer_bits": tuple(map(tuple, config.get("layer_bits", ())))}
     )
     for name in header["layers"]:
         module = model.get_submodule(name)

@@ -18,10 +18,11 @@ SMALLEST_SCALE = 1e-2  # smallest scale of an offset, so that no channel vanishe
 
 
 class FakeQuantize(torch.autograd.Function):
-    """The function q(x; l, u) of `core.quantizers.static.uniform` for a scalar range, and its gradients.
+    """The function q(x; l, u) of `core.quantizers.static.uniform`, and its gradients.
 
-    Rounding passes the gradient straight through: to x within [l, u]; to l and u all of it where x is clipped
-    there, and within the range (x - q) / (u - l) and its negative, as in LSQ (arXiv 1902.08153).
+    l and u are numbers, or broadcast against x. Rounding passes the gradient straight through: to x within
+    [l, u]; to l and u all of it where x is clipped there, and within the range (x - q) / (u - l) and its
+    negative, as in LSQ (arXiv 1902.08153).
     """
 
     @staticmethod
@@ -49,10 +50,15 @@ def _gradients(grad, x, quantized, low, high, width) -> tuple[torch.Tensor, torc
     """Return the gradients to x, low and high."""
     below = x < low
     inside = grad.masked_fill(below | (x > high), 0)
-    from_rounding = (inside * (x - quantized)).sum() / width
+    from_rounding = _summed(inside * (x - quantized), low) / width
     clipped = grad - inside
-    clipped_below = (clipped * below).sum()
-    return inside, clipped_below + from_rounding, clipped.sum() - clipped_below - from_rounding
+    clipped_below = _summed(clipped * below, low)
+    return inside, clipped_below + from_rounding, _summed(clipped, low) - clipped_below - from_rounding
+
+
+def _summed(values: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+    """Sum over the values that share one of `ends`."""
+    return values.sum() if ends.ndim == 0 else values.sum_to_size(ends.shape)
 
 
 def _fused(function: Callable, x: torch.Tensor) -> Callable:

@@ -44,6 +44,29 @@ def apot_levels(bits: int, signed: bool) -> np.ndarray:
     return np.unique(np.concatenate([sums, -sums]) if signed else sums)
 
 
+def piecewise_levels(low: float, high: float, breakpoint: float, bits: int) -> np.ndarray:
+    """Return levels that are dense within the break point and wide beyond, at most `2**bits`, sorted.
+
+    2^(b-1) - 1 points from -breakpoint to breakpoint and 2^(b-2) - 1 on each side from there to the lowest
+    and the highest value (arXiv 2511.00682). Where values go beyond the break point on one side alone, as
+    after ReLU, each of the two parts has half of the levels, as in the authors' code. The counts are the
+    paper's, which b bits can tell apart; the code has twice as many levels, 2^b within and 2^(b-1) on each
+    side. At 2 bits 0 alone would be left: use 3 or more.
+    """
+    below, above = low < -breakpoint, high > breakpoint
+    if below and above:
+        within, beyond = 2 ** (bits - 1) - 1, 2 ** (bits - 2) - 1
+    else:
+        within = beyond = 2 ** (bits - 1)
+    inside = np.linspace(max(low, -breakpoint), min(high, breakpoint), within)
+    parts = [inside]
+    if below:
+        parts.append(np.linspace(-breakpoint, low, beyond + 1)[1:])
+    if above:
+        parts.append(np.linspace(breakpoint, high, beyond + 1)[1:])
+    return np.unique(np.concatenate(parts))
+
+
 def daq_step(bits: int) -> float:
     """Return the step of DAQ's levels, in standard deviations: Max's step for one bit less.
 

@@ -11,6 +11,7 @@ from core.quantizers import _range_kernels as kernels
 from core.utils.parallel import over_rows
 
 PERCENTILES = (0.1, 99.9)
+BREAK_POINT = 99  # percentile of magnitudes beyond which they count as outliers (arXiv 2511.00682)
 GELU_LOWEST = -0.17  # the minimum of GELU
 ONE_SIDED = 0.1  # the low end of a GELU's output is at most this share of its high one
 
@@ -26,14 +27,25 @@ def minmax(values: np.ndarray, weights: np.ndarray, bits: int) -> Ends:
 
 def percentile(values: np.ndarray, weights: np.ndarray, bits: int) -> Ends:
     """Return the 0.1th and 99.9th percentile of each row, linearly interpolated."""
-    ends = np.zeros((2, len(values)))
+    low, high = _percentiles(values, weights, PERCENTILES)
+    return low, high
+
+
+def break_points(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the magnitude (R,) beyond which the largest hundredth of each row's values lies."""
+    return _percentiles(np.abs(values), weights, (BREAK_POINT,))[0]
+
+
+def _percentiles(values: np.ndarray, weights: np.ndarray, percents: tuple[float, ...]) -> np.ndarray:
+    """Return the percentiles (P, R) of weighted rows."""
+    ends = np.zeros((len(percents), len(values)))
     for row, (own, weight) in enumerate(zip(values, weights, strict=True)):
         order = np.argsort(own, kind="stable")
         own, weight = own[order][weight[order] > 0], weight[order][weight[order] > 0]
         if len(own):
             rank = np.cumsum(weight) - (weight + 1) / 2  # the middle rank of each value's copies
-            ends[:, row] = np.interp(np.array(PERCENTILES) / 100 * (weight.sum() - 1), rank, own)
-    return ends[0], ends[1]
+            ends[:, row] = np.interp(np.array(percents) / 100 * (weight.sum() - 1), rank, own)
+    return ends
 
 
 def mse(values: np.ndarray, weights: np.ndarray, bits: int) -> Ends:

@@ -22,6 +22,7 @@ QUANTIZATION = [field.name for field in dataclasses.fields(QuantConfig)]
 MAX_RUNS = 100_000  # configurations, and rows, of one sweep
 FIELDS = ("network", "scale", "images", "layers", "bits", *QUANTIZATION)
 LISTS = ("layers", "universal_set", "refine")  # a value of these may be a list itself
+BY_LAYER = "layer_bits"  # a value is a mapping from layers to [weight bits, activation bits]
 NAME, NAMES = (str, "names"), (str | None, "names or null")
 WHOLE = (int, "whole numbers")
 KINDS = (
@@ -34,6 +35,7 @@ KINDS = (
         "universal_set": (int | UniversalSet, "lists of two whole numbers"),
         "refine": (str | None, "lists of names, or null"),
         "block": (int | None, "whole numbers or null"),
+        BY_LAYER: (int, "mappings from layers to [weight bits, activation bits]"),
     }
     | dict.fromkeys(("scale", "bits", "activation_bits", "weight_bits", "seed", "side_bits"), WHOLE)
 )
@@ -65,6 +67,7 @@ class Choice:
     refine: tuple[str, ...] | None = None
     block: int | None = None
     side_bits: int = 16
+    layer_bits: tuple[tuple[str, int, int], ...] = ()
 
     def config(self) -> QuantConfig:
         """Return the `QuantConfig`; ValueError, with its reason, if there is none."""
@@ -165,6 +168,9 @@ def _check(part: Mapping[str, Sequence]) -> None:
 def _check_value(name: str, value) -> None:
     """Raise ValueError for a value that a row cannot hold; `Choice.config` checks the rest."""
     kind, wanted = KINDS[name]
+    if name == BY_LAYER:
+        _check_layer_bits(value, wanted)
+        return
     items = value if name in LISTS and isinstance(value, list | tuple) else [value]
     for item in items:
         if not (item is None or isinstance(item, str | int | float | Path | UniversalSet)):
@@ -180,6 +186,20 @@ def _check_value(name: str, value) -> None:
             raise ValueError(
                 f"{name} has {item!r:.80}, where YAML took a \\ for more; write it in single quotes"
             )
+
+
+def _check_layer_bits(value, wanted: str) -> None:
+    """Raise ValueError for what does not give two whole numbers to every layer that it names."""
+    fits = isinstance(value, Mapping) and all(
+        isinstance(layer, str)
+        and layer.isprintable()
+        and isinstance(bits, list | tuple)
+        and len(bits) == 2
+        and all(type(own) is int for own in bits)
+        for layer, bits in value.items()
+    )
+    if not fits:
+        raise ValueError(f"{BY_LAYER} must be {wanted}, such as {{conv2: [8, 4]}}, got {value!r:.80}")
 
 
 def _choices(part: Mapping[str, Sequence], networks: Networks) -> Iterable[Choice]:
@@ -223,6 +243,8 @@ def _plain(name: str, value):
         return value.words, value.terms
     if name == "universal_set" and not (isinstance(value, list | tuple) and len(value) == 2):
         raise ValueError(f"a universal set is given as [words, terms], got {value!r}")
+    if name == BY_LAYER:
+        return tuple(sorted((layer, *bits) for layer, bits in value.items()))
     return _tuple(value) if name in LISTS and value is not None else value
 
 
@@ -246,4 +268,5 @@ def _normalized(choice: Choice) -> Choice:
     default = {field.name: field.default for field in dataclasses.fields(Choice)}
     # The selector is stated even if it is the method's own.
     known = {} if "selector" in idle else {"selector": recipe.selector}
+    known[BY_LAYER] = config.layer_bits
     return dataclasses.replace(choice, **known | {name: default[name] for name in idle})

@@ -71,7 +71,7 @@ def wanted_rows(choices: Mapping[Choice, Sequence[str] | None], inputs: Inputs) 
         if missing:
             raise ValueError(f"no image {', '.join(missing)}; there are {', '.join(inputs.pairs[scale])}")
         for name in names or inputs.pairs[scale]:
-            asked = [asdict(choice), weights(choice.network, scale), calibration[scale], images[scale, name]]
+            asked = [_asked(choice), weights(choice.network, scale), calibration[scale], images[scale, name]]
             key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:20]
             found.append(Wanted(choice, name, key))
     place = {question: i for i, question in enumerate(dict.fromkeys(map(_calibration_of, found)))}
@@ -81,6 +81,12 @@ def wanted_rows(choices: Mapping[Choice, Sequence[str] | None], inputs: Inputs) 
     return sorted(
         found, key=lambda w: (networks[w.choice.network, w.choice.scale], place[_calibration_of(w)])
     )
+
+
+def _asked(choice: Choice) -> dict:
+    """Return the choice in plain values; without bits by layer if it has none, as in rows of old sweeps."""
+    values = asdict(choice)
+    return values if choice.layer_bits else {k: v for k, v in values.items() if k != "layer_bits"}
 
 
 def _calibration_of(wanted: Wanted) -> tuple:
@@ -232,6 +238,7 @@ def _row(wanted: Wanted, result: dict | Failure, inputs: Inputs) -> dict:
         "terms": terms,
         "set_size": _set_size(choice),
         "refine": None if choice.refine is None else "+".join(choice.refine),
+        "layer_bits": " ".join(f"{name}:W{w}A{a}" for name, w, a in choice.layer_bits) or None,
         "scope": scope_of(model, choice.layers or None),
         "calibration": f"{len(inputs.patches[scale])} {inputs.source}",
         "metric": f"luma (BT.601), 8-bit rounding, {scale} pixels of border cropped; LR bicubic as MATLAB's",

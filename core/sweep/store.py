@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
         ("refine", pa.string()),  # joined by +
         ("block", pa.int32()),
         ("side_bits", pa.int16()),
+        ("layer_bits", pa.string()),  # as conv2:W8A4, joined by spaces; null for the same bits in all layers
         ("psnr", pa.float64()),  # dB
         ("ssim", pa.float64()),
         ("float_psnr", pa.float64()),  # dB, of the float network on the same image
@@ -160,6 +161,8 @@ def read_part(path: Path) -> pa.Table:
     try:
         # Given a path, Arrow opens it twice, and may mix the old file and the one that replaces it.
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
+        if "layer_bits" not in table.column_names:  # written before layers had bits of their own
+            table = table.append_column("layer_bits", pa.nulls(len(table), pa.string()))
         return table.select(SCHEMA.names).cast(SCHEMA)
     except FileNotFoundError:
         raise

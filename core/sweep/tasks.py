@@ -131,7 +131,8 @@ def activation_quantizers(
         if name in observers:
             observer = copy.copy(observers[name])  # `finish` and its caches change the copy alone
             observer.finish()
-            made = None if config.activation_bits == FLOAT else observer.quantizer(config)
+            own = config.for_layer(name)
+            made = None if own.activation_bits == FLOAT else observer.quantizer(own)
             found[name] = Known(made, observer.post_relu)
     return found
 

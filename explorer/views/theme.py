@@ -26,6 +26,7 @@ METHOD_COLORS = {
     "2dquant": "#117733",
     "log2": "#999933",
     "apot": "#44AA99",
+    "piecewise": "#5D8AA8",
     "daq": "#A0522D",
     "mx": "#3E7C7B",
     "nvfp4": "#6B8E23",

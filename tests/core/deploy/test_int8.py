@@ -197,3 +197,10 @@ def test_errors_of_the_runtime_are_one_sentence(monkeypatch):
     monkeypatch.setattr(onnxruntime.quantization, "quantize_static", refuse)
     with pytest.raises(ValueError, match=r"^ONNX Runtime cannot quantize Skip: no kernel$"):
         quantize_int8(Skip("nearest", "scale"), photographs())
+
+
+def test_a_layer_that_is_float_by_its_bits_stays_float():
+    model = core.create_model("xlsr", 3)
+    config = core.QuantConfig("minmax", 8, 8, layer_bits=(("conv1", 32, 32), ("conv2", 4, 4)))
+    int8 = quantize_int8(model, torch.rand(1, 3, 24, 24), ["conv1", "conv2", "conv4"], config=config)
+    assert {row.name for row in audit_onnx(int8) if not row.reason} == {"conv2", "conv4"}

@@ -177,3 +177,22 @@ def test_every_normalization_goes_with_every_kind_of_levels(normalization, level
     # More powers of two are finer near 0 alone.
     assert errors[1] < (1.001 if levels == "log2" else 0.7) * errors[0]
     assert errors[1] < 0.2 * float(x.var())
+
+
+@pytest.mark.parametrize("normalization", ["tensor", "channel"])
+def test_piecewise_levels_keep_outliers_and_are_dense_where_the_values_are(normalization):
+    x = torch.randn(2, 3, 40, 40)
+    x[:, :, 0, 0] = 50.0
+    errors = {}
+    for method in ("piecewise", "minmax"):
+        config = QuantConfig(method, 5, normalization=normalization)
+        observer = observer_of(config, 1)
+        observer.update(x)
+        quantizer = observer.quantizer(config)
+        errors[method] = float((quantizer(x) - x).square().mean())
+    assert errors["piecewise"] < 0.1 * errors["minmax"]
+    piecewise = observer_of(QuantConfig("piecewise", 5), 1)
+    piecewise.update(x)
+    quantizer = piecewise.quantizer(QuantConfig("piecewise", 5))
+    assert quantizer(torch.full((1, 3, 1, 1), 50.0)).tolist() == [[[[50.0]]] * 3]
+    assert quantizer.constants() == 3 * 16

@@ -19,7 +19,9 @@ def images():
     return torch.rand(3, 3, 12, 16, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("mx", "nvfp4", "mse-channel")])
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS if m not in ("mx", "nvfp4", "mse-channel", "piecewise")]
+)
 @pytest.mark.parametrize("linear", [False, True])
 def test_pooled_features_take_at_most_the_levels(linear, method, images):
     torch.manual_seed(0)

@@ -27,7 +27,7 @@ def test_eight_bits_are_near_float(network, method, images):
     model = network().eval()
     expected = model(images)
     errors = []
-    few, many = {"mx": (4, 8), "nvfp4": (4, 4)}.get(method, (2, 8))
+    few, many = {"mx": (4, 8), "nvfp4": (4, 4), "piecewise": (3, 8)}.get(method, (2, 8))
     for bits in (few, many):
         config = QuantConfig(method, activation_bits=bits, weight_bits=bits)
         sr = quantize_model(model, images, config, every_layer)(images)
@@ -252,7 +252,7 @@ def test_bits_out_of_range(name, bits):
         ({"universal_set": 4}, "must be a UniversalSet, got int"),
         ({"universal_set": UniversalSet(1, 3)}, "4 bits need 16 points .* words=1, terms=3 has 5"),
         ({"normalization": "layer"}, "no normalization 'layer'; there are tensor, channel, image, block"),
-        ({"levels": "odd"}, "no levels 'odd'; there are uniform, subset, log2, apot, gaussian, element"),
+        ({"levels": "odd"}, "no levels 'odd'; there are uniform, subset, log2, apot, piecewise, gaussian"),
         ({"ranges": "wide"}, "no ranges 'wide'; there are minmax, percentile, mse, 2dquant"),
         ({"weights": "light"}, "no weights 'light'; there are minmax, mse"),
         ({"side_bits": 5}, "side_bits must be 4, 8 or 16, got 5"),
@@ -264,6 +264,11 @@ def test_bits_out_of_range(name, bits):
         ({"method": "mx", "activation_bits": 3}, "MX has elements of 4, 6, 8 bits, not of 3; choose one"),
         ({"method": "mx", "weight_bits": 5}, "MX has elements of 4, 6, 8 bits, not of 5"),
         ({"method": "nvfp4", "activation_bits": 8}, "NVFP4 has elements of 4 bits, not of 8"),
+        (
+            {"method": "piecewise", "activation_bits": 2},
+            "piecewise levels are 0 alone at 2 bits; give 3 bits or more",
+        ),
+        ({"levels": "piecewise"}, "with normalization 'image' go levels uniform, .* got 'piecewise'"),
         (
             {"method": "mx", "refine": ("rounding",)},
             "'rounding' needs levels by row, and mx has them by block",

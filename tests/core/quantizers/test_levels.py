@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from core.quantizers.levels import GAUSSIAN_STEPS, apot_levels, daq_step, log2_levels
+from core.quantizers.levels import GAUSSIAN_STEPS, apot_levels, daq_step, log2_levels, piecewise_levels
 
 
 def test_log2_by_hand():
@@ -55,3 +55,19 @@ def test_gaussian_steps_are_minima_of_the_integral(bits):
 
 def test_daq_takes_the_step_of_one_bit_less():
     assert [daq_step(bits) for bits in (2, 3, 4, 8)] == [1.596, 0.996, 0.586, 0.057]
+
+
+def test_piecewise_levels_by_hand():
+    # 4 bits: 7 points from -6 to 6, and 3 beyond on each side.
+    both = [-12, -10, -8, -6, -4, -2, 0, 2, 4, 6, 9, 12, 15]
+    assert piecewise_levels(-12, 15, 6, 4).tolist() == pytest.approx(both)
+    # After ReLU 8 points up to the break point and 8 beyond; the same mirrored.
+    one = [*range(8), *range(8, 24, 2)]
+    one[8:] = [9, 11, 13, 15, 17, 19, 21, 23]
+    assert piecewise_levels(0, 23, 7, 4).tolist() == pytest.approx(one)
+    assert piecewise_levels(-23, 0, 7, 4).tolist() == pytest.approx([-level for level in reversed(one)])
+    # A low end within the break point stays the lowest level.
+    assert piecewise_levels(-0.5, 23, 7, 4)[0] == -0.5
+    for bits in range(3, 9):
+        assert len(piecewise_levels(-12, 15, 6, bits)) == 2**bits - 3
+        assert len(piecewise_levels(0, 15, 6, bits)) == 2**bits

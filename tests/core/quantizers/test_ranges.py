@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core import RANGES
 from core.quantizers.histogram import BINS, Histogram
-from core.quantizers.ranges import is_one_sided, range_of
+from core.quantizers.ranges import break_points, is_one_sided, range_of
 
 
 def test_registry():
@@ -109,3 +109,9 @@ def test_weighted_percentiles_count_each_value_as_often_as_it_weighs():
     found = RANGES["percentile"](kinds.numpy()[None], counts.numpy()[None].astype(float), 4)
     low, high = np.percentile(values.numpy(), (0.1, 99.9))
     assert (found[0][0], found[1][0]) == pytest.approx((low, high), abs=0.51)
+
+
+def test_the_break_point_is_the_percentile_of_magnitudes():
+    values = np.random.default_rng(0).standard_t(3, (2, 4001))
+    expected = np.percentile(np.abs(values), 99, axis=1)
+    assert break_points(values, np.ones_like(values)).tolist() == pytest.approx(expected.tolist())

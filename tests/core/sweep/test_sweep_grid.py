@@ -221,3 +221,14 @@ def test_the_packaged_photographs_are_the_default(tmp_path, tiny):
         prepared({"network": [tiny], "images": ["nobody"]}, images)
     with pytest.raises(ValueError, match="at least one image"):
         prepared({"network": [tiny]}, {})
+
+
+def test_bits_by_layer_in_a_grid(tiny):
+    mixed = {"body.0.body.0": [8, 4], "body.1.body.0": [4, 4]}
+    grid = {"network": [tiny], "method": ["mse"], "layer_bits": [{}, mixed]}
+    uniform, one = expand(grid, Networks())
+    assert uniform.layer_bits == ()
+    assert one.layer_bits == (("body.0.body.0", 8, 4),)  # the other has the configuration's own
+    assert one.config().for_layer("body.0.body.0").weight_bits == 8
+    with pytest.raises(ValueError, match=r"layer_bits must be mappings from layers to \[weight bits, activ"):
+        expand(grid | {"layer_bits": [{"body.0.body.0": 8}]}, Networks())

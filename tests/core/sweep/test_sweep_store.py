@@ -88,3 +88,11 @@ def test_a_folder_of_something_else(tmp_path):
         Store(tmp_path)
     with pytest.raises(FileNotFoundError, match="no sweep at"):
         read_sweep(tmp_path / "none")
+
+
+def test_rows_from_before_layers_had_bits_of_their_own(tmp_path):
+    with Store(tmp_path) as store:
+        store.add([a_row(0)])
+    path = next(tmp_path.glob("part-*"))
+    pq.write_table(pq.read_table(path).drop_columns("layer_bits"), path)
+    assert read_sweep(tmp_path)["layer_bits"].isna().all()
