@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +21,18 @@ CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
 # The numbers of the file format's types.
 DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 4: np.int64, 7: np.int16, 9: np.int8}
 INTEGER_BITS = {3: 8, 7: 16, 9: 8}
+PACKAGES = ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
 CONV_REACHES = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
 POOLS = {"MAX_POOL_2D", "AVERAGE_POOL_2D"}
 
 
 class MissingExtra(ImportError, ValueError):
     """The error where the packages of LiteRT are not installed; also a ValueError, as other refusals are."""
+
+
+def is_installed(package: str) -> bool:
+    """Whether one of PACKAGES can be imported."""
+    return importlib.util.find_spec(package) is not None
 
 
 def litert(module: str):
