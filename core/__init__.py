@@ -6,7 +6,18 @@ from core.analysis.evaluation import Evaluation, evaluate, super_resolve
 from core.analysis.mismatch import mismatch
 from core.analysis.sensitivity import sensitivity
 from core.checkpoints.loading import load_checkpoint
-from core.deploy import OnnxNetwork, audit_onnx, export_onnx, quantize_int8, time_onnx
+from core.deploy import (
+    LitertNetwork,
+    OnnxNetwork,
+    audit_litert,
+    audit_onnx,
+    export_litert,
+    export_onnx,
+    quantize_int8,
+    quantize_litert,
+    time_litert,
+    time_onnx,
+)
 from core.deploy.output_range import OutputRange, output_range
 from core.deploy.representative import representative_images
 from core.images import Pair, bicubic, demo_image, demo_names, load_image, luma, make_lr, modcrop
@@ -40,6 +51,7 @@ __all__ = [
     "ChosenPoints",
     "Evaluation",
     "ExactSelection",
+    "LitertNetwork",
     "Moments",
     "OdmConfig",
     "OnnxNetwork",
@@ -50,6 +62,7 @@ __all__ = [
     "adabm_layer_bits",
     "allocate_bits",
     "audit",
+    "audit_litert",
     "audit_onnx",
     "bicubic",
     "calibrate",
@@ -59,6 +72,7 @@ __all__ = [
     "demo_image",
     "demo_names",
     "evaluate",
+    "export_litert",
     "export_onnx",
     "fold_batchnorm",
     "is_dynamic",
@@ -74,6 +88,7 @@ __all__ = [
     "paired_folder",
     "psnr_y",
     "quantize_int8",
+    "quantize_litert",
     "quantize_model",
     "receptive_radius",
     "representative_images",
@@ -82,6 +97,7 @@ __all__ = [
     "sensitivity",
     "ssim_y",
     "super_resolve",
+    "time_litert",
     "time_onnx",
     "tune_ranges",
     "without_clip",

@@ -4,9 +4,11 @@
         --images Set5/x3 Set14/x3 --out runs/cfqp
 
 Each network runs in float, in INT8 with its clip, and in INT8 without it after each strategy of
-`core.deploy.representative`. --models are bundled networks or checkpoints' paths. The strategy is chosen on
---validation alone. Writes OUT.csv and the ONNX files beside it. Rows that OUT.csv already has for the same
-network and images are kept: a stopped run continues where it was.
+`core.deploy.representative`, with ONNX Runtime. Where LiteRT is installed, it also runs there: in float,
+clip-free, and with the clip in each form that a phone's file may hold. --engines limits it to one of them.
+--models are bundled networks or checkpoints' paths. The strategy is chosen on --validation alone. Writes
+OUT.csv and the engines' files beside it. Rows that OUT.csv already has for the same network and images are
+kept: a stopped run continues where it was.
 """
 
 from __future__ import annotations
@@ -24,8 +26,18 @@ from core.analysis.comparison import digest
 from core.analysis.evaluation import evaluate, super_resolve
 from core.checkpoints.loading import load_checkpoint
 from core.commands.report import read_rows, write_rows
-from core.deploy import OnnxNetwork, export_onnx, quantize_int8, time_onnx
-from core.deploy.representative import NUMBER, STRATEGIES, representative_images
+from core.deploy import (
+    LitertNetwork,
+    OnnxNetwork,
+    audit_litert,
+    export_litert,
+    export_onnx,
+    quantize_int8,
+    quantize_litert,
+    time_in_turns,
+)
+from core.deploy.litert_files import PACKAGES, is_installed
+from core.deploy.representative import NUMBER, STRATEGIES, TILE, representative_images, tiles
 from core.images import Pair, make_lr
 from core.images.folders import load_folder, paired_folder, reduced_pairs
 from core.images.metrics import colour_shift
@@ -40,8 +52,24 @@ VARIANTS = [
     (FLOAT, ""), (CLIP, "random"), (CLIP, "coverage+crop"), (UNFOLDED, "random"),
     *((FREE, name) for name in STRATEGIES),
 ]  # fmt: skip
+PHONE = "LiteRT "  # begins the variants of that engine
+PHONE_FLOAT, PHONE_FREE = f"{PHONE}float", f"{PHONE}INT8 clip-free"
+# What becomes of the clip -> the argument `clip` of `quantize_litert`.
+PHONE_CLIPS = {
+    f"{PHONE}INT8, clip folded": "folded",
+    f"{PHONE}INT8, clip as converted": "float",
+    f"{PHONE}INT8, clip on integers": "integer",
+}
+PHONE_BEHIND = f"{PHONE}INT8, clip behind the shuffle"
+PHONE_VARIANTS = [
+    (PHONE_FLOAT, ""), *((variant, "random") for variant in PHONE_CLIPS), (PHONE_BEHIND, "random"),
+    (PHONE_FREE, "random"), (PHONE_FREE, "coverage+crop"),
+]  # fmt: skip
+ENGINES = ("onnx", "litert")
+REGION, MOST_REGIONS = 64, 200  # the regions of the images that LiteRT's files are calibrated on
 COLUMNS = (
-    "model", "variant", "strategy", "set", "psnr", "ssim", "colour_shift", "ms", "protocol", "question",
+    "model", "variant", "strategy", "set", "psnr", "ssim", "colour_shift", "ms", "conversions", "protocol",
+    "question",
 )  # fmt: skip
 TIMED = (180, 320)  # height and width in LR pixels of the image that is timed
 
@@ -52,6 +80,55 @@ class Minimum(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x clipped to [0, 1]."""
         return torch.minimum(x.relu(), x.new_ones(()))
+
+
+class Behind(nn.Module):
+    """A network without its clip, and the clip behind its pixel shuffle."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.network, self.last = without_clip(model), nn.Hardtanh(0.0, 1.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the clipped SR images (N, 3, scale*H, scale*W) of LR images (N, 3, H, W)."""
+        return self.last(self.network(x))
+
+
+def variants_of(engines: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the variants and strategies to run; ValueError for an engine that is not installed."""
+    missing = "litert" in engines and not all(map(is_installed, PACKAGES))
+    if missing and "onnx" not in engines:
+        raise ValueError("LiteRT is not installed; install it by  pip install '.[litert]'")
+    return [
+        *(VARIANTS if "onnx" in engines else []),
+        *(PHONE_VARIANTS if "litert" in engines and not missing else []),
+    ]
+
+
+def phone_file(model: nn.Module, variant: str, strategy: str, pool: Sequence[torch.Tensor]) -> bytes:
+    """Return the LiteRT file of one variant, for images of TIMED, calibrated on regions of the LR images."""
+    if variant == PHONE_FLOAT:
+        return export_litert(model, TIMED)
+    images = representative_images(model, pool, strategy)
+    side = min(REGION, *(min(image.shape[-2:]) for image in images if min(image.shape[-2:]) >= TILE))
+    regions = tiles(images, side)
+    regions = regions[:: -(-len(regions) // MOST_REGIONS)]
+    if variant == PHONE_FREE:
+        return quantize_litert(without_clip(model), regions, size=TIMED)
+    if variant == PHONE_BEHIND:
+        every = [f"network.{n}" for n, m in without_clip(model).named_modules() if isinstance(m, nn.Conv2d)]
+        return quantize_litert(Behind(model), regions, every, size=TIMED, clip="float")
+    return quantize_litert(model, regions, size=TIMED, clip=PHONE_CLIPS[variant])
+
+
+def network_of(file: Path) -> nn.Module:
+    """Return the network in a file of either engine."""
+    return LitertNetwork(file) if file.suffix == ".tflite" else OnnxNetwork(file)
+
+
+def conversions_in(file: Path) -> int | str:
+    """Count the conversions between integers and floats in a LiteRT file; "" for another."""
+    return len(audit_litert(file).conversions) if file.suffix == ".tflite" else ""
 
 
 def variant_graph(model: nn.Module, variant: str, strategy: str, pool: Sequence[torch.Tensor]):
@@ -86,28 +163,37 @@ def rows(
     pool: Sequence[torch.Tensor],
     folder: Path,
     done: Sequence[dict] = (),
+    variants: Sequence[tuple[str, str]] | None = None,
 ) -> Iterator[list[dict]]:
     """Yield all rows of this network so far after each variant, and once more with the times.
 
-    The ONNX files go to `folder` and are what is scored and timed. Variants in `done` are not computed again.
+    The files go to `folder` and are what is scored and timed. Variants in `done` are not computed again.
     """
+    variants = list(VARIANTS if variants is None else variants)
     found = [row for row in done if row["model"] == name]
-    files = {(v, s): folder / f"{name}-{v}-{s}.onnx".replace(" ", "_").replace(",", "") for v, s in VARIANTS}
+    suffix = lambda variant: ".tflite" if variant.startswith(PHONE) else ".onnx"  # noqa: E731
+    stem = lambda *parts: "-".join((name, *parts)).replace(" ", "_").replace(",", "")  # noqa: E731
+    files = {(v, s): folder / f"{stem(v, s)}{suffix(v)}" for v, s in variants}
+    found = [row for row in found if (row["variant"], row["strategy"]) in files]
     for (variant, strategy), file in files.items():
         own = [row for row in found if (row["variant"], row["strategy"]) == (variant, strategy)]
         if {row["set"] for row in own} == set(sets) and file.exists():
             continue
         found = [row for row in found if row not in own]
-        file.write_bytes(variant_graph(model, variant, strategy, pool).SerializeToString())
-        network = OnnxNetwork(file)
+        if file.suffix == ".tflite":
+            file.write_bytes(phone_file(model, variant, strategy, pool))
+        else:
+            file.write_bytes(variant_graph(model, variant, strategy, pool).SerializeToString())
+        network, conversions = network_of(file), conversions_in(file)
         for images, pairs in sets.items():
             row = {"model": name, "variant": variant, "strategy": strategy, "set": images, "ms": ""}
+            row["conversions"] = conversions
             found.append(row | score(network, model, pairs, scale))
-        found.sort(key=lambda row: VARIANTS.index((row["variant"], row["strategy"])))
+        found.sort(key=lambda row: variants.index((row["variant"], row["strategy"])))
         yield found
     if any(row["ms"] == "" for row in found):
         lr = torch.rand(1, 3, *TIMED, generator=torch.Generator().manual_seed(0))
-        ms = time_onnx({f"{v}|{s}": file for (v, s), file in files.items()}, lr)
+        ms = time_in_turns({f"{v}|{s}": network_of(file) for (v, s), file in files.items()}, lr)
         found = [row | {"ms": round(ms[f"{row['variant']}|{row['strategy']}"], 2)} for row in found]
     yield found
 
@@ -129,7 +215,27 @@ def summary(found: Sequence[dict], name: str, validation: str) -> str:
             f"{float(r['psnr']):.3f} / {float(r['ssim']):.4f} / {float(r['colour_shift']):.2f}" for r in own
         ]
         lines.append([f"{variant}: {strategy}".strip(": "), *texts, f"{float(own[0]['ms']):.1f}"])
-    best = best_strategy(found, name, validation)
+    told = [text_table(lines)]
+    if any(variant == FREE for variant, _, _ in cells):
+        told.append(_against_clip(cells, best_strategy(found, name, validation), sets, validation))
+    if any(variant == PHONE_FREE for variant, _, _ in cells):
+        told.append(_clip_on_a_phone(cells, sets[0]))
+    return "\n\n".join(told)
+
+
+def _clip_on_a_phone(cells: dict, images: str) -> str:
+    """Say what each form of the clip costs LiteRT, in time over clip-free."""
+    free = float(cells[PHONE_FREE, "random", images]["ms"])
+    costs = []
+    for variant in (*PHONE_CLIPS, PHONE_BEHIND):
+        row = cells[variant, "random", images]
+        form = variant.removeprefix(f"{PHONE}INT8, ")
+        costs.append(f"{form} {float(row['ms']) / free:.2f} ({row['conversions']} conversions)")
+    return f"LiteRT, time over INT8 clip-free: {', '.join(costs)}."
+
+
+def _against_clip(cells: dict, best: str, sets: list[str], validation: str) -> str:
+    """Say how the best strategy compares with INT8 with the clip, with ONNX Runtime."""
     free, clip = ([cells[v, s, images] for images in sets] for v, s in ((FREE, best), (CLIP, "random")))
     gains = [
         f"{float(a['psnr']) - float(b['psnr']):+.3f} dB on {images}"
@@ -137,7 +243,6 @@ def summary(found: Sequence[dict], name: str, validation: str) -> str:
     ]
     less = [1 - float(free[0]["ms"]) / float(cells[v, "random", sets[0]]["ms"]) for v in (CLIP, UNFOLDED)]
     return (
-        f"{text_table(lines)}\n\n"
         f"Best on {validation}: {best}. Against INT8 with its clip {', '.join(gains)}; "
         f"{100 * less[0]:.0f} % less time, {100 * less[1]:.0f} % less than where the engine cannot "
         "fold the clip."
@@ -153,6 +258,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--calibration", type=Path, required=True, help="folder of HR images to choose from")
     parser.add_argument("--validation", type=Path, required=True, help="folder of HR images to choose by")
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders with HR/ and LR/")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES, help="all by default")
     parser.add_argument(
         "--out", type=Path, required=True, help="where the results go, without their suffixes"
     )
@@ -190,12 +296,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         models, sets, pool = _inputs(args)
         output_file(args.out, ".csv").parent.mkdir(parents=True, exist_ok=True)
-        _run(models, args.scale, sets, pool, args.out)
+        _run(models, args.scale, sets, pool, args.out, variants_of(args.engines))
     except (ValueError, OSError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
 
-def _run(models, scale: int, sets: dict[str, list[Pair]], pool: list[torch.Tensor], out: Path) -> None:
+def _run(
+    models, scale: int, sets: dict[str, list[Pair]], pool: list[torch.Tensor], out: Path, variants
+) -> None:
     csv, validation = output_file(out, ".csv"), next(iter(sets))
     protocol = (
         f"calibrated on {NUMBER} of {len(pool)} images, whole network in INT8; luma PSNR, 8-bit rounding, "
@@ -205,9 +313,9 @@ def _run(models, scale: int, sets: dict[str, list[Pair]], pool: list[torch.Tenso
     texts = {n: {"protocol": protocol, "question": digest(model, sets, seen)} for n, model in models.items()}
     before = read_rows(csv, COLUMNS)
     state = {n: [row for row in before if row["question"] == texts[n]["question"]] for n in models}
-    with tqdm(total=len(models) * len(VARIANTS)) as bar:
+    with tqdm(total=len(models) * len(variants)) as bar:
         for name, model in models.items():
-            for found in rows(name, model, scale, sets, pool, out.parent, state[name]):
+            for found in rows(name, model, scale, sets, pool, out.parent, state[name], variants):
                 state[name] = [row | texts[name] for row in found]
                 write_rows(csv, [*chain(*state.values())], COLUMNS)
                 bar.update(sum(map(len, state.values())) // len(sets) - bar.n)

@@ -204,7 +204,7 @@ def _check_same(
     graph: onnx.ModelProto, network: nn.Module, lr: torch.Tensor, kind: str, traced: bool
 ) -> None:
     """ValueError if the graph is not the network on `lr`; traced: whether it was made with that image."""
-    expected, size = picture_of(network, lr), "x".join(map(str, lr.shape))
+    size = "x".join(map(str, lr.shape))
     try:
         got = OnnxNetwork(graph)(lr)
     except ValueError as error:
@@ -213,6 +213,14 @@ def _check_same(
         raise ValueError(
             f"{kind} is bound to the image it is exported with: it does not run on {size}"
         ) from error
+    check_agrees(got, network, lr, kind, stacklevel=5)
+
+
+def check_agrees(
+    got: torch.Tensor, network: nn.Module, lr: torch.Tensor, kind: str, stacklevel: int = 4
+) -> None:
+    """Raise ValueError if a file's picture is not the network's of `lr`; warn if it amplifies rounding."""
+    expected, size = picture_of(network, lr), "x".join(map(str, lr.shape))
     away = (got - expected).abs().max().item() if got.shape == expected.shape else float("inf")
     if away <= TOLERANCE * _spread(expected):
         return
@@ -220,7 +228,8 @@ def _check_same(
     if not away <= _rounding(network, lr, expected):
         raise ValueError(f"the export of {kind} is {away:.2g} away from the network on {size}")
     warnings.warn(
-        f"{kind} amplifies rounding: its file gives the same picture within {away:.2g} alone", stacklevel=4
+        f"{kind} amplifies rounding: its file gives the same picture within {away:.2g} alone",
+        stacklevel=stacklevel,
     )
 
 

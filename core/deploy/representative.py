@@ -153,19 +153,19 @@ def _contrast(model, images: Images, limit: float, progress: Progress) -> Images
     return [regions[tame]]
 
 
-def tiles(images: Images) -> torch.Tensor:
-    """Cut the images into regions of TILE x TILE pixels, (n, 3, TILE, TILE); the last ones overlap.
+def tiles(images: Images, side: int = TILE) -> torch.Tensor:
+    """Cut the images into regions of side x side pixels, (n, 3, side, side); the last ones overlap.
 
     ValueError if every image is smaller than that.
     """
     found = []
     for image in images:
         height, width = image.shape[-2:]
-        if min(height, width) >= TILE:
-            tops, lefts = (sorted({*range(0, n - TILE + 1, TILE), n - TILE}) for n in (height, width))
-            found += [image[..., y : y + TILE, x : x + TILE] for y in tops for x in lefts]
+        if min(height, width) >= side:
+            tops, lefts = (sorted({*range(0, n - side + 1, side), n - side}) for n in (height, width))
+            found += [image[..., y : y + side, x : x + side] for y in tops for x in lefts]
     if not found:
-        raise ValueError(f"no image is at least {TILE} pixels on both sides; give larger ones")
+        raise ValueError(f"no image is at least {side} pixels on both sides; give larger ones")
     return torch.cat(found)
 
 
