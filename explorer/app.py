@@ -11,7 +11,7 @@ from explorer.page.design import PageDesign
 from explorer.pipeline.warm_up import warm_up
 from explorer.server.bokeh_defaults import remember_defaults
 from explorer.server.debounce import answer_soon
-from explorer.server.websocket import send_at_once
+from explorer.server.websocket import changes_in_order, send_at_once
 from explorer.visit import page
 
 # The template's design, for what changes later too: another one would send every text new stylesheets.
@@ -19,6 +19,7 @@ pn.extension(design=PageDesign, respect_explicit_sizing=True)
 settings.perform_document_validation = False  # a walk over all models, for developers
 answer_soon()
 send_at_once()
+changes_in_order()
 remember_defaults()
 warm_up()
 try:

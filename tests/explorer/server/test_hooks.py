@@ -6,8 +6,10 @@ import pytest
 from bokeh.core.property.bases import Property
 from bokeh.core.property.descriptors import PropertyDescriptor
 from bokeh.models import Button
+from bokeh.server import connection
 from bokeh.server.views import ws
 from panel import reactive
+from panel.io import document
 from panel.io.location import Location
 from panel.io.resources import CDN_DIST
 from panel.reactive import Syncable
@@ -19,6 +21,15 @@ from explorer.server.address import Address
 
 def test_bokeh_does_not_send_at_once():
     assert "set_nodelay" not in inspect.getsource(ws)
+
+
+def test_panel_writes_later_where_the_socket_is_busy():
+    """The two writers, and the wait of the one, in which the other can overtake it."""
+    source = inspect.getsource(document)
+    assert "if isinstance(event, DocumentPatchedEvent) and not locked" in source
+    assert "await asyncio.sleep(0.01)" in source
+    assert {"write_events", "schedule_write_events"} <= set(vars(document))
+    assert "return self._socket.send_message(msg)" in inspect.getsource(connection.ServerConnection)
 
 
 def test_bokeh_does_not_keep_defaults(monkeypatch):
