@@ -5,8 +5,7 @@ needed:
 
 - websocket: `WSHandler.open` of Bokeh, for Tornado's `set_nodelay`: test_bokeh_does_not_send_at_once
 - websocket: `ServerConnection.send_patch_document` of Bokeh, `write_events` and `schedule_write_events` of
-Panel,
-  so that one writer keeps the order between turns: test_panel_writes_later_where_the_socket_is_busy
+  Panel, for one order of all changes: test_panel_writes_later_where_the_socket_is_busy
 - bokeh_defaults: `PropertyDescriptor` of Bokeh, for the CPU of a page: test_bokeh_does_not_keep_defaults
 - debounce: `Syncable._debounce` of Panel, 5 ms instead of 50: test_panel_still_waits_by_this_name
 - offline: `Fast._resources`, `reactive.CDN_DIST` and `dist_url` of Panel: test_panel_asks_other_hosts
