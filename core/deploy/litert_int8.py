@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from core.deploy.export import as_taken, picture_of, plain_network
+from core.deploy.int8 import check_named
 from core.deploy.litert import check_file, checked_size, converted, photographs, quiet
 from core.deploy.litert_files import LAYER_OPS, Graph, layer_name, layer_operators, litert
 from core.deploy.litert_shuffle import MOVES, shuffles_to_depth_to_space
@@ -77,6 +78,9 @@ def quantize_litert(
     if refine:
         network = _refined(network, images, chosen, progress)
     file = converted(network, first)
+    graph = Graph(file)
+    products = {layer_name(graph, operator).split("#")[0] for operator, _, _ in layer_operators(graph)}
+    check_named(products, network, chosen, first, "LiteRT")
     ranges = _ranges(file, [as_taken(network, batch) for batch in images], progress)
     if size != seen:
         file = converted(network, photographs(network, *size)[:1])
