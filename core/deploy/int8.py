@@ -70,7 +70,8 @@ def quantize_int8(
     if not chosen:
         raise ValueError("no layer is left to quantize; name at least one of the network's convolutions")
     graph = export_plain(_no_zero_rows(_dense_groups(network)), first)
-    _check_named(graph, network, chosen, first)
+    products = {node.name.split("#")[0] for node in graph.graph.node}
+    check_named(products, network, chosen, first, "ONNX")
     reader = _Reader(images, network, progress)
     return _integer_shuffle(_static(graph, set(chosen), reader, type(network).__name__))
 
@@ -81,16 +82,17 @@ def _bits_of(config: QuantConfig, name: str) -> tuple[int, int]:
     return own.weight_bits, own.activation_bits
 
 
-def _check_named(graph: onnx.ModelProto, network: nn.Module, chosen: list[str], first: torch.Tensor) -> None:
-    """Raise ValueError if a chosen layer runs, but is no convolution or product of its own in the graph."""
-    products = {node.name.split("#")[0] for node in graph.graph.node}
+def check_named(
+    products: set[str], network: nn.Module, chosen: list[str], first: torch.Tensor, form: str
+) -> None:
+    """Raise ValueError if a chosen layer runs, but is none of the `products` in the file of that form."""
     lost = [name for name in chosen if name not in products]
     ran: set[str] = set()
     with recorded(network, lost, lambda name, x: ran.add(name)):
         picture_of(network, first)
     if ran:
         raise ValueError(
-            f"ONNX has no convolution or product for {', '.join(sorted(ran))} of {type(network).__name__}; "
+            f"{form} has no convolution or product for {', '.join(sorted(ran))} of {type(network).__name__}; "
             "name the other layers"
         )
 

@@ -174,6 +174,11 @@ def layer_operators(graph: Graph) -> Iterator[tuple[object, int, int]]:
             yield operator, operator.inputs[at], operator.inputs[1]
 
 
+def layer_name(graph: Graph, operator) -> str:
+    """Return the layer's name, by its weight: the tensor that it makes may be called "sr"."""
+    return graph.name(operator.inputs[1]).removesuffix(".weight")
+
+
 @dataclasses.dataclass
 class LitertAudit(Audit):
     """The rows of `audit_litert`, and what the rest of the graph does.
@@ -202,12 +207,12 @@ class LitertAudit(Audit):
 def audit_litert(file: bytes | str | Path) -> LitertAudit:
     """List what a LiteRT file does with every layer, read from its graph, and where it converts values.
 
-    Prints as a table. A layer is called as the tensor that it makes. Errors as for `LitertNetwork`.
+    Prints as a table. A layer is called as its weight. Errors as for `LitertNetwork`.
     """
     graph = Graph(read_litert(file))
     audit = LitertAudit()
     for operator, value, weight in layer_operators(graph):
-        kind, name, shape = graph.kind(operator), graph.name(operator.outputs[0]), graph.shape(weight)
+        kind, name, shape = graph.kind(operator), layer_name(graph, operator), graph.shape(weight)
         bits = [INTEGER_BITS.get(graph.tensor(i).type, FLOAT) for i in (weight, value)]
         if max(bits) < FLOAT:
             audit.append(AuditRow(name, kind, shape, f"INT{bits[0]}", *bits, None, 2, ""))

@@ -16,9 +16,10 @@ import torch
 from torch import nn
 
 from core.deploy.export import as_taken, picture_of, plain_network
+from core.deploy.int8 import check_named
 from core.deploy.litert import check_file, checked_size, converted, photographs, quiet
-from core.deploy.litert_files import Graph, layer_operators, litert
-from core.deploy.litert_shuffle import shuffles_to_depth_to_space
+from core.deploy.litert_files import LAYER_OPS, Graph, layer_name, layer_operators, litert
+from core.deploy.litert_shuffle import MOVES, shuffles_to_depth_to_space
 from core.deploy.onnx_files import first_line
 from core.ptq.calibration import batches, with_share
 from core.ptq.config import FLOAT, QuantConfig
@@ -77,6 +78,9 @@ def quantize_litert(
     if refine:
         network = _refined(network, images, chosen, progress)
     file = converted(network, first)
+    graph = Graph(file)
+    products = {layer_name(graph, operator).split("#")[0] for operator, _, _ in layer_operators(graph)}
+    check_named(products, network, chosen, first, "LiteRT")
     ranges = _ranges(file, [as_taken(network, batch) for batch in images], progress)
     if size != seen:
         file = converted(network, photographs(network, *size)[:1])
@@ -148,7 +152,7 @@ def _static(file, ranges, chosen, every: bool, integer_ports: bool, clip: str, k
         if graph.kind(operator) == CLIP:
             ranges[graph.name(operator.outputs[0])] = 0.0, 1.0
     if clip == "folded":
-        _fold_clips(graph, ranges)
+        _fold_clips(graph, ranges, chosen, every)
     _share_ranges_of_moves(graph, ranges)
     file = graph.to_bytes()
     with quiet():
@@ -191,25 +195,41 @@ def _best_symmetric(rows: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
     return best
 
 
-def _fold_clips(graph: Graph, ranges: dict[str, tuple[float, float]]) -> None:
-    """Take out clips after an operator that nothing else reads, in place: its output saturates instead."""
-    for operator in list(graph.operators):
+def _fold_clips(graph: Graph, ranges: dict[str, tuple[float, float]], chosen: list[str], every: bool) -> None:
+    """Take out clips behind what runs in INT8, in place: the tensor there saturates instead.
+
+    Between them, values may be moved. A clip behind what stays float, or what others read too, stays.
+    """
+    for operator in [op for op in graph.operators if graph.kind(op) == CLIP]:
         before, after = operator.inputs[0], operator.outputs[0]
-        if graph.kind(operator) != CLIP or graph.maker(before) is None or len(graph.users(before)) > 1:
+        source, alone = before, len(graph.users(before)) == 1
+        while alone and graph.maker(source) is not None and graph.kind(graph.maker(source)) in MOVES:
+            source = graph.maker(source).inputs[0]
+            alone = len(graph.users(source)) == 1
+        maker = graph.maker(source)
+        if not alone or maker is None or not _runs_in_int8(graph, maker, chosen, every):
             continue
-        maker = graph.maker(before)
-        maker.outputs = [after if i == before else i for i in maker.outputs]
-        name = graph.name(before)  # of the layer; the recipe and the audit go by it
+        last, name = graph.maker(before), graph.name(before)
+        last.outputs = [after if i == before else i for i in last.outputs]
         if not graph.is_output(after):
             ranges[name] = ranges.pop(graph.name(after))
             graph.tensor(after).name = name.encode()
+        if source != before:
+            ranges[graph.name(source)] = 0.0, 1.0
         graph.main.operators = [op for op in graph.operators if op is not operator]
+
+
+def _runs_in_int8(graph: Graph, operator, chosen: list[str], every: bool) -> bool:
+    """Whether the operator is a quantized layer, or a sum in a network that is quantized as a whole."""
+    if graph.kind(operator) in LAYER_OPS:
+        return layer_name(graph, operator).split("#")[0] in chosen
+    return every and graph.kind(operator) in ("ADD", "SUB", "MUL")
 
 
 def _share_ranges_of_moves(graph: Graph, ranges: dict[str, tuple[float, float]]) -> None:
     """Give what is only moved the range of what it was, in place: places change, not values."""
     for operator in graph.operators:
-        if graph.kind(operator) in ("RESHAPE", "TRANSPOSE") and graph.name(operator.inputs[0]) in ranges:
+        if graph.kind(operator) in MOVES and graph.name(operator.inputs[0]) in ranges:
             ranges[graph.name(operator.outputs[0])] = ranges[graph.name(operator.inputs[0])]
 
 
@@ -222,7 +242,7 @@ def _recipe(quantizer, graph: Graph, chosen: list[str], every: bool, integer_por
         quantizer.add_static_config(".*", getattr(kinds, name), BITS, BITS)
     for operator, _, _ in layer_operators(graph):
         made = graph.name(operator.outputs[0])
-        if made.split("#")[0] not in {*chosen, "repeat"}:
+        if layer_name(graph, operator).split("#")[0] not in {*chosen, "repeat"}:
             quantizer.update_quantization_recipe(f"^{re.escape(made)};", kinds.ALL_SUPPORTED, None, none)
     for port in ("INPUT", "OUTPUT"):
         if integer_ports:

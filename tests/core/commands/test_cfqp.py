@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from core import load_checkpoint, paired_folder, psnr_y
+from core import audit_litert, load_checkpoint, paired_folder, psnr_y
 from core.commands import cfqp
 from core.deploy import OnnxNetwork
+from core.deploy.litert_files import PACKAGES, is_installed
 from core.images import make_lr, to_uint8
 from core.models import ABPN
 
@@ -42,7 +43,7 @@ def arguments(folder, *extra):
     return [
         "cfqp", f"--models={folder / 'net.safetensors'}", "--scale=2", f"--calibration={folder / 'train'}",
         f"--validation={folder / 'kodak'}", f"--images={folder / 'Set/x2'}", f"--out={folder / 'runs/out'}",
-        *extra,
+        "--engines=onnx", *extra,
     ]  # fmt: skip
 
 
@@ -88,6 +89,31 @@ def test_the_command(folders, monkeypatch, capsys):
     assert all(float(r["ms"]) > 0 for r in again)
     cfqp.main()
     assert made == FEW[-1:]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the engine's packages warn about themselves
+@pytest.mark.skipif(
+    not all(map(is_installed, PACKAGES)), reason="LiteRT is not installed: pip install '.[litert]'"
+)
+def test_the_clip_on_a_phone(folders, monkeypatch, capsys):
+    monkeypatch.setattr(cfqp, "TIMED", (36, 32))
+    monkeypatch.setattr(sys, "argv", arguments(folders, "--engines=litert"))
+    cfqp.main()
+    found = [row for row in read(folders) if row["set"] == "Set"]
+    assert [(row["variant"], row["strategy"]) for row in found] == cfqp.PHONE_VARIANTS
+    assert all(float(row["ms"]) > 0 for row in found)
+    by_variant = {row["variant"]: row for row in found if row["strategy"] in ("", "random")}
+    clips = {
+        clip: audit_litert(
+            folders / "runs" / f"net-{variant}-random.tflite".replace(" ", "_").replace(",", "")
+        )
+        for variant, clip in cfqp.PHONE_CLIPS.items()
+    }
+    assert [clips[c].float["RELU_0_TO_1"] for c in ("folded", "float", "integer")] == [0, 1, 0]
+    assert [clips[c].integer["RELU_0_TO_1"] for c in ("folded", "float", "integer")] == [0, 0, 1]
+    assert int(by_variant[cfqp.PHONE_BEHIND]["conversions"]) > int(by_variant[cfqp.PHONE_FREE]["conversions"])
+    assert "LiteRT, time over INT8 clip-free: clip folded" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
