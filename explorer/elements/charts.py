@@ -31,7 +31,9 @@ def lines(
     for (name, values), color in zip(curves.items(), colors(curves), strict=True):
         parts.append(hv.Curve(values, "x", "y", label=name).opts(color=color, line_width=2))
         parts.append(hv.Scatter(values, "x", "y", label=name).opts(color=color, size=6))
-    legend = dict(show_legend=len(curves) > 1, legend_position="right", legend_opts=LEGEND)
+    legend = dict(
+        show_legend=len(curves) > 1, legend_position="right", legend_opts=LEGEND | {"location": "top"}
+    )
     options = legend | dict(xlabel=x, ylabel=y) | options
     return hv.Overlay(parts).opts(**figure(title, title, height, whole=whole, **options))
 

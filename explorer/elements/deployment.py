@@ -21,7 +21,7 @@ def outputs(data: Outputs) -> hv.Overlay:
     parts = [
         hv.VSpan(0, 1).opts(color=SHOWABLE, fill_alpha=0.12, line_width=0),
         hv.Histogram((data.edges, data.counts), kdims="x", vdims="count").opts(
-            color=NEUTRAL, fill_alpha=0.6, line_width=0
+            color=NEUTRAL, fill_alpha=0.6, line_width=0, logy=True
         ),
         hv.Points(ticks, ["x", "y"]).opts(marker="dash", angle=90, size=9, color=ACCENT, alpha=0.5),
         hv.VLines([low, high]).opts(color=ACCENT, line_width=2),

@@ -23,7 +23,8 @@ def heat_map(data: Distribution, channel: int) -> hv.Overlay:
         clim=(1, max(10, int(counts.max()))),
         clipping_colors={"min": "rgba(0,0,0,0)"},
         colorbar=True,
-        colorbar_opts=COLOR_BAR | {"title": "count"},
+        clabel="count",
+        colorbar_opts=COLOR_BAR,
     )
     edges = hv.HLines([channel - 0.5, channel + 0.5]).opts(color=ACCENT, line_width=1)
     title = f"{data.layer} ({'post-ReLU' if data.post_relu else 'signed'})"

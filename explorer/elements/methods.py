@@ -24,7 +24,8 @@ def profile(found: Mapping[str, Closely], names: Mapping[str, str], look: Look) 
     return hv.Overlay(curves).opts(
         **figure("profile", f"Luma along {look.direction} {line}", 300),
         xlim=(start, end - 1), ylim=room(values.min(), max(values.max(), values.min() + 4)),
-        xlabel="pixel", ylabel="luma / 8-bit levels", legend_position="right", legend_opts=LEGEND,
+        xlabel="pixel", ylabel="luma / 8-bit levels",
+        legend_position="right", legend_opts=LEGEND | {"location": "top"},
     )  # fmt: skip
 
 

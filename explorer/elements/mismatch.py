@@ -8,7 +8,7 @@ from core.analysis.mismatch import Mismatch
 from explorer.elements.colors import ACCENT
 from explorer.elements.theme import LEGEND, figure, tip
 
-HEIGHT = 200
+HEIGHT = 230
 ACROSS = {"channels": ("#5B6C8F", "circle"), "images": ("#B8860B", "triangle")}  # colour, marker
 
 
@@ -27,7 +27,7 @@ def mismatch(found: dict[str, Mismatch], kind: str, layer: str) -> hv.Overlay:
         **figure(f"mismatch of {kind}s", f"Channel {kind}s", HEIGHT, whole="x"),
         xlim=(0.5, len(found) + 0.5), ylim=(0, 1.1 * top),
         xlabel="quantized layer", ylabel="spread / deviation",
-        legend_position="top_right", legend_opts=LEGEND,
+        legend_position="top", legend_opts=LEGEND,
     )  # fmt: skip
 
 

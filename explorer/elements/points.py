@@ -46,7 +46,7 @@ def staircase(data: Points) -> hv.Curve:
     start, end = min(data.edges[0], steps[0]), max(data.edges[-1], steps[-1])
     x, y = np.concatenate([[start], steps, [end]]), np.concatenate([steps[:1], steps, steps[-1:]])
     return hv.Curve((x, y), ("x", data.unit), ("q", "Q(x)")).opts(
-        **figure("staircase", "Staircase x → Q(x)", 230),
+        **figure("staircase", f"Staircase x → Q(x): signal to noise {data.sqnr:.1f} dB", 230),
         interpolation="steps-mid", color=METHOD_COLORS[data.method], line_width=2,
         xlim=_ends(data), ylim=_ends(data),
     )  # fmt: skip

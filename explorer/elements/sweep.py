@@ -42,7 +42,7 @@ def by_set(data: Shown) -> hv.Overlay:
     limits = (min(sizes) / 1.3, max(sizes) * (max(sizes) / min(sizes)) ** 0.45 * 1.5)
     ticks = [(size, f"{size:,}") for size in TICKS]
     return hv.Overlay([*lines, _dots(data, "set_size"), _end_labels(data)]).opts(
-        **_figure(data, "sweep sets", "PSNR by size of the universal set", "points in the set (log)", ""),
+        **_figure(data, "sweep sets", "PSNR by size of the set", "points in the set (log)", ""),
         logx=True, xlim=limits, xticks=ticks,
     )  # fmt: skip
 
@@ -72,7 +72,7 @@ def table(data: Table, across: str, down: str, value: str) -> hv.Overlay:
     colors = np.where(np.array(cells["value"]) > (low + high) / 2, "#202020", "#f5f5f5")
     words = hv.Labels((cells["x"], cells["y"], texts, colors), ["x", "y"], ["text", "color"])
     shown = heat.redim.values(x=data.across, y=data.down[::-1]).opts(
-        cmap=PALETTE, clim=(low, max(high, low + 1e-6)), colorbar=True, colorbar_opts=COLOR_BAR,
+        cmap=PALETTE, clim=(low, max(high, low + 1e-6)), colorbar=True, clabel=value, colorbar_opts=COLOR_BAR,
         **tip("@x, @y: @value{0.000}, mean of @number rows"), line_width=0,
     ) * words.opts(text_color="color", text_font_size="11px")  # fmt: skip
     slanted = max((len(text) for text in data.across), default=0) >= 12

@@ -29,6 +29,7 @@ def figure(name: str, title: str, height: int, *, whole: str = "", **options) ->
         "responsive": True,
         "toolbar": None,
         "default_tools": [],
+        "shared_axes": False,  # else figures whose axes have the same name show the same range
         "fontsize": FONTS,
         "show_grid": True,
         "gridstyle": GRID,

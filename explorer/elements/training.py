@@ -61,7 +61,7 @@ def received(card: dict, layer: str, moment: float) -> hv.Overlay:
     low, high = record["spans"][layer]
     shapes = _shapes(record, layer, moment)
     parts = [_shape(name, share, low, high, color) for name, (share, color) in shapes.items()]
-    parts.append(hv.VLines(_range(record, layer, moment)).opts(color=NOW, line_dash="dashed"))
+    parts.append(hv.VLines(_range(record, layer, moment)).opts(color=NOW, line_dash="dashed", line_width=1))
     # Zeros after a ReLU tower above the rest.
     top = max((float(np.partition(share, -2)[-2]) for share, _ in shapes.values()), default=1.0)
     return hv.Overlay(parts).opts(

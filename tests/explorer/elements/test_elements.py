@@ -249,6 +249,7 @@ def test_outputs():
     drawn = figure(deployment.outputs(Outputs(edges, counts, range)))
     values = columns(drawn)
     assert list(counts) in [list(top) for top in values["top"]]
+    assert np.min(values["bottom"][-1]) > 0, "a logarithmic axis has no 0"
     levels = next(x for x in values["x"] if len(x) == deployment.LEVELS)
     assert (levels[0], levels[-1]) == (0, 1.3), "the range holds 0"
     assert drawn.name == "outputs"
@@ -274,7 +275,7 @@ def test_picture_and_its_difference():
         pictures.picture(Picture(rgb, None, None), "HR", 200) + pictures.difference(rgb[..., 0], "x", 200)
     )
     assert set(seen) == {"picture HR", "error x"}
-    one, other = seen.values()
+    one, other = seen["picture HR"], seen["error x"]
     assert (one.frame_width, one.frame_height) == (200, 100)
     (image,) = columns(one)["image"]
     assert image[0][-1, 0] == 0xFFFFFFFF, "the first row is on top"
