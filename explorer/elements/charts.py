@@ -34,7 +34,7 @@ def lines(
     legend = dict(
         show_legend=len(curves) > 1, legend_position="right", legend_opts=LEGEND | {"location": "top"}
     )
-    options = legend | dict(xlabel=x, ylabel=y) | options
+    options = legend | dict(xlabel=x, ylabel=y, padding=0.05) | options
     return hv.Overlay(parts).opts(**figure(title, title, height, whole=whole, **options))
 
 

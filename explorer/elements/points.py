@@ -14,7 +14,7 @@ LOWEST = 0.5  # of the logarithmic axis: half a value
 
 def histogram(data: Points) -> hv.Histogram:
     """Draw how often each value occurs in the channel, on a logarithmic axis."""
-    title = f"Channel {data.channel}: histogram and the {len(data.levels)} points"
+    title = f"Channel {data.channel}: histogram and the {len(data.levels)} points, {data.used} of them used"
     bins = hv.Histogram((data.edges, data.counts), kdims=("x", data.unit), vdims="count")
     return bins.opts(
         **figure("histogram", title, 230),

@@ -29,7 +29,10 @@ def figure(name: str, title: str, height: int, *, whole: str = "", **options) ->
         "responsive": True,
         "toolbar": None,
         "default_tools": [],
-        "shared_axes": False,  # else figures whose axes have the same name show the same range
+        "framewise": True,  # the axes follow when a DynamicMap draws anew
+        # Else figures whose axes have the same name show the same range.
+        "axiswise": True,
+        "shared_axes": False,
         "fontsize": FONTS,
         "show_grid": True,
         "gridstyle": GRID,
