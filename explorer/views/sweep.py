@@ -18,19 +18,11 @@ from bokeh.models import (
 )
 
 from explorer.choices.sweep_grid import COSTS
+from explorer.elements.sweep import COST_NAMES, MAX_LOSS, TICKS, TIP, limits, line_ends
 from explorer.pipeline.sweep_rows import Shown
 from explorer.views.theme import ACCENT, METHOD_COLORS, NEUTRAL, columns, pane, plot
 
 HEIGHT = 300
-MAX_LOSS = 8.0  # dB below the best that are drawn; worse ones would flatten the rest
-TIP = (
-    "@label: @psnr{0.00} dB, @kib{0,0} KiB, @gbitops{0,0} GBitOPs, with side information "
-    "@effective_weight_bits{0.0} bits a weight, @effective_activation_bits{0.0} an activation"
-)
-COST_NAMES = {
-    field: name[0].lower() + name[1:] if name[1].islower() else name for name, field in COSTS.items()
-}
-TICKS = [1, 3, 10, 30, 100, 300, 1000, 3000]
 
 
 class SweepView:
@@ -102,7 +94,7 @@ class SweepView:
         self._sets.data = dict(
             xs=[line[2] for line in data.by_set], ys=[line[3] for line in data.by_set], color=colors
         )
-        self._ends.data = _ends(data, self.sets.y_range.start, self.sets.y_range.end)
+        self._ends.data = line_ends(data, self.sets.y_range.start, self.sets.y_range.end)
         self._front.data = dict(zip("xy", data.front[cost], strict=True))
         self.pareto.xaxis.axis_label = COST_NAMES[cost]
         below = sum(psnr < self.bits.y_range.start for psnr in dots["psnr"])
@@ -112,11 +104,9 @@ class SweepView:
         dots = data.dots
         if not dots["psnr"]:
             return
-        high = max(dots["psnr"])
-        low = max(min(dots["psnr"]), high - MAX_LOSS)
-        room = 0.06 * max(high - low, 0.5)
+        low, high = limits(data)
         for fig in (self.bits, self.sets, self.pareto):
-            fig.y_range.update(start=low - room, end=high + room)
+            fig.y_range.update(start=low, end=high)
         bits = dots["activation_bits"]
         self.bits.x_range.update(start=min(bits) - 0.4, end=max(bits) + 0.4)
         sizes = [size for size in dots["set_size"] if size == size]
@@ -132,27 +122,6 @@ class SweepView:
         for source in (self._dots, self._bits, self._sets, self._ends, self._front):
             source.data = {key: [] for key in source.data}
         self.legend.object = ""
-
-
-def _ends(data: Shown, low: float, high: float) -> dict[str, list]:
-    """Label the right end of each line with its bits; ends too close to each other share one label."""
-    found = sorted((line[3][-1], line[2][-1], line[1], line[0]) for line in data.by_set if line[3][-1] > low)
-    groups: list[list[tuple]] = []
-    for end in found:
-        if groups and end[0] - groups[-1][0][0] < 0.09 * (high - low):
-            groups[-1].append(end)
-        else:
-            groups.append([end])
-    same = [len({end[3] for end in group}) == 1 for group in groups]
-    return dict(
-        x=[max(end[1] for end in group) for group in groups],
-        y=[sum(end[0] for end in group) / len(group) for group in groups],
-        label=[", ".join(map(str, sorted({end[2] for end in group}))) + " bits" for group in groups],
-        color=[
-            METHOD_COLORS.get(group[0][3], NEUTRAL) if one_method else NEUTRAL
-            for group, one_method in zip(groups, same, strict=True)
-        ],
-    )
 
 
 def _legend(methods: list[str], below: int) -> str:

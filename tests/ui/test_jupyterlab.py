@@ -12,10 +12,10 @@ from browser import ROOT, free_port
 
 pytestmark = pytest.mark.browser
 
-# Cells with a figure drawn anew, a text, and a view that changes in place.
+# Cells with a figure, a text, and a layout of figures that follow widgets.
 CELLS = {
     "2_universal_sets": ("start()", "def universal_set", "def draw_set", "def write_down"),
-    "5_odm": ("start()", "TrainingView()"),
+    "5_odm": ("start()", "elements.CURVES"),
 }
 SECONDS = 120
 SHOWS = """(text) => Bokeh.documents.flatMap((d) => [...d._all_models.values()])

@@ -1,0 +1,1 @@
+"""Data as HoloViews elements: pure functions, for notebooks, reports and tabs."""

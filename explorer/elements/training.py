@@ -1,0 +1,109 @@
+"""A training seen from inside, as elements: curves over the steps, and what a layer receives."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import holoviews as hv
+import numpy as np
+
+from explorer.elements.colors import ACCENT, NEUTRAL
+from explorer.elements.theme import LEGEND, figure, room
+
+HEIGHT = 200
+LINE = "#0072B2"
+BEFORE, NOW, AFTER = "#8A9199", "#E3342F", "#0072B2"
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """A figure over steps: its title, the label of its axis, and what of the record it draws."""
+
+    title: str
+    label: str
+    field: str
+    by_layer: bool = True
+
+
+CURVES = (
+    Progress("Validation", "PSNR / dB", "psnr_y", by_layer=False),
+    Progress("Regularizer, by layer", "‖x − q(x)‖₂", "mismatch"),
+    Progress("Angle of the two gradients, by layer", "cosine", "cosine"),
+    Progress("Weights whose gradients conflict, by layer", "share", "conflict"),
+)
+
+
+def curve(drawn: Progress, card: dict, layer: str, moment: float) -> hv.Overlay:
+    """Draw one number of a training's record over its steps: every layer grey, the chosen one coloured.
+
+    card: of the run, with its "record". moment: the step of the vertical line.
+    """
+    record = card["record"]
+    steps, every, chosen = _values(drawn, record, layer)
+    parts = [hv.VLine(moment).opts(color=ACCENT, alpha=0.5, line_width=2)]
+    if drawn.by_layer:
+        lines = [np.column_stack([steps, values]) for values in every]
+        parts.insert(0, hv.Path(lines, ["step", "value"]).opts(color=NEUTRAL, alpha=0.35))
+    parts.append(hv.Curve((steps, chosen), "step", "value").opts(color=LINE, line_width=2))
+    if not drawn.by_layer:
+        parts.append(hv.Scatter((steps, chosen), "step", "value").opts(color=LINE, size=5))
+    label = "deviation" if drawn.field == "mismatch" and card["version"] == "v1" else drawn.label
+    limits = room(np.nanmin(every), np.nanmax(every), 0.06) if np.size(every) else (0, 1)
+    return hv.Overlay(parts).opts(
+        **figure(f"curve {drawn.field}", drawn.title, HEIGHT),
+        xlim=(0, card["steps"]), ylim=limits, xlabel="step", ylabel=label,
+    )  # fmt: skip
+
+
+def received(card: dict, layer: str, moment: float) -> hv.Overlay:
+    """Draw what a layer of the network receives before, at the moment and at the end, and its range then."""
+    record = card["record"]
+    low, high = record["spans"][layer]
+    shapes = _shapes(record, layer, moment)
+    parts = [_shape(name, share, low, high, color) for name, (share, color) in shapes.items()]
+    parts.append(hv.VLines(_range(record, layer, moment)).opts(color=NOW, line_dash="dashed", line_width=1))
+    # Zeros after a ReLU tower above the rest.
+    top = max((float(np.partition(share, -2)[-2]) for share, _ in shapes.values()), default=1.0)
+    return hv.Overlay(parts).opts(
+        **figure("layer in training", f"What {layer} receives", 260),
+        xlim=(low, high), ylim=(0, 1.1 * top),
+        xlabel="activation (dashed: the range learned)", ylabel="share of the values",
+        legend_position="top_right", legend_opts=LEGEND,
+    )  # fmt: skip
+
+
+def _values(drawn: Progress, record: dict, layer: str):
+    """Return the steps, what all layers (or the one curve) have there, and what the chosen layer has."""
+    if not drawn.by_layer:
+        values = np.array(record["psnr"]["psnr_y"], float)
+        return record["psnr"]["step"], values[None], values
+    values = np.array(record[drawn.field], float).reshape(-1, len(record["layers"])).T
+    return record["step"], values, values[_index(record, layer)]
+
+
+def _shapes(record: dict, layer: str, moment: float) -> dict[str, tuple[np.ndarray, str]]:
+    counts = {shot["step"]: np.array(shot["histograms"][layer]) for shot in record["snapshots"]}
+    steps = [step for step in counts if step is not None]
+    if not steps:
+        return {}
+    near = min(steps, key=lambda step: abs(step - moment))
+    shown = {"float network": (None, BEFORE), "at this step": (near, NOW), "at the end": (steps[-1], AFTER)}
+    return {name: (counts[step] / counts[step].sum(), color) for name, (step, color) in shown.items()}
+
+
+def _shape(name: str, share: np.ndarray, low: float, high: float, color: str) -> hv.Element:
+    edges = np.linspace(low, high, len(share) + 1)
+    data = ((edges[1:] + edges[:-1]) / 2, share)
+    if name == "float network":
+        return hv.Area(data, "x", "top", label=name).opts(color=color, fill_alpha=0.35, line_width=0)
+    return hv.Curve(data, "x", "top", label=name).opts(color=color, line_width=2)
+
+
+def _range(record: dict, layer: str, moment: float) -> list[float]:
+    """Return the ends of the layer's range at the recorded step next to the moment."""
+    at = int(np.argmin(np.abs(np.array(record["step"]) - moment)))
+    return [record[end][at][_index(record, layer)] for end in ("low", "high")]
+
+
+def _index(record: dict, layer: str) -> int:
+    return record["layers"].index(layer) if layer in record["layers"] else 0
