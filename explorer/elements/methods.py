@@ -9,10 +9,10 @@ import numpy as np
 
 from explorer.elements.colors import ACCENT, METHOD_COLORS, NEUTRAL
 from explorer.elements.theme import LEGEND, figure, room
-from explorer.pipeline.method_comparison import Closely, Look
+from explorer.pipeline.method_comparison import Inspection, MethodResult
 
 
-def profile(found: Mapping[str, Closely], names: Mapping[str, str], look: Look) -> hv.Overlay:
+def profile(found: Mapping[str, MethodResult], names: Mapping[str, str], look: Inspection) -> hv.Overlay:
     """Draw the luma of each picture along the line of `look`; names: of the keys, for the legend."""
     line, start, end = look.line(*next(iter(found.values())).picture.rgb.shape[:2])
     pixels = np.arange(start, end)

@@ -15,7 +15,7 @@ from explorer.elements import points as pts
 from explorer.elements.colors import ACCENT, METHOD_COLORS, NEUTRAL, SELECTOR_COLORS
 from explorer.pipeline.activations import Distribution
 from explorer.pipeline.deployment import Outputs
-from explorer.pipeline.method_comparison import Closely, Look
+from explorer.pipeline.method_comparison import Inspection, MethodResult
 from explorer.pipeline.pictures import Picture
 from explorer.pipeline.points import Points
 from explorer.pipeline.sweep_rows import Shown, Table
@@ -259,9 +259,10 @@ def test_outputs():
 def test_profile():
     seen = Picture(np.zeros((8, 8, 3), np.uint8), 30.0, 0.9)
     found = {
-        key: Closely(seen, None, None, None, None, np.arange(8.0) + n) for n, key in enumerate(("hr", "mse"))
+        key: MethodResult(seen, None, None, None, None, np.arange(8.0) + n)
+        for n, key in enumerate(("hr", "mse"))
     }
-    drawn = figure(methods.profile(found, {"hr": "HR", "mse": "mse, W4A4"}, Look()))
+    drawn = figure(methods.profile(found, {"hr": "HR", "mse": "mse, W4A4"}, Inspection()))
     assert [list(y) for y in columns(drawn)["y"]] == [list(np.arange(8.0)), list(np.arange(8.0) + 1)]
     assert drawn.name == "profile"
     assert labels(drawn) == ("pixel", "luma / 8-bit levels")
