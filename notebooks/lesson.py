@@ -90,7 +90,7 @@ def _pane(element: Dimensioned) -> pn.pane.HoloViews:
 
 
 def follow(function: Callable[..., hv.Layout], *widgets: object) -> pn.viewable.Viewable:
-    """Return the layout that `function` draws from the widgets' values: a DynamicMap holds one figure only."""
+    """Return the layout that `function` draws from the widgets' values; a DynamicMap holds one figure."""
     return pn.panel(pn.bind(lambda *values: _pane(function(*values)), *widgets))
 
 
