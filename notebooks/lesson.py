@@ -84,7 +84,14 @@ def show(*shown: Dimensioned | pn.viewable.Viewable) -> None:
 def _pane(element: Dimensioned) -> pn.pane.HoloViews:
     if isinstance(element, hv.Layout):
         element = element.opts(toolbar=None)
-    return pn.pane.HoloViews(element, theme=THEME, sizing_mode="stretch_width", margin=(0, 0, 8, 0))
+    return pn.pane.HoloViews(
+        element, theme=THEME, linked_axes=False, sizing_mode="stretch_width", margin=(0, 0, 8, 0)
+    )
+
+
+def follow(function: Callable[..., hv.Layout], *widgets: object) -> pn.viewable.Viewable:
+    """Return the layout that `function` draws from the widgets' values; a DynamicMap holds one figure."""
+    return pn.panel(pn.bind(lambda *values: _pane(function(*values)), *widgets))
 
 
 def side_by_side(shown: Mapping[str, Picture]) -> hv.Layout:

@@ -51,5 +51,5 @@ def _finish(name: str, title: str, x: str, found, layer: str, parts, top: float)
     return hv.Overlay([mark, *parts]).opts(
         **figure(name, title, HEIGHT, whole="x"),
         xlim=(0.4, len(found) + 0.6), ylim=(0, 1.08 * max(top, 1e-9)), xlabel=x, ylabel=UNIT,
-        legend_position="top", legend_opts=LEGEND,
+        legend_position="top", legend_opts=LEGEND | {"location": "top_left"},
     )  # fmt: skip

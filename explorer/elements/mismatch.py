@@ -27,7 +27,7 @@ def mismatch(found: dict[str, Mismatch], kind: str, layer: str) -> hv.Overlay:
         **figure(f"mismatch of {kind}s", f"Channel {kind}s", HEIGHT, whole="x"),
         xlim=(0.5, len(found) + 0.5), ylim=(0, 1.1 * top),
         xlabel="quantized layer", ylabel="spread / deviation",
-        legend_position="top", legend_opts=LEGEND,
+        legend_position="top", legend_opts=LEGEND | {"location": "top_left"},
     )  # fmt: skip
 
 
