@@ -12,6 +12,7 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 from bokeh.resources import INLINE
+from bokeh.settings import settings
 from bokeh.themes import Theme
 from holoviews.core import Dimensioned
 from IPython.display import display
@@ -20,6 +21,8 @@ from explorer.elements.pictures import picture
 from explorer.pipeline.pictures import TRUTH, Picture
 from explorer.views.format import decibel
 
+# Bokeh's check of layouts warns of pictures whose frame has a size and whose figure follows from it.
+settings.perform_document_validation = False
 # Set while the pictures are made that the saved notebooks hold: a page for each instead of a live widget.
 SAVING = "NOTEBOOK_PICTURES" in os.environ
 RECORDED = Path(__file__).parent / "recorded"
