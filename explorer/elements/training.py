@@ -65,7 +65,7 @@ def received(card: dict, layer: str, moment: float) -> hv.Overlay:
     # Zeros after a ReLU tower above the rest.
     top = max((float(np.partition(share, -2)[-2]) for share, _ in shapes.values()), default=1.0)
     return hv.Overlay(parts).opts(
-        **figure("layer in training", f"What {layer} receives", 260),
+        **figure("layer in training", f"Input of {layer}", 260),
         xlim=(low, high), ylim=(0, 1.1 * top),
         xlabel="activation (dashed: the range learned)", ylabel="share of the values",
         legend_position="top_right", legend_opts=LEGEND,

@@ -195,7 +195,7 @@ def test_what_a_layer_receives_in_training(card):
     drawn = figure(training.received(card, "conv.1", 9))
     shares = [list(top) for top in columns(drawn)["top"]]
     assert shares.count([0, 0.5, 0.5]) == 2, "now and at the end, the same step"
-    assert drawn.title.text == "What conv.1 receives"
+    assert drawn.title.text == "Input of conv.1"
     assert len(drawn.select_one(Legend).items) == 3
 
 
