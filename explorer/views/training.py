@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import panel as pn
 from bokeh.models import ColumnDataSource, Legend, Range1d, Span
 
+from explorer.elements.training import CURVES, Progress
 from explorer.pipeline.pictures import Picture
 from explorer.views.canvas import Tile, Window, grid
 from explorer.views.theme import ACCENT, NEUTRAL, columns, pane, plot
@@ -16,24 +15,6 @@ HEIGHT = 200
 LINE = "#0072B2"
 BEFORE, NOW, AFTER = "#8A9199", "#E3342F", "#0072B2"
 TILES = ("Float", "Before training", "After training", "Without training: dfsq+")
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """A figure over steps: its title, the label of its axis, and the field of the record that it draws."""
-
-    title: str
-    label: str
-    field: str
-    by_layer: bool = True
-
-
-CURVES = (
-    Curve("Validation", "PSNR / dB", "psnr_y", by_layer=False),
-    Curve("Regularizer, by layer", "‖x − q(x)‖₂", "mismatch"),
-    Curve("Angle of the two gradients, by layer", "cosine", "cosine"),
-    Curve("Weights whose gradients conflict, by layer", "share", "conflict"),
-)
 
 
 class TrainingView:
@@ -108,7 +89,7 @@ class TrainingView:
         self._draw_histogram(record, record["layers"][index], index, moment)
         self.summary.object = _summary(card, moment)
 
-    def _draw_curve(self, curve: Curve, fig, record: dict, index: int) -> None:
+    def _draw_curve(self, curve: Progress, fig, record: dict, index: int) -> None:
         if not curve.by_layer:
             steps, values = record["psnr"]["step"], record["psnr"]["psnr_y"]
             spread = values
