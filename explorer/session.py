@@ -48,6 +48,9 @@ class Output:
     def done(self) -> None:
         """Do what is due when all is shown."""
 
+    def wait(self, waiting: bool) -> None:
+        """Dim what is shown while it is computed anew, and no longer."""
+
 
 class Session:
     """Binds choices to outputs: a change starts the work of every output of the open tab that follows it."""
@@ -98,7 +101,13 @@ class Session:
         asked = repr([getattr(self.state, choice) for choice in output.follows])
         if self._asked.get(name) != asked and self._started.is_set():
             self._asked[name] = asked
-            self.run(name, output.work(), output.pool, output.clear, output.done)
+            self.later(lambda: output.wait(True))
+
+            def done() -> None:
+                output.done()
+                output.wait(False)
+
+            self.run(name, output.work(), output.pool, output.clear, done)
 
     def run(
         self, name: str, work: Work, pool: FairPool = SLOW, clear: Show = nothing, done: Show = nothing

@@ -10,12 +10,15 @@ from bokeh.models import CustomJS
 
 from explorer.choices import catalog
 from explorer.choices.links import follow, restore, uploaded_keys
-from explorer.choices.region import WHOLE, Region
+from explorer.choices.region import Region
 from explorer.choices.state import TABS, ExplorerState
 from explorer.jobs.latest import QUICK
 from explorer.page.design import FRAME, PageDesign
-from explorer.page.sidebar import controls
-from explorer.page.status_line import status_line
+from explorer.page.glossary import glossary
+from explorer.page.header import header, popover
+from explorer.page.sections import html
+from explorer.page.sidebar import controls, sheet
+from explorer.page.status_line import error_list
 from explorer.pipeline import regions
 from explorer.server import connection_lost
 from explorer.server.address import BACK, Address
@@ -24,6 +27,7 @@ from explorer.server.offline import serve_styles_from_here
 from explorer.session import SHOWN, Output, Session, Work
 from explorer.tabs.deployment import DeploymentTab
 from explorer.tabs.explore import ExploreTab
+from explorer.tabs.export_section import export_section
 from explorer.tabs.layers import LayersTab
 from explorer.tabs.methods import MethodsTab
 from explorer.tabs.sweep import SweepTab
@@ -51,29 +55,34 @@ class RegionMap(Output):
         image, region = state.image, state.region
 
         def work(token):
-            if region != WHOLE:
-                size = catalog.lr_size(image, catalog.scale_of(network))
-                small = regions.thumbnail(image, token=token)
-                yield partial(self.view.show, small, Region.parse(region).window(*size), size)
+            size = catalog.lr_size(image, catalog.scale_of(network))
+            small = regions.thumbnail(image, token=token)
+            yield partial(self.view.show, small, Region.parse(region).window(*size), size)
 
         network = state.network
         return work
 
 
 class Visit:
-    """A visitor's session with its sidebar, status line and tabs; a tab is made when it is first opened."""
+    """A visitor's session with its sidebar, header and tabs; a tab is made when it is first opened."""
 
-    def __init__(self, state: ExplorerState, search: str = ""):
+    def __init__(self, state: ExplorerState):
         self.session = Session(state)
         self.made: dict[str, Tab] = {}
         region_map = RegionMap(state)
         self.session.follow(region_map)
-        self.sidebar = controls(state, self.session.uploads, region_map.view.panel, search)
-        self.status_line = status_line(self.session.status, self.session.stop_all)
-        self.tabs = self._tabs()
+        self.sidebar = controls(state, self.session.uploads, region_map.view.panel)
+        self.header = header(state, self.session.status, self.session.stop_all)
+        self.main = [
+            error_list(self.session.status),
+            popover(state, "export", lambda: export_section(self.session)),
+            popover(state, "words", lambda: html(glossary(), sizing_mode="stretch_width", margin=0)),
+            self._open_tab(),
+            sheet(state),
+        ]
 
-    def _tabs(self) -> pn.Column:
-        """Make the names of the tabs as buttons, and below them the open tab alone."""
+    def _open_tab(self) -> pn.Column:
+        """Return the place of the open tab."""
         state = self.session.state
         kinds = dict(zip(TABS, KINDS, strict=True))
         layouts: dict[str, pn.Column] = {}
@@ -84,16 +93,9 @@ class Visit:
                 layouts[tab] = self.made[tab].layout()
             return layouts[tab]
 
-        buttons = pn.widgets.RadioButtonGroup.from_param(
-            state.param.tab,
-            options={tab.capitalize(): tab for tab in TABS},
-            css_classes=["tabs"],
-            sizing_mode="stretch_width",
-            margin=(0, 0, 8, 0),
-        )
         place = pn.Column(layout(state.tab), sizing_mode="stretch_width", margin=0)
         state.param.watch(held(lambda event: place.param.update(objects=[layout(event.new)])), "tab")
-        return pn.Column(buttons, place, sizing_mode="stretch_width", margin=0)
+        return place
 
 
 def page() -> None:
@@ -106,15 +108,16 @@ def page() -> None:
     address = Address.of_page()
     restore(state, address.search)
     follow(address, state)
-    visit = Visit(state, address.search)
+    visit = Visit(state)
     if missing := uploaded_keys(address.search):
         visit.session.uploads.missing(missing)
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",
         design=PageDesign,
         sidebar=visit.sidebar,
-        main=[visit.status_line, visit.tabs],
-        sidebar_width=310,
+        header=visit.header,
+        main=visit.main,
+        sidebar_width=264,
         main_layout=None,
         font="Helvetica, Arial, sans-serif",
         accent_base_color="#0072B2",

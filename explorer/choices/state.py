@@ -32,6 +32,22 @@ PICTURES = {
     "By hand": HAND,
 } | {f"{bits} bits": str(bits) for bits in BITS}
 SNAPS = {"set": "universal set", "grid": "its grid"}
+BELOW = {"from the original": "hr", "from float": "float", "none": ""}  # the difference below a picture
+LARGE = "large"  # of DETAILS: two pictures large, in place of the row of small ones
+DETAILS = [
+    *("files", "set", "float", "words", "export", LARGE),
+    *("spread", "by image", "mismatch", "selectors", "terms", "by hand", "protocol"),
+]
+
+
+def with_nearest(bits: list[int], chosen: int) -> list[int]:
+    """Replace the one of `bits` that is nearest to `chosen`, of two the lower, so that as many stay.
+
+    >>> with_nearest([2, 4, 8], 5)
+    [2, 5, 8]
+    """
+    nearest = min(bits, key=lambda b: (abs(b - chosen), b), default=None)
+    return sorted({chosen, *bits} - ({nearest} - {chosen}))
 
 
 def trained_methods(network: str) -> list[str]:
@@ -61,7 +77,19 @@ class ExplorerState(param.Parameterized):
     layer = param.Selector(objects=[None], doc="Layer whose activations are shown")
     channel = param.Integer(0, bounds=(0, 0), doc="Input channel of the layer")
     float_layers = param.ListSelector(default=[], objects=[], doc="Layers that are not quantized")
-    compared_bits = param.ListSelector(default=[2, 4, 8], objects=BITS, doc="Bit-widths shown as images")
+    compared_bits = param.ListSelector(
+        default=[2, 3, 4, 8],
+        objects=BITS,
+        doc="Bit-widths whose pictures stand side by side; the one nearest to the slider follows it",
+    )
+    references = param.ListSelector(
+        default=["bicubic"],
+        objects={"HR": "hr", "Bicubic": "bicubic", "Float": "float"},
+        doc="Pictures beside the quantized ones",
+    )
+    below = param.Selector(default="hr", objects=BELOW, doc="Difference that is shown below each picture")
+    details = param.ListSelector(default=[], objects=DETAILS, doc="Parts of the page that are open")
+    lesson = param.Integer(0, bounds=(0, 5), doc="Question of the tour that was asked last; 0: none yet")
     hand = param.List(
         [],
         item_type=int,
@@ -70,7 +98,7 @@ class ExplorerState(param.Parameterized):
     )
     hand_layer = param.Boolean(False, doc="Whether points by hand apply to all channels of the layer")
     snap = param.Selector(objects=list(SNAPS), doc="Where points by hand may lie")
-    left = param.Selector(default="float", objects=PICTURES, doc="Left of the comparison")
+    left = param.Selector(default=SLIDER, objects=PICTURES, doc="Left of the comparison")
     tab = param.Selector(objects=TABS, doc="Which tab is open")
     methods = param.ListSelector(
         default=[DEFAULT_METHOD, "dfsq+", "minmax", "percentile"],
@@ -88,7 +116,7 @@ class ExplorerState(param.Parameterized):
         default="coverage+crop", objects=list(STRATEGIES), doc="How representative images are chosen"
     )
     representatives = param.Integer(64, bounds=(8, 200), doc="How many images INT8 is calibrated on")
-    right = param.Selector(default=SLIDER, objects=PICTURES, doc="Right of the comparison")
+    right = param.Selector(default="float", objects=PICTURES, doc="Right of the comparison")
 
     run = param.Selector(default=OWN_RUN, objects=[OWN_RUN], doc="Recorded training, or your own")
     moment = param.Integer(100, bounds=(0, 100), doc="Share of the steps that is shown, in percent")
@@ -181,9 +209,16 @@ class ExplorerState(param.Parameterized):
         return same
 
     def shown_bits(self) -> list[int]:
-        """List the bit-widths whose pictures are needed, ascending."""
-        picked = [int(side) for side in (self.left, self.right) if side.isdigit()]
-        return sorted({*self.compared_bits, *picked, self.activation_bits})
+        """List the bit-widths that stand side by side, ascending: the nearest to the slider follows it."""
+        return with_nearest(self.compared_bits, self.activation_bits)
+
+    def is_open(self, detail: str) -> bool:
+        """Tell whether a part of the page, one of DETAILS, is open."""
+        return detail in self.details
+
+    def open(self, detail: str, opened: bool = True) -> None:
+        """Open or close a part of the page."""
+        self.details = [name for name in DETAILS if (opened if name == detail else name in self.details)]
 
     def picture_key(self, side: str) -> str | int:
         """Return the picture on that side of the comparison: "hr", "bicubic", "float" or a number of bits."""

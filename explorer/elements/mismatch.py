@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import holoviews as hv
+import numpy as np
 
 from core.analysis.mismatch import Mismatch
-from explorer.elements.colors import ACCENT
+from explorer.elements.colors import ACCENT, NEUTRAL
 from explorer.elements.theme import LEGEND, figure, tip
 
 HEIGHT = 230
@@ -28,6 +29,21 @@ def mismatch(found: dict[str, Mismatch], kind: str, layer: str) -> hv.Overlay:
         xlim=(0.5, len(found) + 0.5), ylim=(0, 1.1 * top),
         xlabel="quantized layer", ylabel="spread / deviation",
         legend_position="top", legend_opts=LEGEND | {"location": "top_left"},
+    )  # fmt: skip
+
+
+def strip(found: dict[str, Mismatch], layer: str) -> hv.Rectangles:
+    """Draw by how much the channels of each layer's input differ as small bars, the chosen layer's in red."""
+    names, values = list(found), [row.deviation_channels for row in found.values()]
+    rank = np.arange(1, len(names) + 1)
+    color = np.where(np.array(names) == layer, ACCENT, NEUTRAL)
+    data = (rank - 0.42, 0 * rank, rank + 0.42, values, names, color)
+    bars = hv.Rectangles(data, ["left", "bottom", "right", "value"], ["layer", "color"])
+    return bars.opts(
+        **figure("strip", "", 34, show_grid=False),
+        **tip("@layer: its channels differ by @value{0.00} deviations. Tap to see it"),
+        color="color", line_width=0, xaxis=None, yaxis=None, show_frame=False,
+        xlim=(0.4, len(names) + 0.6), ylim=(0, 1.02 * max(*values, 1e-9)),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+import holoviews as hv
 from bokeh.embed import file_html
 from bokeh.resources import INLINE
 
@@ -12,6 +13,7 @@ from explorer.choices.catalog import name_of, scale_of
 from explorer.choices.region import Region
 from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import file_name
+from explorer.elements.distributions import by_image, heat_map, spread
 from explorer.export.files import png, shown
 from explorer.export.script import code
 from explorer.export.templates import TEMPLATES
@@ -20,7 +22,6 @@ from explorer.pipeline import activations, points
 from explorer.pipeline.names import weights_and_activations
 from explorer.pipeline.pictures import Picture
 from explorer.pipeline.protocol import protocol
-from explorer.views.distributions import DistributionsView
 from explorer.views.format import against, decibel, of_tiles
 from explorer.views.points import PointsView
 
@@ -28,12 +29,13 @@ from explorer.views.points import PointsView
 def report(state: ExplorerState, token: Token | None = None) -> bytes:
     """Write choices, pictures, distributions, points and the code as an HTML file that needs no other."""
     config = state.configs()(state.activation_bits)
-    distribution, levels = DistributionsView(lambda channel: None), PointsView()
-    distribution.show(activations.distribution(state.network, state.layer, token=token), state.channel)
+    seen = activations.distribution(state.network, state.layer, token=token)
+    drawn = [draw(seen, state.channel) for draw in (heat_map, spread, by_image)]
+    levels = PointsView()
     where = (state.network, state.layer, state.channel, config, state.by_hand(), state.hand_layer)
     levels.show(points.points(*where, token=token))
     return file_html(
-        [*distribution.figures, *levels.figures],
+        [*map(hv.render, drawn), *levels.figures],
         title=f"Quantization of {name_of(state.network)}",
         template=TEMPLATES.get_template("report.html.jinja"),
         # Bokeh itself, not what Panel's models ask for besides: of these none is here, and they are files.

@@ -14,13 +14,13 @@ export function render({ model, el }) {
   const button = document.createElement('button'), input = document.createElement('input');
   zone.className = 'zone';
   button.type = 'button';
-  button.textContent = 'Choose a file';
+  button.textContent = 'Your own file';
   input.type = 'file';
   input.multiple = true;
   input.hidden = true;
   input.accept = model.accept;
   hint.setAttribute('role', 'status');
-  const rest = 'or drop one, or paste an image';
+  const rest = 'or drop, or paste';
   hint.textContent = rest;
   zone.append(button, hint, input);
 

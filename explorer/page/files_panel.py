@@ -12,8 +12,10 @@ from explorer.choices.state import ExplorerState
 from explorer.choices.uploads import Uploads
 from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_uploaded
 from explorer.page.file_drop import Dropper
-from explorer.page.sections import TOGGLE, WIDE, html
+from explorer.page.sections import TOGGLE, WIDE, fold, html
+from explorer.pipeline.regions import TILE, WHOLE_MEGAPIXELS
 
+WHOLE = f"A whole image is shown up to {WHOLE_MEGAPIXELS} megapixels of SR, above {TILE}×{TILE} LR in tiles."
 PRIVACY = "Files stay in memory while this page is open and are then deleted; nobody else can see them."
 
 
@@ -41,7 +43,6 @@ def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:
 
     uploads.param.watch(lambda event: list_files(event.new), "names")
     return pn.Column(
-        html("<label>Your own image or network</label>", margin=(6, 8, 0, 8)),
         dropper,
         files,
         pn.Row(
@@ -51,10 +52,11 @@ def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:
             margin=0,
             sizing_mode="stretch_width",
         ),
-        html(
-            "<details class='note'><summary>Which files, how large, who sees them</summary>"
-            f"{LIMITS} {PRIVACY}</details>",
-            **WIDE,
+        fold(
+            state,
+            "files",
+            "Images and networks: which, how large",
+            lambda: html(f"<p class='note'>{LIMITS} {PRIVACY} {WHOLE}</p>", **WIDE),
         ),
         margin=0,
         sizing_mode="stretch_width",

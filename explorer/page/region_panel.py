@@ -6,10 +6,10 @@ import panel as pn
 import param
 
 from explorer.choices.catalog import scale_of
-from explorer.choices.region import CENTRE, ELSEWHERE, SIDE, WHOLE, Region
+from explorer.choices.region import CENTRE, ELSEWHERE, WHOLE, Region
 from explorer.choices.state import ExplorerState
 from explorer.choices.uploads import Uploads
-from explorer.page.sections import TOGGLE, WIDE, html
+from explorer.page.sections import WIDE, html
 from explorer.pipeline import regions
 
 
@@ -44,29 +44,26 @@ class RegionChoice(param.Parameterized):
 
 
 def region(state: ExplorerState, uploads: Uploads, small_map: pn.Column) -> pn.Column:
-    """Make the widgets: buttons for centre, elsewhere or whole; sliders and a small map for elsewhere."""
+    """Make the widgets: a small map to tap, buttons for centre, elsewhere or whole, sliders for elsewhere."""
     p = RegionChoice(state, uploads).param
     slider = dict(format="0.0", **WIDE)
+    kinds = pn.widgets.RadioButtonGroup.from_param(
+        p.kind, orientation="vertical", css_classes=["chips"], margin=0, width=104
+    )
     return pn.Column(
-        html(f"<label>Region, {SIDE}×{SIDE} LR pixels</label>", margin=(3, 8, 0, 8)),
-        pn.widgets.RadioButtonGroup.from_param(p.kind, **TOGGLE, **WIDE),
-        pn.Column(
-            html("<label>Tap a place, or move the sliders</label>", margin=(3, 8, 0, 8)),
+        pn.Row(
             small_map,
-            pn.Row(
-                pn.widgets.FloatSlider.from_param(p.across, label="Across / %", **slider),
-                pn.widgets.FloatSlider.from_param(p.down, label="Down / %", **slider),
-                sizing_mode="stretch_width",
-                margin=0,
+            pn.Column(
+                html("<label>Tap a place, or</label>", margin=(0, 0, 4, 0)), kinds, margin=(0, 0, 0, 8)
             ),
+            margin=(3, 8),
+        ),
+        pn.Row(
+            pn.widgets.FloatSlider.from_param(p.across, label="Across / %", **slider),
+            pn.widgets.FloatSlider.from_param(p.down, label="Down / %", **slider),
             visible=p.kind.rx() == ELSEWHERE,
             sizing_mode="stretch_width",
             margin=0,
-        ),
-        html(
-            f"<p class='note'>Whole image: SR up to {regions.WHOLE_MEGAPIXELS} megapixels; above "
-            f"{regions.TILE}×{regions.TILE} LR pixels in tiles.</p>",
-            **WIDE,
         ),
         margin=0,
         sizing_mode="stretch_width",

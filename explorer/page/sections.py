@@ -1,12 +1,15 @@
-"""The building blocks of the page: sections, labels, checklists."""
+"""The building blocks of the page: cards, folds, sections, labels, checklists."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import panel as pn
 import param
 
 from core.ptq.config import FLOAT
-from explorer.choices.state import BITS, SAME
+from explorer.choices.state import BITS, SAME, ExplorerState
+from explorer.server.document_queue import held
 
 WEIGHT_NAMES = {"as activations": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}
 TOGGLE = dict(color="primary", variant="outline")
@@ -42,4 +45,46 @@ def section(title: str, lead: str, *content) -> pn.Column:
         *content,
         css_classes=["section"],
         sizing_mode="stretch_width",
+    )
+
+
+def card(title: str | pn.viewable.Viewable, *content, name: str = "") -> pn.Column:
+    """Return a framed part of the page under its title; `name`: its CSS class."""
+    head = (
+        html(f"<h2>{title}</h2>", sizing_mode="stretch_width", margin=0) if isinstance(title, str) else title
+    )
+    return pn.Column(
+        head, *content, css_classes=["card", *name.split()], sizing_mode="stretch_width", margin=0
+    )
+
+
+def switch(state: ExplorerState, detail: str, label, **options) -> pn.widgets.Toggle:
+    """Return the button that opens and closes a part of the page, one of the state's DETAILS."""
+    toggle = pn.widgets.Toggle(
+        label=label, value=state.is_open(detail), **(dict(css_classes=["fold"], margin=0) | options)
+    )
+    toggle.param.watch(lambda event: state.open(detail, event.new), "value")
+    state.param.watch(lambda event: toggle.param.update(value=detail in event.new), "details")
+    return toggle
+
+
+def when_open(state: ExplorerState, detail: str, make: Callable[[], pn.Column]) -> pn.Column:
+    """Return the place of a part of the page, which is made when it is first opened."""
+    place = pn.Column(sizing_mode="stretch_width", margin=0, visible=state.is_open(detail))
+
+    @held
+    def follow(*_) -> None:
+        if (opened := state.is_open(detail)) and not place.objects:
+            place.objects = [make()]
+        place.visible = opened
+
+    follow()
+    state.param.watch(follow, "details")
+    return place
+
+
+def fold(state: ExplorerState, detail: str, label, make: Callable[[], pn.Column]) -> pn.Column:
+    """Return a part of the page below the button that opens it."""
+    return pn.Column(
+        switch(state, detail, label), when_open(state, detail, make), margin=0, sizing_mode="stretch_width"
     )

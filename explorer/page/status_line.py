@@ -1,4 +1,4 @@
-"""The status line: what is being computed, its progress, and errors."""
+"""The status: a word and a thin line for what is being computed, and errors."""
 
 from __future__ import annotations
 
@@ -11,48 +11,45 @@ from explorer.choices.status import Status
 from explorer.page.sections import html
 
 
-def status_line(status: Status, stop_all: Callable[[], None]) -> pn.Column:
-    """Make the progress bar, the button that stops all, and the errors."""
+def status_word(status: Status, stop_all: Callable[[], None]) -> pn.Row:
+    """Make what is being computed, with a thin line below the header, and the button that stops it."""
 
     def progress(busy: dict, stopped: bool) -> str:
         if not busy:
             text = "Stopped. Change any setting to continue." if stopped else "Ready"
-            return f"<div class='progress'><div class='bar' style='width:0'></div><span>{text}</span></div>"
+            return f"<div class='progress'><i></i><span>{text}</span></div>"
         # A job that has begun, if any; else one that waits for its turn.
         what, share = max(busy.values(), key=lambda job: (bool(job[0]) and job[1] is not None, bool(job[0])))
         percent = round(100 * (share or 0))
-        if share is None or not what:
-            label = f"<span class='late'>{escape(what) or 'Working'} …</span>"
-        else:
-            label = f"<span>{escape(what)} … {percent} %</span>"
-        return f"<div class='progress'><div class='bar' style='width:{percent}%'></div>{label}</div>"
-
-    def errors(found: dict) -> str:
-        return "".join(
-            f"<div class='error'>{escape(sentence)}</div>" for sentence in dict.fromkeys(found.values())
+        text = (
+            f"{escape(what)} … {percent} %"
+            if what and share is not None
+            else f"{escape(what) or 'Working'} …"
         )
+        line = f"<div class='bar' style='width:{percent}%'></div>"
+        return f"<div class='progress busy'><i></i><span>{text}</span>{line}</div>"
 
     stop = pn.widgets.Button(
         label="Stop",
         disabled=status.param.busy.rx.not_(),
-        width=56,
-        margin=(0, 0, 0, 8),
+        width=52,
+        margin=(0, 0, 0, 6),
         css_classes=["stop"],
     )
     stop.on_click(lambda _: stop_all())
-    return pn.Column(
-        pn.Row(
-            html(
-                pn.bind(progress, status.param.busy, status.param.stopped),
-                sizing_mode="stretch_width",
-                margin=0,
-                height=22,
-            ),
-            stop,
-            sizing_mode="stretch_width",
-            margin=0,
-        ),
-        html(pn.bind(errors, status.param.errors), sizing_mode="stretch_width", margin=0),
-        sizing_mode="stretch_width",
+    return pn.Row(
+        html(pn.bind(progress, status.param.busy, status.param.stopped), margin=0), stop, margin=0,
         css_classes=["status"],
-    )
+    )  # fmt: skip
+
+
+def error_list(status: Status) -> pn.pane.HTML:
+    """Make the sentences of all errors."""
+
+    def errors(found: dict) -> str:
+        return "".join(
+            f"<div class='error' role='alert'>{escape(sentence)}</div>"
+            for sentence in dict.fromkeys(found.values())
+        )
+
+    return html(pn.bind(errors, status.param.errors), sizing_mode="stretch_width", margin=0)

@@ -1,14 +1,25 @@
-"""Five questions, each with a state of the dashboard that answers it."""
+"""What to try next: a sentence, then five questions, each with the choices that answer it."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode
+
+import panel as pn
+
+from explorer.choices.links import restore
+from explorer.choices.state import ExplorerState
+from explorer.page.sections import TOGGLE, html
+from explorer.server.document_queue import held
+
+FIRST = (
+    "pull the activation bits from 4 to 2. Four points must then do for a histogram that needs sixteen, and "
+    "the picture gets a grain."
+)
 
 
 class Lesson(NamedTuple):
-    """A question, its answer, which says where to look, and `query`, the link of the state."""
+    """A question, its answer, which says where to look, and `query`, the choices, as a link has them."""
 
     question: str
     answer: str
@@ -18,48 +29,68 @@ class Lesson(NamedTuple):
 LESSONS = (
     Lesson(
         "Why can one range not serve all channels?",
-        "Channels by spread: the widest reaches more than four times as far as the narrowest, so most levels "
-        "of a common range lie where most channels have no values.",
-        "?layer=body.0.body.0",
+        "Open Channels by spread below the pictures: the widest reaches more than four times as far as the "
+        "narrowest, so most levels of a common range lie where most channels have no values.",
+        '?network=edsr_x2&tab=explore&layer=body.0.body.0&details=["spread"]',
     ),
     Lesson(
         "What do chosen points gain over equal steps?",
         "At 3 bits chosen points keep more than 3 dB that min–max loses; min–max's error map shows grain.",
-        '?tab=methods&activation_bits=3&methods=["dfsq-exact","minmax"]',
+        '?network=edsr_x2&tab=methods&activation_bits=3&methods=["dfsq-exact","minmax"]',
     ),
     Lesson(
         "Which layer would you keep float first?",
-        "The first: quantized alone it does the most harm. Press the button below the bars and see the PSNR.",
-        "?tab=layers&activation_bits=4",
+        "The first: quantized alone it does the most harm. Keep it float there and see the PSNR.",
+        "?network=edsr_x2&tab=layers&activation_bits=4&layer=body.0.body.0",
     ),
     Lesson(
         "Can training repair what 2 bits break?",
         "Calibrated by DFSQ, the picture loses almost 3 dB; trained by ODM, less than half of that.",
-        '?tab=methods&activation_bits=2&methods=["dfsq-exact","odm"]',
+        '?network=edsr_x2&tab=methods&activation_bits=2&methods=["dfsq-exact","odm"]',
     ),
     Lesson(
         "What does the clip at the end of a mobile network do in INT8?",
         "Little: with the right representative images, the network without it scores within 0.1 dB.",
-        "?tab=deployment&network=xlsr_x3",
+        "?network=xlsr_x3&tab=deployment",
     ),
 )
 
 
-def tour(search: str = "") -> str:
-    """Write the questions as links, their answers folded until they are opened.
+def tour(state: ExplorerState) -> pn.Column:
+    """Make the card; the next question sets its choices in place, so that nothing else is lost."""
+    text = html(_text(state.lesson), sizing_mode="stretch_width", margin=0)
+    small = dict(margin=(4, 4, 0, 0), css_classes=["small"], **TOGGLE)
+    ahead = pn.widgets.Button(label=_ahead(state.lesson), **small)
+    back = pn.widgets.Button(label="Back", visible=state.lesson > 0, **small)
 
-    search: of the page's address; the tour is open where that is one of the links, which is marked, and the
-    links keep the address's theme.
-    """
-    arrived = dict(parse_qsl(search.removeprefix("?")))
-    theme = {key: arrived.pop(key) for key in ("theme",) if key in arrived}
-    here = [dict(parse_qsl(lesson.query.removeprefix("?"))) == arrived for lesson in LESSONS]
-    keep = f"&{urlencode(theme)}" if theme else ""
-    items = "".join(
-        f"<li><a href='{escape(lesson.query + keep)}'{' aria-current=page' if at else ''}>"
-        f"{escape(lesson.question)}</a>"
-        f"<details><summary>Answer</summary>{escape(lesson.answer)}</details></li>"
-        for lesson, at in zip(LESSONS, here, strict=True)
+    def go(number: int) -> None:
+        state.lesson = number
+        if number:
+            restore(state, LESSONS[number - 1].query)
+
+    @held
+    def follow(event) -> None:
+        text.object = _text(event.new)
+        ahead.label = _ahead(event.new)
+        back.visible = event.new > 0
+
+    ahead.on_click(held(lambda _: go((state.lesson + 1) % (len(LESSONS) + 1))))
+    back.on_click(held(lambda _: go(max(state.lesson - 1, 0))))
+    state.param.watch(follow, "lesson")
+    return pn.Column(
+        text, pn.Row(ahead, back, margin=0), css_classes=["tour"], sizing_mode="stretch_width", margin=(8, 8)
     )
-    head = "<summary>Five questions to begin with</summary>"
-    return f"<details class='tour'{' open' if any(here) else ''}>{head}<ol>{items}</ol></details>"
+
+
+def _text(number: int) -> str:
+    if not number:
+        return f"<p><b>Try:</b> {FIRST}</p>"
+    lesson = LESSONS[number - 1]
+    return (
+        f"<p><small>Question {number} of {len(LESSONS)}</small><br><b>{escape(lesson.question)}</b></p>"
+        f"<details><summary>Answer</summary><p>{escape(lesson.answer)}</p></details>"
+    )
+
+
+def _ahead(number: int) -> str:
+    return ("Five questions", *["Next question"] * (len(LESSONS) - 1), "Finish")[number]

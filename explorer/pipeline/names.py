@@ -20,6 +20,7 @@ def weights_and_activations(weight_bits: int, activation_bits: int) -> str:
 
 def titles(state: ExplorerState) -> dict[str | int, str]:
     """Name the pictures of the tab Explore: by word, or the bits of a quantized one."""
-    bits = (*state.shown_bits(), state.activation_bits)
+    sides = [key for key in map(state.picture_key, ("left", "right")) if isinstance(key, int)]
+    bits = (*state.shown_bits(), *sides)
     names = TITLES | {b: weights_and_activations(state.weight_bits or b, b) for b in bits}
     return names | {HAND: f"By hand, {names[state.activation_bits]}"}

@@ -20,7 +20,7 @@ from core.ptq.methods import TRAINED
 from core.qat.frozen import quantized_before
 from core.zoo import model_card
 from explorer.choices.catalog import NETWORKS, layer_channels, scale_of, trained, without_truth
-from explorer.choices.state import HAND, ExplorerState
+from explorer.choices.state import HAND, LARGE, ExplorerState
 from explorer.choices.visitor_files import file_name
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
@@ -167,20 +167,33 @@ def reference(image: str) -> str:
     return "float" if without_truth(image) else "hr"
 
 
+def tiles(state: ExplorerState) -> list[str | int]:
+    """List the pictures of the tab Explore in their order, by word or bits; those of its comparison apart."""
+    hand = [HAND] if Hand.of(state) else []
+    return [*references(state.image, *state.references), *state.shown_bits(), *hand]
+
+
 def requests(state: ExplorerState) -> dict[str | int, PictureRequest | str]:
-    """List the pictures of the tab Explore by word or bits; a sentence where one cannot be."""
+    """List the pictures that the tab Explore needs by word or bits; a sentence where one cannot be.
+
+    Besides those of `tiles`: the float network's, which the others are compared with, that of `reference`,
+    and the two of the comparison, if that is open.
+    """
     where, kept, hand = (state.network, state.image, state.region), tuple(state.float_layers), Hand.of(state)
     configs = state.configs()
 
-    def quantized_to(bits: int, hand: Hand | None = None) -> PictureRequest | str:
+    def request(key: str | int) -> PictureRequest | str:
+        if key in TITLES:
+            return PictureRequest(*where, key)
+        bits = state.activation_bits if key == HAND else key
         try:
-            return PictureRequest(*where, configs(bits), kept, hand)
+            return PictureRequest(*where, configs(bits), kept, hand if key == HAND else None)
         except ValueError as error:  # the universal set is too small
             return str(error)
 
-    found = {key: PictureRequest(*where, key) for key in references(state.image, *TITLES)}
-    found |= {bits: quantized_to(bits) for bits in state.shown_bits()}
-    return found | ({HAND: quantized_to(state.activation_bits, hand)} if hand else {})
+    sides = [state.picture_key(side) for side in ("left", "right")] if state.is_open(LARGE) else []
+    keys = dict.fromkeys(["float", reference(state.image), *tiles(state), *sides])
+    return {key: request(key) for key in keys}
 
 
 def scored(sr: torch.Tensor, name: str, image: str, region: str, token: Token) -> Picture:

@@ -1,168 +1,31 @@
-"""The tab Explore: a layer's distribution, its points, and the picture."""
+"""The tab Explore: cause and effect on one screen, and details below."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from functools import partial
 from html import escape
 
 import panel as pn
 
-from explorer.choices.state import EXPLORE, ExplorerState
-from explorer.jobs.latest import QUICK
-from explorer.jobs.token import Token
-from explorer.page.sections import html, section
-from explorer.pipeline import activations, pictures, points
-from explorer.pipeline.names import TITLES, titles
+from explorer.choices.state import EXPLORE, FROM_SUBSET, LARGE
+from explorer.page.sections import card, html, switch, when_open
 from explorer.pipeline.protocol import protocol
-from explorer.session import QUANTIZATION, SHOWN, Output, Work
-from explorer.tabs.export_section import export_section
+from explorer.session import Output
+from explorer.tabs.explore_outputs import Distributions, Mismatch, Pictures, Points
 from explorer.tabs.points_by_hand import ByHand, by_hand
 from explorer.tabs.tab import Tab
-from explorer.views.distributions import DistributionsView
-from explorer.views.images import ImagesView
-from explorer.views.mismatch import MismatchView
-from explorer.views.points import PointsView
 from explorer.views.theme import DIFFERENCE_SCALE, columns
 
-WAIT_FOR_POINTS = 0.25  # seconds that pictures wait for points, which take less time
-BY_HAND = ("hand", "hand_layer")
-
-
-class Distributions(Output):
-    """Heat map and spreads of the layer's input."""
-
-    name, follows, pool = "distributions", ("network", "layer", "channel"), QUICK
-
-    def __init__(self, state: ExplorerState):
-        super().__init__(state)
-        self.view = DistributionsView(lambda channel: state.param.update(channel=channel))
-
-    def work(self) -> Work:
-        """Show the distribution of the layer."""
-        name, layer, channel = self.state.network, self.state.layer, self.state.channel
-
-        def work(token):
-            yield partial(self.view.show, activations.distribution(name, layer, token=token), channel)
-
-        return work
-
-
-class Mismatch(Output):
-    """The mismatch of channels and of images, by layer."""
-
-    name, follows = "mismatch", ("network", "layer")
-
-    def __init__(self, state: ExplorerState):
-        super().__init__(state)
-        self.view = MismatchView(lambda layer: state.param.update(layer=layer))
-
-    def work(self) -> Work:
-        """Show the mismatch of every layer."""
-        name, layer = self.state.network, self.state.layer
-
-        def work(token):
-            yield partial(self.view.show, activations.mismatch(name, token=token), layer)
-
-        return work
-
-
-class Points(Output):
-    """The points of a channel, and the errors of the selectors."""
-
-    name, follows, pool = "points", ("network", "layer", "channel", *QUANTIZATION, *BY_HAND), QUICK
-
-    def __init__(self, state: ExplorerState, by_hand: ByHand):
-        super().__init__(state)
-        self.view = PointsView(by_hand.place)
-        self.shown = threading.Event()  # set while the latest points are shown
-
-    def work(self) -> Work:
-        """Show the points, then the errors of the selectors."""
-        state = self.state
-        where = (state.network, state.layer, state.channel)
-        configs, bits, hand = state.configs(), state.activation_bits, (state.by_hand(), state.hand_layer)
-        self.shown.clear()
-
-        def show(found: points.Points) -> None:
-            self.view.show(found)
-            self.shown.set()
-
-        def work(token):
-            asked = (*where, configs(bits), *hand)
-            yield partial(show, points.points(*asked, False, token=token))
-            yield partial(self.view.show_errors, points.points(*asked, token=token))
-
-        return work
-
-    def clear(self) -> None:
-        """Show no points."""
-        self.view.clear()
-
-    def done(self) -> None:
-        """Let the pictures start."""
-        self.shown.set()
-
-
-class Pictures(Output):
-    """The picture at several bit-widths, and two of them compared."""
-
-    name = "images"
-    follows = (
-        *SHOWN,
-        *QUANTIZATION,
-        "weight_bits",
-        "compared_bits",
-        "float_layers",
-        "left",
-        "right",
-        *BY_HAND,
-    )
-
-    def __init__(self, state: ExplorerState, points_shown: threading.Event):
-        super().__init__(state)
-        self.view, self._points_shown = ImagesView(), points_shown
-
-    def work(self) -> Work:
-        """Show the pictures one after the other, and compare two of them."""
-        state, view, asked = self.state, self.view, pictures.requests(self.state)
-        names, current = titles(state), state.activation_bits
-        sides = state.picture_key("left"), state.picture_key("right")
-        # What the sliders ask for comes first, then the comparison, then the rest.
-        order = sorted(asked, key=lambda key: key not in (*TITLES, current, *sides))
-
-        def work(token):
-            self._points_shown.wait(WAIT_FOR_POINTS)
-            new = {key for key, request in asked.items() if _is_new(request)}
-            yield partial(view.arrange, {key: names[key] for key in asked}, current, new)
-            shown = {}
-            for done, key in enumerate(order):
-                token.progress("Super-resolving", done / len(order))
-                try:
-                    shown[key] = _picture(asked[key], token)
-                except ValueError as error:
-                    yield partial(view.say, key, str(error))
-                    continue
-                yield partial(view.show, key, shown[key])
-                if key in sides and all(side in shown for side in sides):
-                    pair = [shown[side] for side in sides]
-                    yield partial(view.compare, *pair, pictures.difference(*pair))
-            if not all(side in shown for side in sides):
-                yield view.clear_comparison
-
-        return work
-
-
-def _is_new(request: pictures.PictureRequest | str) -> bool:
-    """Tell whether the picture is still to be computed."""
-    return not isinstance(request, str) and not pictures.picture.known(*request)
-
-
-def _picture(request: pictures.PictureRequest | str, token: Token) -> pictures.Picture:
-    if isinstance(request, str):
-        raise ValueError(request)
-    return pictures.picture(*request, token=token)
+TINY = dict(margin=0, css_classes=["tiny"])
+# Part of the page -> the button that opens it and the sentence on top of it.
+DETAILS = {
+    "spread": ("Channels by spread", "The wider a channel beside the others, the worse a range for all."),
+    "by image": ("One channel by image", "Where images differ, a range that is fixed in advance fits none."),
+    "mismatch": ("Mismatch by layer", "At 0 all channels or images are alike: one range fits all."),
+    "terms": ("Powers of two", "Each point as a sum of powers of two, and what a product with it costs."),
+    "by hand": ("Points by hand", "Drag points in the histogram; add, type and take back here."),
+    "protocol": ("How this is measured", ""),
+}  # fmt: skip
 
 
 class ExploreTab(Tab):
@@ -180,47 +43,66 @@ class ExploreTab(Tab):
         return self.distributions, self.points, self.pictures, self.mismatch
 
     def layout(self) -> pn.Column:
-        """Return the four sections."""
-        p, images = self.state.param, self.pictures.view
-        self.points.view.main.append(by_hand(self.state, self.by_hand))
-
-        def note(*_) -> str:
-            return f"<p class='note'>{escape(protocol(self.state))}</p>"
-
+        """Return the four cards, and the details that are open."""
+        state, view = self.state, self.points.view
+        state.param.watch(lambda event: view.accept_new("by hand" in event.new), "details")
+        view.accept_new(state.is_open("by hand"))
         return pn.Column(
-            section(
-                "Distributions",
-                "The input of the layer in the float network. The more its channels and images differ in "
-                "spread, the harder it is to quantize. Tap a channel.",
-                self.distributions.view.panel,
-                self.mismatch.view.panel,
+            pn.Column(
+                self._receives(),
+                card(view.title, view.panel, name="points"),
+                card("3 · What they cost", view.facts, view.errors, name="cost"),
+                self._pictures(),
+                css_classes=["look"],
+                sizing_mode="stretch_width",
+                margin=0,
             ),
-            section(
-                "Points",
-                "Where the quantization points lie among the channel's activations, and the error of each "
-                "selector's choice.",
-                self.points.view.panel,
-            ),
-            section(
-                "Images",
-                "The same picture from the float and the quantized networks. Drag and scroll: all zoom at "
-                "once.",
-                images.grid,
-                self._compare(),
-                html(
-                    pn.bind(note, p.network, p.image, p.region, p.method, p.selector),
-                    sizing_mode="stretch_width",
-                ),
-            ),
-            export_section(self.session),
+            self._details(),
             sizing_mode="stretch_width",
             margin=0,
         )
 
-    def _compare(self) -> pn.Column:
-        p, images = self.state.param, self.pictures.view
-        reset = pn.widgets.Button(label="Reset zoom", margin=(18, 8, 0, 8))
-        reset.on_click(lambda _: images.window.reset())
+    def _receives(self) -> pn.Column:
+        p = self.state.param
+        return card(
+            "1 · What the layer receives",
+            pn.Row(
+                pn.widgets.Select.from_param(p.layer, label="Layer", sizing_mode="stretch_width", **TINY),
+                pn.widgets.IntInput.from_param(p.channel, label="Channel", width=116, **TINY),
+                css_classes=["form"],
+                sizing_mode="stretch_width",
+                margin=0,
+            ),
+            self.mismatch.strip.panel,
+            self.distributions.heat.panel,
+            name="receives",
+        )
+
+    def _pictures(self) -> pn.Column:
+        state, view = self.state, self.pictures.view
+        p, chips = state.param, dict(css_classes=["chips"], margin=0)
+        small = pn.bind(lambda opened: LARGE not in opened, p.details)
+        head = pn.FlexBox(
+            html("<h2>4 · What the picture looks like</h2>", margin=0),
+            pn.widgets.CheckButtonGroup.from_param(p.references, **chips),
+            pn.widgets.CheckButtonGroup.from_param(p.compared_bits, options=_bits(state), **chips),
+            pn.widgets.Select.from_param(p.below, label="Difference", width=180, **TINY),
+            html(DIFFERENCE_SCALE, margin=0),
+            view.zoom,
+            switch(state, LARGE, "Large", css_classes=["chips"]),
+            css_classes=["tools"],
+            gap="4px 8px",
+            margin=(0, 0, 4, 0),
+        )
+        return card(
+            head,
+            pn.Column(view.grid, visible=small, margin=0, sizing_mode="stretch_width"),
+            when_open(state, LARGE, self._large),
+            name="pictures",
+        )
+
+    def _large(self) -> pn.Column:
+        p, view = self.state.param, self.pictures.view
         side = dict(width=118, margin=(0, 8))
         return columns(
             "minmax(0, 1fr) minmax(0, 1fr)",
@@ -228,24 +110,79 @@ class ExploreTab(Tab):
                 pn.FlexBox(
                     pn.widgets.Select.from_param(p.left, label="Left", **side),
                     pn.widgets.Select.from_param(p.right, label="Right", **side),
-                    images.divider,
-                    reset,
+                    view.divider,
                     margin=0,
                     min_height=60,
                 ),
-                images.swipe,
+                view.swipe,
                 sizing_mode="stretch_width",
                 margin=0,
             ),
             pn.Column(
                 html(
-                    "<label>Difference of left and right, mean |RGB| in 8-bit levels</label>"
-                    + DIFFERENCE_SCALE,
+                    "<label>Difference of left and right, mean |RGB| in 8-bit levels</label>",
                     height=60,
                     margin=(0, 8),
                 ),
-                images.difference.panel,
+                view.difference.panel,
                 sizing_mode="stretch_width",
                 margin=0,
             ),
         )
+
+    def _details(self) -> pn.Column:
+        state, view = self.state, self.points.view
+        p = state.param
+
+        def note(*_) -> str:
+            return f"<p class='note'>{escape(protocol(state))}</p>"
+
+        content = {
+            "spread": lambda: self.distributions.spread.panel,
+            "by image": lambda: self.distributions.by_image.panel,
+            "mismatch": lambda: columns(
+                "minmax(0, 1fr) minmax(0, 1fr)", *(live.panel for live in self.mismatch.details.values())
+            ),
+            "terms": lambda: view.terms,
+            "by hand": lambda: by_hand(state, self.by_hand),
+            "protocol": lambda: html(
+                pn.bind(note, p.network, p.image, p.region, p.method, p.selector), sizing_mode="stretch_width"
+            ),
+        }
+        of_points = pn.bind(lambda method: method in FROM_SUBSET, p.method)
+        buttons = [
+            switch(
+                state,
+                key,
+                title,
+                css_classes=["chips"],
+                visible=of_points if key in ("terms", "by hand") else True,
+            )
+            for key, (title, _) in DETAILS.items()
+        ]
+        places = [
+            when_open(state, key, lambda key=key: _detail(*DETAILS[key], content[key]())) for key in DETAILS
+        ]
+        return pn.Column(
+            pn.FlexBox(
+                html("<span class='note'>Details</span>", margin=0),
+                *buttons,
+                css_classes=["tools"],
+                gap="4px 8px",
+                margin=(8, 0),
+            ),
+            *places,
+            margin=0,
+            sizing_mode="stretch_width",
+        )
+
+
+def _detail(title: str, sentence: str, content) -> pn.Column:
+    lead = (
+        [html(f"<p class='note'>{sentence}</p>", margin=0, sizing_mode="stretch_width")] if sentence else []
+    )
+    return card(title, *lead, content, name="detail")
+
+
+def _bits(state) -> dict[str, int]:
+    return {f"{bits}": bits for bits in state.param.compared_bits.objects}

@@ -14,21 +14,13 @@ from explorer.export import files, report, script
 from explorer.page.sections import html, section
 from explorer.session import Session
 
-LEAD = "The link to this page holds all choices. The files are of the network at the bits of the sliders."
+LEAD = "The address of this page holds all choices. The files are of the network at the bits of the sliders."
 CODE = "<details class='code'><summary>The same in Python</summary><pre>{}</pre></details>"
-COPY = """
-const button = cb_obj.origin ?? cb_obj, label = button.label;
-navigator.clipboard.writeText(location.href).then(
-  () => { button.label = 'Copied'; setTimeout(() => { button.label = label; }, 1500); },
-  () => { prompt('The link:', location.href); });
-"""
 
 
 def export_section(session: Session) -> pn.Column:
-    """Make the section with link, Python, pictures, levels, network and report."""
+    """Make the section with Python, pictures, levels, network and report."""
     state = session.state
-    copy = pn.widgets.Button(label="Copy link", width=110, margin=(6, 8), color="primary", variant="outline")
-    copy.js_on_click(code=COPY)
 
     def file(label: str, make: Callable[[ExplorerState], bytes]) -> pn.widgets.FileDownload:
         async def content() -> io.BytesIO:
@@ -61,7 +53,7 @@ def export_section(session: Session) -> pn.Column:
 
     follow({})
     session.status.param.watch(lambda event: follow(event.new), "busy")
-    return section("Export", LEAD, pn.FlexBox(copy, *buttons.values(), margin=0), written)
+    return section("Export", LEAD, pn.FlexBox(*buttons.values(), margin=0), written)
 
 
 def _code(state: ExplorerState) -> str:

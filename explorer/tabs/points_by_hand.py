@@ -9,11 +9,10 @@ import panel as pn
 
 from explorer.choices.state import FROM_SUBSET, SNAPS, ExplorerState
 from explorer.page.sections import TOGGLE, html
-from explorer.views.points import EDIT
 
 FEWEST = 2
 HINT = (
-    "With Edit points on: drag a point, tap an empty place to add one, tap a point and press Backspace to "
+    "In the histogram: drag a point, tap an empty place to add one, tap a point and press Backspace to "
     "delete it. Or type all points. Error and picture follow."
 )
 
@@ -69,8 +68,6 @@ def by_hand(state: ExplorerState, hand: ByHand) -> pn.Column:
     """Make the widgets; they show only for methods whose points come from the universal set."""
     p = state.param
     small = dict(margin=(0, 8))
-    edit = pn.widgets.Toggle(label="Edit points", width=110, margin=(18, 8, 0, 8), **TOGGLE)
-    edit.jscallback(value=EDIT)
     reset = pn.widgets.Button(
         label="Reset points", disabled=p.hand.rx.not_(), width=150, margin=(18, 8, 0, 8)
     )
@@ -92,7 +89,6 @@ def by_hand(state: ExplorerState, hand: ByHand) -> pn.Column:
     )
     return pn.Column(
         pn.FlexBox(
-            edit,
             pn.Column(html("<label>Snap to</label>", **small), snap, margin=(0, 8)),
             pn.Column(html("<label>Apply to</label>", **small), scope, margin=(0, 8)),
             written,

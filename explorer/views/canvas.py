@@ -1,8 +1,6 @@
-"""Canvases for pictures, which zoom together, and tiles with a name and scores."""
+"""Canvases for pictures, which zoom together."""
 
 from __future__ import annotations
-
-from html import escape
 
 import numpy as np
 import panel as pn
@@ -17,15 +15,19 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from explorer.pipeline.pictures import TRUTH, Picture
-from explorer.views.format import against, decibel, of_tiles
+from explorer.views.theme import DIFFERENCE_TOP
+
+MIN_PIXELS = 8  # of a picture, across the frame at the closest zoom
 
 
 def grid(*tiles: pn.Column, **options) -> pn.Row:
     """Return tiles side by side, in as many rows as they need."""
-    widths = "repeat(auto-fill, minmax(max(160px, 22%), 1fr))"
-    styles = {"display": "grid", "gap": "10px 12px", "grid-template-columns": widths}
-    return pn.Row(*tiles, sizing_mode="stretch_width", styles=styles, **options)
+    return pn.Row(*tiles, sizing_mode="stretch_width", css_classes=["tiles"], margin=0, **options)
+
+
+def difference_canvas(name: str, window: Window) -> Canvas:
+    """Make a canvas for a difference (H, W) in 8-bit levels, on the scale that all share."""
+    return Canvas(name, window, LinearColorMapper("Inferno256", low=0, high=DIFFERENCE_TOP))
 
 
 def rgba(rgb: np.ndarray) -> np.ndarray:
@@ -37,25 +39,55 @@ def rgba(rgb: np.ndarray) -> np.ndarray:
 
 
 class Window:
-    """The zoom that all pictures of a view share."""
+    """The zoom that all pictures of a view share: none can be dragged out of sight or shrunk."""
 
     def __init__(self):
         self.x_range, self.y_range = Range1d(0, 256), Range1d(0, 256)
         self._size: tuple[int, int] | None = None
+        self._canvases: list[Canvas] = []
 
-    def fit(self, height: int, width: int) -> None:
-        """Centre pictures of a new size in the square frames; the same size keeps the zoom."""
-        if (height, width) != self._size:
+    def add(self, canvas: Canvas) -> None:
+        """Let a canvas move with the others."""
+        self._canvases.append(canvas)
+
+    def remove(self, canvas: Canvas) -> None:
+        """Forget a canvas that is no longer shown."""
+        self._canvases.remove(canvas)
+
+    def zoom(self, factor: int) -> None:
+        """Show 1 / factor of the whole picture's side around the middle of what is shown now.
+
+        Only what is zoomed can be dragged: a finger on a whole picture scrolls the page.
+        """
+        height, width = self._size or (256, 256)
+        side = max(height, width)
+        for axis, whole in ((self.x_range, width), (self.y_range, height)):
+            low = (whole - side) / 2
+            start = (axis.start + axis.end - side / factor) / 2
+            start = min(max(start, low), low + side - side / factor)
+            axis.update(start=start, end=start + side / factor)
+        for canvas in self._canvases:
+            canvas.allow_drag(factor > 1)
+
+    def fit(self, height: int, width: int) -> bool:
+        """Centre pictures of a new size in the square frames, and say so; the same size keeps the zoom."""
+        new = (height, width) != self._size
+        if new:
             self._size = (height, width)
             self.reset()
+        return new
 
     def reset(self) -> None:
         """Show the whole pictures."""
         height, width = self._size or (256, 256)
         side = max(height, width)
-        left, bottom = (width - side) / 2, (height - side) / 2
-        self.x_range.update(start=left, end=left + side)
-        self.y_range.update(start=bottom, end=bottom + side)
+        for axis, whole in ((self.x_range, width), (self.y_range, height)):
+            low = (whole - side) / 2
+            # The bounds first: the browser keeps start and end within them.
+            axis.update(bounds=(low, low + side), min_interval=MIN_PIXELS)
+            axis.update(start=low, end=low + side)
+        for canvas in self._canvases:
+            canvas.allow_drag(False)
 
 
 class Canvas:
@@ -63,13 +95,15 @@ class Canvas:
 
     def __init__(self, name: str, window: Window, mapper: LinearColorMapper | None = None):
         self._source = ColumnDataSource(dict(image=[], x=[], y=[], dw=[], dh=[]))
-        wheel = WheelZoomTool()
+        # With Ctrl alone: a wheel scrolls the page, whatever it is over.
+        wheel, self._pan = WheelZoomTool(modifiers={"ctrl": True}), PanTool()
         self.figure = figure(
             name=name,
             x_range=window.x_range,
             y_range=window.y_range,
-            tools=[PanTool(), wheel],
+            tools=[self._pan, wheel],
             active_scroll=wheel,
+            active_drag=None,
             x_axis_type=None,
             y_axis_type=None,
             toolbar_location=None,
@@ -83,6 +117,11 @@ class Canvas:
         self.figure.add_glyph(self._source, glyph)
 
         self.panel = pn.pane.Bokeh(self.figure, sizing_mode="scale_width", aspect_ratio=1, margin=0)
+        window.add(self)
+
+    def allow_drag(self, allowed: bool) -> None:
+        """Let a drag move what is shown, or leave it to the page."""
+        self.figure.toolbar.active_drag = self._pan if allowed else None
 
     def draw(self, image: np.ndarray) -> None:
         """Show packed RGBA or a value map whose first row is the bottom."""
@@ -92,56 +131,3 @@ class Canvas:
     def clear(self) -> None:
         """Show no picture."""
         self._source.data = dict(image=[], x=[], y=[], dw=[], dh=[])
-
-
-class Tile:
-    """A canvas under its name, with PSNR and SSIM below."""
-
-    def __init__(self, name: str, window: Window):
-        self.canvas = Canvas(name, window)
-        self._shown: Picture | None = None
-        self._name = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2))
-        # Two lines for all, so that what stands below tiles stays in one row.
-        self._score = pn.pane.HTML("", sizing_mode="stretch_width", margin=(0, 2), min_height=36)
-        self.panel = pn.Column(
-            self._name,
-            self.canvas.panel,
-            self._score,
-            margin=0,
-            sizing_mode="stretch_width",
-        )
-
-    def label(self, name: str, current: bool, color: str = "") -> None:
-        """Set the name, plain text, with a square of `color` before it; `current`: at the sliders' bits."""
-        square = f"<span style='color:{color}'>■</span> " if color else ""
-        weight = "700" if current else "500"
-        mark = " ◂ sliders" if current else ""
-        self._name.object = (
-            f"<div style='font-weight:{weight};font-size:13px'>{square}{escape(name)}{mark}</div>"
-        )
-
-    def show(self, picture: Picture) -> None:
-        """Show a picture and its scores."""
-        if picture is not self._shown:
-            self.canvas.draw(rgba(picture.rgb))
-            self._shown = picture
-        self.panel.styles = {"opacity": "1"}
-        score = TRUTH if picture.against == TRUTH else "the others are scored against it"
-        if picture.psnr is not None:
-            score = f"{decibel(picture.psnr)} · SSIM {picture.ssim:.3f}{against(picture.against)}"
-        if picture.effective is not None:
-            score += "<br>effective bits W{:.2f} A{:.2f}".format(*picture.effective)
-        if tiles := of_tiles(picture.tiles):
-            score += f"<br>{tiles}"
-        self._score.object = f"<div style='font-size:12px'>{score}</div>"
-
-    def wait(self) -> None:
-        """Dim picture and scores, which may be old, if that lasts."""
-        self.panel.styles = {"opacity": "0.35", "transition": "opacity 0.1s 0.3s"}
-
-    def say(self, sentence: str) -> None:
-        """Show a sentence, as plain text, in place of a picture."""
-        self.canvas.clear()
-        self._shown = None
-        self.panel.styles = {"opacity": "1"}
-        self._score.object = f"<div style='font-size:12px;opacity:.8'>{escape(sentence)}</div>"

@@ -10,9 +10,10 @@ from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d, Span
 
 from explorer.pipeline.deployment import CLIP, FLOAT, FREE, PLAIN, Outcome, Outputs
 from explorer.pipeline.pictures import TRUTH
-from explorer.views.canvas import Tile, Window, grid
+from explorer.views.canvas import Window, grid
 from explorer.views.format import against, decibel
 from explorer.views.theme import ACCENT, NEUTRAL, TABLE, columns, pane, plot, table
+from explorer.views.tile import Tile
 
 COLORS = {FLOAT: "#8A9199", CLIP: "#C0392B", FREE: "#2471A3", PLAIN: "#2471A3"}
 LEVELS = 256

@@ -15,6 +15,13 @@ def decibel(value: float | None) -> str:
     return "∞" if math.isinf(value) else f"{value:.2f} dB"
 
 
+def change(value: float | None, best: float | None) -> str:
+    """Format the difference of two PSNR with its sign: −0.28 dB; empty where there is none to give."""
+    if value is None or best is None or not (math.isfinite(value) and math.isfinite(best)):
+        return ""
+    return f"{value - best:+.2f} dB".replace("-", "−")
+
+
 def against(truth: str) -> str:
     """Say what a score is against, where that is not the ground truth."""
     return "" if truth == TRUTH else f" against {truth}"

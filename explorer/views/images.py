@@ -1,34 +1,39 @@
-"""Pictures side by side with linked zoom, a swipe between two, and their difference."""
+"""Pictures side by side with linked zoom; or two of them large, with a divider and their difference."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 import panel as pn
-from bokeh.models import LinearColorMapper
 
 from explorer.pipeline.pictures import Picture
-from explorer.views.canvas import Canvas, Tile, Window, grid, rgba
-from explorer.views.theme import DIFFERENCE_TOP
+from explorer.views.canvas import Canvas, Window, difference_canvas, grid, rgba
+from explorer.views.tile import Tile
 
 # The divider of two pictures, visible on light and dark ones.
 LINE = {"width": "2px", "background": "#E3342F", "pointer-events": "none", "z-index": "2"}
+ZOOMS = {"1×": 1, "2×": 2, "4×": 4}
 
 
 class ImagesView:
-    """Tiles, swipe and difference; the key of a picture is a word, or the bits of a quantized one."""
+    """Tiles, swipe and difference; the key of a picture is a word, or the bits of a quantized one.
 
-    def __init__(self):
+    `on_tap(key)` is called when a person taps a picture.
+    """
+
+    def __init__(self, on_tap: Callable[[object], None] = lambda key: None):
+        self._on_tap = on_tap
         self.window = Window()
         self._tiles: dict[object, Tile] = {}
         self._compared: tuple[Picture | None, Picture | None] = (None, None)
         self.left, self.right = (Canvas(side, self.window) for side in ("left", "right"))
-        mapper = LinearColorMapper("Inferno256", low=0, high=DIFFERENCE_TOP)
-        self.difference = Canvas("difference", self.window, mapper)
-        self.divider = pn.widgets.IntSlider(label="Divider (%)", value=50, end=100, width=96, margin=(0, 8))
+        self.difference = difference_canvas("difference", self.window)
+        self.divider = pn.widgets.IntSlider(label="Divider (%)", value=50, end=100, width=110, margin=(0, 8))
         self.swipe = self._swipe()
         self.grid = grid()
+        self.zoom = pn.widgets.RadioButtonGroup(options=ZOOMS, value=1, css_classes=["chips"], margin=0)
+        self.zoom.param.watch(lambda event: self.window.zoom(event.new), "value")
 
     def _swipe(self) -> pn.Column:
         """Lay both pictures over each other, the left one cut at a divider that moves in the browser alone.
@@ -63,7 +68,7 @@ class ImagesView:
     def tile(self, key: object) -> Tile:
         """Return the tile of a key, made when it is first needed."""
         if key not in self._tiles:
-            self._tiles[key] = Tile(f"picture {key}", self.window)
+            self._tiles[key] = Tile(f"picture {key}", self.window, lambda: self._on_tap(key))
         return self._tiles[key]
 
     def arrange(self, names: dict, current: object, new: Collection = ()) -> None:
@@ -79,10 +84,23 @@ class ImagesView:
             if key in new:
                 self.tile(key).wait()
 
-    def show(self, key: object, picture: Picture) -> None:
-        """Show a picture in its tile."""
-        self.window.fit(*picture.rgb.shape[:2])
-        self.tile(key).show(picture)
+    def show(self, key: object, picture: Picture, best: Picture | None = None) -> None:
+        """Show a picture in its tile; `best`: whose PSNR its own is compared with."""
+        self._fit(picture)
+        self.tile(key).show(picture, best)
+
+    def show_difference(self, key: object, difference: np.ndarray | None) -> None:
+        """Show below a picture by how much it differs, (H, W) in 8-bit levels."""
+        self.tile(key).show_difference(difference)
+
+    def hide_differences(self) -> None:
+        """Show the pictures alone."""
+        for tile in self._tiles.values():
+            tile.hide_difference()
+
+    def _fit(self, picture: Picture) -> None:
+        if self.window.fit(*picture.rgb.shape[:2]):
+            self.zoom.value = 1
 
     def say(self, key: object, sentence: str) -> None:
         """Say in a tile why there is no picture."""
@@ -96,6 +114,7 @@ class ImagesView:
 
     def compare(self, left: Picture, right: Picture, difference: np.ndarray) -> None:
         """Show two pictures in the swipe, and their difference (H, W)."""
+        self._fit(left)
         if left is self._compared[0] and right is self._compared[1]:
             return
         self._compared = (left, right)

@@ -18,7 +18,7 @@ from bokeh.models import (
 
 from explorer.pipeline.method_comparison import Inspection, MethodResult
 from explorer.pipeline.pictures import TRUTH
-from explorer.views.canvas import Canvas, Tile, Window, grid
+from explorer.views.canvas import Canvas, Window, grid
 from explorer.views.format import against, decibel
 from explorer.views.theme import (
     ACCENT,
@@ -31,6 +31,7 @@ from explorer.views.theme import (
     plot,
     table,
 )
+from explorer.views.tile import Tile
 
 COLORS = METHOD_COLORS | {"hr": "#222222", "float": NEUTRAL}
 # Of a button that is on or off: whether drags on the pictures that are there draw a region.

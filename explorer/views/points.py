@@ -6,17 +6,27 @@ from collections.abc import Callable
 
 import numpy as np
 import panel as pn
-from bokeh.models import ColumnDataSource, FactorRange, HoverTool, PointDrawTool, Range1d
+from bokeh.events import MouseEnter
+from bokeh.models import ColumnDataSource, CustomJS, FactorRange, HoverTool, PointDrawTool, Range1d
 
 from explorer.pipeline.points import BY_HAND, Points
 from explorer.views.format import scientific, superscript
-from explorer.views.theme import ACCENT, METHOD_COLORS, NEUTRAL, SELECTOR_COLORS, columns, plot
+from explorer.views.theme import ACCENT, METHOD_COLORS, NEUTRAL, SELECTOR_COLORS, plot
 
-# Of a button that is on or off: whether drags and taps move and add points.
-EDIT = """
-for (const tool of cb_obj.document.get_model_by_name('histogram').toolbar.tools)
-  if (tool.type == 'PointDrawTool') tool.active = cb_obj.active;
+# A finger scrolls the page; where there is a mouse, a drag moves a point.
+WITH_A_MOUSE = "tool.active = matchMedia('(pointer: fine)').matches"
+# The staircase of the points as they are dragged: the server hears of them when they are let go.
+FOLLOW = """
+const levels = [...new Set(points.data.x)].filter((x) => x != null).sort((a, b) => a - b);
+const x = [axis.start], y = [];
+levels.forEach((level, i) => {
+  if (i) { const middle = (levels[i - 1] + level) / 2; x.push(middle, middle); }
+  y.push(level, level);
+});
+x.push(axis.end);
+if (levels.length) stairs.data = {...stairs.data, x: [x], y: [y]};
 """
+TEXT = dict(sizing_mode="stretch_width", margin=0, css_classes=["text"])
 TERMS = """<style>
 .terms { max-height: 260px; overflow-y: auto; font-size: 12px }
 .terms table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums }
@@ -27,7 +37,7 @@ TERMS = """<style>
 
 
 class PointsView:
-    """Histogram and staircase share the horizontal axis; facts and error bars stand beside.
+    """Histogram and staircase share the horizontal axis; `facts`, `errors` and `terms` stand beside.
 
     `on_points(values)` is called when a person has moved, added or deleted some; it returns the valid
     points, None if there are none.
@@ -45,52 +55,57 @@ class PointsView:
         self._axis = Range1d(-1, 1)
         self.figures = [self._histogram(), self._staircase(), self._error_bars()]
         self._levels.on_change("data", self._moved)
-        self.facts = pn.pane.HTML("", sizing_mode="stretch_width", height=172, margin=0)
-        self.terms = pn.pane.HTML("", sizing_mode="stretch_width", margin=(8, 0, 0, 0))
-        histogram, staircase, bars = (
+        self.title = pn.pane.HTML("", **TEXT)
+        self.facts = pn.pane.HTML("", **TEXT)
+        self.terms = pn.pane.HTML("", **TEXT)
+        histogram, staircase, self.errors = (
             pn.pane.Bokeh(fig, sizing_mode="stretch_width", margin=0) for fig in self.figures
         )
-        self.main = pn.Column(
-            histogram, staircase, sizing_mode="stretch_width", margin=0
-        )  # controls go below
-        self.panel = columns(
-            "minmax(0, 2.2fr) minmax(0, 1fr)",
-            self.main,
-            pn.Column(self.facts, bars, self.terms, sizing_mode="stretch_width", margin=0),
+        self.errors.visible = False
+        self.panel = pn.Column(
+            histogram, staircase, sizing_mode="stretch_width", margin=0, css_classes=["figure", "empty"]
         )
 
+    def accept_new(self, accepted: bool) -> None:
+        """Let a tap on an empty place add a point, or not."""
+        self._draw.add = accepted
+
     def _histogram(self):
-        fig = plot("", "", "activations (log)", 230, x_range=self._axis, y_axis_type="log", name="histogram")
+        fig = plot("", "", "activations (log)", 154, x_range=self._axis, y_axis_type="log", name="histogram")
         fig.y_range = Range1d(0.5, 10)
         fig.quad("left", "right", "top", 0.5, source=self._bins, color=NEUTRAL, alpha=0.6, line_width=0)
         fig.segment("x", 0.5, "x", "height", source=self._levels, color="color", line_width=1.5)
         heads = fig.scatter("x", "height", source=self._levels, size=6, color="color")
         heads.nonselection_glyph = None
-        fig.add_tools(PointDrawTool(renderers=[heads], empty_value=ACCENT))
-        fig.toolbar.active_drag = fig.toolbar.active_tap = None  # so that a finger scrolls the page
+        self._draw = PointDrawTool(renderers=[heads], empty_value=ACCENT, add=False)
+        fig.add_tools(self._draw)
+        fig.toolbar.active_drag = fig.toolbar.active_tap = None
+        fig.js_on_event(MouseEnter, CustomJS(args={"tool": self._draw}, code=WITH_A_MOUSE))
         ticks = fig.scatter("x", "y", source=self._candidates, marker="dash", angle=np.pi / 2, size=9)
         ticks.glyph.line_color = NEUTRAL
         fig.add_tools(HoverTool(renderers=[heads], tooltips="point @x{0.[0000]}"))
         return fig
 
     def _staircase(self):
-        title = "Staircase x → Q(x)"
-        fig = plot(title, "", "Q(x)", 200, x_range=self._axis, y_range=Range1d(-1, 1), name="staircase")
+        fig = plot("", "", "Q(x)", 110, x_range=self._axis, y_range=Range1d(-1, 1), name="staircase")
         fig.multi_line("x", "y", source=self._stairs, color="color", line_width=2)
+        args = dict(points=self._levels, stairs=self._stairs, axis=self._axis)
+        self._levels.js_on_change("change", CustomJS(args=args, code=FOLLOW))
         return fig
 
     def _error_bars(self):
         fig = plot(
-            "Selectors compared",
-            "squared error, exact = 1",
             "",
-            200,
+            "error, exact = 1",
+            "",
+            150,
             y_range=FactorRange(),
             name="errors",
         )
         bars = fig.hbar("bar", right="ratio", height=0.7, color="color", source=self._errors)
         fig.add_tools(HoverTool(renderers=[bars], tooltips="@bar: mean squared error @error"))
         fig.x_range.start = 0
+        fig.xaxis.ticker.desired_num_ticks = 3
         return fig
 
     def _moved(self, attr: str, old: dict, new: dict) -> None:
@@ -114,15 +129,16 @@ class PointsView:
     def clear(self) -> None:
         """Show nothing: these points cannot be chosen."""
         self._data = None
+        self.errors.visible = False
         self.terms.object = ""
         for source in (self._bins, self._levels, self._candidates, self._stairs, self._errors):
             source.data = {name: [] for name in source.data}
-        self.figures[0].title.text = ""
+        self.title.object = "<h2>2 · Where the points lie</h2>"
         self.facts.object = ""
 
     def show(self, data: Points) -> None:
         """Draw points, histogram and staircase; the errors if all are there."""
-        histogram, staircase, bars = self.figures
+        histogram, staircase, _ = self.figures
         color, top = METHOD_COLORS[data.method], max(10.0, float(data.counts.max()) * 2)
         if self._data is None or not np.array_equal(data.counts, self._data.counts):
             shown = data.counts > 0
@@ -137,13 +153,16 @@ class PointsView:
         histogram.y_range.update(start=0.5, end=top)
         self._place(data.levels)
         staircase.y_range.update(start=float(data.edges[0]), end=float(data.edges[-1]))
-        histogram.title.text = f"Channel {data.channel}: histogram and the {len(data.levels)} points"
+        self.title.object = (
+            f"<h2>2 · Where the {len(data.levels)} points lie <small>channel {data.channel}</small></h2>"
+        )
+        self.panel.css_classes = ["figure"]
         staircase.xaxis.axis_label = data.unit
         if data.compared:
             self.show_errors(data)
         self.facts.object = _facts(data)
         self.terms.object = _terms(data)
-        bars.visible = bool(data.selectors)
+        self.errors.visible = bool(data.selectors)
 
     def show_errors(self, data: Points) -> None:
         """Draw the error bars, which may come later than the rest."""
@@ -169,23 +188,21 @@ def _stairs(data: Points) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _facts(data: Points) -> str:
-    rows = {
-        "points": str(len(data.levels)),
-        "distinct": str(data.distinct),
-        "used by this channel": str(data.used),
-        "squared error": f"{scientific(data.error)} (mean)",
-        "signal to noise": f"{data.sqnr:.1f} dB",
-    }
+    """Write what the points cost: the largest number first, since it is the answer."""
+    rows = {"points used": f"{data.used} of {len(data.levels)}", "squared error": scientific(data.error)}
+    if data.distinct < len(data.levels):
+        rows["points used"] += f", {data.distinct} distinct"
     if BY_HAND in data.selectors and data.selectors["exact"][0]:
         far = data.selectors[BY_HAND][0] / data.selectors["exact"][0] - 1
         rows["above the optimum"] = f"{100 * far:.1f} %"
+    if known := [term for term in data.terms if term is not None]:
+        shifts, additions = (np.mean([term[i] for term in known]) for i in (1, 2))
+        rows["shifts + additions"] = f"{shifts:.1f} + {additions:.1f}"
     if len(data.candidates):
-        rows["to choose from"] = f"{len(data.candidates):,} points"
-    cells = "".join(
-        f"<tr><td style='padding-right:16px;opacity:.75'>{k}</td><td><b>{v}</b></td></tr>"
-        for k, v in rows.items()
-    )
-    return f"<table style='font-size:13px;line-height:1.5'>{cells}</table>"
+        rows["chosen from"] = f"{len(data.candidates):,} points"
+    cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
+    lead = f"<tr class='lead'><th>signal to noise</th><td>{data.sqnr:.1f} dB</td></tr>"
+    return f"<table class='facts'>{lead}{cells}</table>"
 
 
 def _terms(data: Points) -> str:

@@ -14,7 +14,7 @@ from explorer.choices.region import ELSEWHERE, Region, Window
 from explorer.views.canvas import rgba
 from explorer.views.theme import ACCENT
 
-WIDTH, MAX_HEIGHT = 274, 190  # on the screen
+WIDTH, MAX_HEIGHT = 112, 112  # on the screen
 
 
 class PlaceView:
@@ -42,7 +42,7 @@ class PlaceView:
         )
         self.figure.add_layout(self._box)
         self.figure.on_event(Tap, self._tapped)
-        self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=0), margin=(3, 8))
+        self.panel = pn.Column(pn.pane.Bokeh(self.figure, margin=0), margin=0)
 
     def show(self, picture: np.ndarray, part: Window, size: tuple[int, int]) -> None:
         """Mark `part` of an LR image of that height and width."""

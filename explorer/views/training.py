@@ -8,8 +8,9 @@ from bokeh.models import ColumnDataSource, Legend, Range1d, Span
 
 from explorer.elements.training import CURVES, Progress
 from explorer.pipeline.pictures import Picture
-from explorer.views.canvas import Tile, Window, grid
+from explorer.views.canvas import Window, grid
 from explorer.views.theme import ACCENT, NEUTRAL, columns, pane, plot
+from explorer.views.tile import Tile
 
 HEIGHT = 200
 LINE = "#0072B2"

@@ -8,7 +8,8 @@ import panel as pn
 from core.analysis.comparison import COLUMNS
 from core.commands.report_html import page
 from explorer.jobs.child import describe_exit
-from explorer.views.canvas import Tile, Window
+from explorer.views.canvas import Window
+from explorer.views.tile import Tile
 
 SCRIPT = "<script>alert('&')</script>"
 

@@ -10,8 +10,9 @@ from explorer.choices.region import CENTRE, WHOLE
 from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import checked
 from explorer.pipeline import activations, deployment, pictures, points
-from explorer.views.canvas import Tile, Window
+from explorer.views.canvas import Window
 from explorer.views.format import of_tiles
+from explorer.views.tile import Tile
 
 pytestmark = pytest.mark.slow
 
