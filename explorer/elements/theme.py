@@ -51,8 +51,8 @@ def named(name: str) -> Hook:
 
 
 def plain(plot, element) -> None:
-    """Upright labels, and no border."""
-    plot.state.min_border = 4
+    """Upright labels, no border, and no WebGL: with many figures on a page some of its glyphs stay away."""
+    plot.state.update(min_border=4, output_backend="canvas")
     for axis in plot.state.axis:
         axis.axis_label_text_font_style = "normal"
 

@@ -38,7 +38,9 @@ def status_word(status: Status, stop_all: Callable[[], None]) -> pn.Row:
     )
     stop.on_click(lambda _: stop_all())
     return pn.Row(
-        html(pn.bind(progress, status.param.busy, status.param.stopped), margin=0), stop, margin=0,
+        pn.pane.HTML(
+            pn.bind(progress, status.param.busy, status.param.stopped), css_classes=["word"], margin=0
+        ), stop, margin=0,
         css_classes=["status"],
     )  # fmt: skip
 

@@ -103,31 +103,20 @@ class ExploreTab(Tab):
 
     def _large(self) -> pn.Column:
         p, view = self.state.param, self.pictures.view
-        side = dict(width=118, margin=(0, 8))
+        wide = dict(width=190, margin=(0, 0, 8, 0))
         return columns(
-            "minmax(0, 1fr) minmax(0, 1fr)",
+            "200px minmax(0, 1fr) minmax(0, 1fr)",
             pn.Column(
-                pn.FlexBox(
-                    pn.widgets.Select.from_param(p.left, label="Left", **side),
-                    pn.widgets.Select.from_param(p.right, label="Right", **side),
-                    view.divider,
-                    margin=0,
-                    min_height=60,
-                ),
-                view.swipe,
-                sizing_mode="stretch_width",
-                margin=0,
-            ),
-            pn.Column(
+                pn.widgets.Select.from_param(p.left, label="Left", **wide),
+                pn.widgets.Select.from_param(p.right, label="Right", **wide),
+                pn.Row(view.divider, width=200, margin=0),
                 html(
-                    "<label>Difference of left and right, mean |RGB| in 8-bit levels</label>",
-                    height=60,
-                    margin=(0, 8),
+                    "<p class='note'>Beside them, their difference: mean |RGB| in 8-bit levels.</p>", **wide
                 ),
-                view.difference.panel,
-                sizing_mode="stretch_width",
                 margin=0,
             ),
+            view.swipe,
+            view.difference.panel,
         )
 
     def _details(self) -> pn.Column:

@@ -29,7 +29,7 @@ class ImagesView:
         self._compared: tuple[Picture | None, Picture | None] = (None, None)
         self.left, self.right = (Canvas(side, self.window) for side in ("left", "right"))
         self.difference = difference_canvas("difference", self.window)
-        self.divider = pn.widgets.IntSlider(label="Divider (%)", value=50, end=100, width=110, margin=(0, 8))
+        self.divider = pn.widgets.IntSlider(label="Divider (%)", value=50, end=100, margin=(0, 0, 8, 0))
         self.swipe = self._swipe()
         self.grid = grid()
         self.zoom = pn.widgets.RadioButtonGroup(options=ZOOMS, value=1, css_classes=["chips"], margin=0)
