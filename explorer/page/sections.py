@@ -43,3 +43,19 @@ def section(title: str, lead: str, *content) -> pn.Column:
         css_classes=["section"],
         sizing_mode="stretch_width",
     )
+
+
+def question(text: str) -> pn.pane.HTML:
+    """Return the question that a tab answers, which stands above all else."""
+    return pn.pane.HTML(f"<h2>{text}</h2>", css_classes=["text", "question"], sizing_mode="stretch_width")
+
+
+def details(note: str, *content) -> pn.Column:
+    """Return what is below a tab's answer: a note, HTML, after more content."""
+    return pn.Column(
+        *content,
+        html(f"<p class='note'>{note}</p>", sizing_mode="stretch_width", margin=0),
+        css_classes=["details"],
+        sizing_mode="stretch_width",
+        margin=0,
+    )

@@ -29,7 +29,7 @@ LESSONS = (
     ),
     Lesson(
         "Which layer would you keep float first?",
-        "The first: quantized alone it does the most harm. Press the button below the bars and see the PSNR.",
+        "The first: quantized alone it does the most harm. Tap its bar and see the PSNR.",
         "?tab=layers&activation_bits=4",
     ),
     Lesson(
