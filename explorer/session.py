@@ -48,8 +48,8 @@ class Output:
     def done(self) -> None:
         """Do what is due when all is shown."""
 
-    def wait(self, waiting: bool) -> None:
-        """Dim what is shown while it is computed anew, and no longer."""
+    def wait(self) -> None:
+        """Dim what is shown, which may be old, until it is shown anew."""
 
 
 class Session:
@@ -101,13 +101,8 @@ class Session:
         asked = repr([getattr(self.state, choice) for choice in output.follows])
         if self._asked.get(name) != asked and self._started.is_set():
             self._asked[name] = asked
-            self.later(lambda: output.wait(True))
-
-            def done() -> None:
-                output.done()
-                output.wait(False)
-
-            self.run(name, output.work(), output.pool, output.clear, done)
+            self.later(output.wait)
+            self.run(name, output.work(), output.pool, output.clear, output.done)
 
     def run(
         self, name: str, work: Work, pool: FairPool = SLOW, clear: Show = nothing, done: Show = nothing

@@ -2,54 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
+
 import holoviews as hv
 import numpy as np
 
 from core.analysis.sensitivity import Sensitivity
-from explorer.elements.colors import ACCENT, NEUTRAL
-from explorer.elements.theme import LEGEND, figure, tip
+from explorer.elements.colors import NEUTRAL
+from explorer.elements.theme import figure, tip
 
-HEIGHT = 300
-UNIT = "error of the picture / 8-bit levels"
+HEIGHT = 290
+UNIT = "error / 8-bit levels"
 PARTS = {"weights": ("#0072B2", -0.28), "activations": ("#E69F00", 0.0), "only": (NEUTRAL, 0.28)}
 NAMES = {"weights": "its weights", "activations": "its activations", "only": "both"}
 WHOLE = "#117733"
+PALE = 0.25  # opacity of the layers kept float
+NAMED = 20  # layers at most whose names fit below the axis
 
 
-def alone(found: dict[str, Sensitivity], layer: str) -> hv.Overlay:
-    """Draw the error with each layer alone quantized: its weights, its activations, and both."""
+def alone(found: dict[str, Sensitivity], kept: Collection[str] = ()) -> hv.Overlay:
+    """Draw the error with each layer alone quantized: its weights, its activations, and both.
+
+    kept: the layers kept float, which are drawn pale.
+    """
+    values = {part: {layer: getattr(row, part) for layer, row in found.items()} for part in PARTS}
     bars = [
-        _bars(found, part, shift, 0.26, f"{{0.000}} levels, {NAMES[part]}", color, NAMES[part])
+        _bars(values[part], kept, part, shift, 0.26, f"{{0.000}} levels, {NAMES[part]}", color)
         for part, (color, shift) in PARTS.items()
     ]
-    top = max(max(getattr(row, part) for part in PARTS) for row in found.values())
-    return _finish("layers alone", "This layer alone quantized", "quantized layer", found, layer, bars, top)
+    every = [value for part in values.values() for value in part.values()]
+    return _finish(
+        "layers alone", "Error with this layer alone quantized", "quantized layer", found, bars, every
+    )
 
 
-def all_but(total: float, found: dict[str, Sensitivity], layer: str) -> hv.Overlay:
-    """Draw the error with each layer left float and all others quantized; total: that of all quantized."""
-    bars = [
-        _bars(found, "all_but", 0.0, 0.7, "{0.000} levels without it", WHOLE, ""),
-        hv.HLine(total).opts(color=ACCENT, line_dash="dashed", line_width=2),
-    ]
-    top = max(total, *(row.all_but for row in found.values()))
-    title = f"All but this layer (dashed: all, {total:.2f} levels)"
-    return _finish("layers all but", title, "layer left float", found, layer, bars, top)
+def saved(total: float, found: dict[str, Sensitivity], kept: Collection[str] = ()) -> hv.Overlay:
+    """Draw how much smaller the error is with each layer left float and all others quantized.
+
+    total: the error with all quantized.
+    """
+    gains = {layer: total - row.all_but for layer, row in found.items()}
+    bars = [_bars(gains, kept, "saved", 0.0, 0.7, "{0.000} levels less error if it alone stays float", WHOLE)]
+    title = f"Error saved with this layer alone float, of {total:.2f}"
+    return _finish("layers saved", title, "layer left float", found, bars, gains.values())
 
 
-def _bars(found, part: str, shift: float, width: float, text: str, color: str, label: str) -> hv.Rectangles:
-    center = np.arange(1, len(found) + 1) + shift
-    values = [getattr(row, part) for row in found.values()]
-    data = (center - width / 2, 0 * center, center + width / 2, values, list(found))
-    bars = hv.Rectangles(data, ["left", "bottom", "right", part], "layer", label=label)
-    return bars.opts(color=color, line_width=0, **tip(f"@layer: @{part}{text}"), show_legend=bool(label))
+def _bars(
+    values: Mapping[str, float], kept: Collection[str], part: str, shift: float, width: float, text: str,
+    color: str,
+) -> hv.Rectangles:  # fmt: skip
+    center = np.arange(1, len(values) + 1) + shift
+    alpha = [PALE if layer in kept else 1.0 for layer in values]
+    data = (center - width / 2, 0 * center, center + width / 2, list(values.values()), list(values), alpha)
+    bars = hv.Rectangles(data, ["left", "bottom", "right", part], ["layer", "alpha"])
+    return bars.opts(color=color, line_width=0, fill_alpha=hv.dim("alpha"), **tip(f"@layer: @{part}{text}"))
 
 
-def _finish(name: str, title: str, x: str, found, layer: str, parts, top: float) -> hv.Overlay:
-    here = list(found).index(layer) + 1 if layer in found else -9
-    mark = hv.VLine(here).opts(color=ACCENT, alpha=0.25, line_width=14)
-    return hv.Overlay([mark, *parts]).opts(
-        **figure(name, title, HEIGHT, whole="x"),
-        xlim=(0.4, len(found) + 0.6), ylim=(0, 1.08 * max(top, 1e-9)), xlabel=x, ylabel=UNIT,
-        legend_position="top", legend_opts=LEGEND | {"location": "top_left"},
+def _finish(name: str, title: str, x: str, found, parts, values: Iterable[float]) -> hv.Overlay:
+    """Lay the parts over each other, with the layers' names below the axis where they fit."""
+    whole, options = "x", {"xlabel": x}
+    if len(found) <= NAMED:
+        ticks = [(rank, layer) for rank, layer in enumerate(found, 1)]
+        whole, options = "", {"xlabel": "", "xticks": ticks, "xrotation": 60}
+    low, high = min(0.0, *values), max(1e-9, *values)
+    return hv.Overlay(parts).opts(
+        **figure(name, title, HEIGHT, whole=whole, **options),
+        xlim=(0.4, len(found) + 0.6), ylim=(1.08 * low, 1.08 * high), ylabel=UNIT, show_legend=False,
     )  # fmt: skip

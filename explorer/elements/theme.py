@@ -50,8 +50,17 @@ def named(name: str) -> Hook:
     return hook
 
 
+def named_part(name: str) -> Hook:
+    """Return the hook that gives what one element of an overlay draws a name, for changes in place."""
+
+    def hook(plot, element) -> None:
+        plot.handles.get("glyph_renderer", plot.handles["glyph"]).name = name
+
+    return hook
+
+
 def plain(plot, element) -> None:
-    """Upright labels, no border, and no WebGL: with many figures on a page some of its glyphs stay away."""
+    """Upright labels, no border, and no WebGL, in which browsers without a graphics card lose bars."""
     plot.state.update(min_border=4, output_backend="canvas")
     for axis in plot.state.axis:
         axis.axis_label_text_font_style = "normal"

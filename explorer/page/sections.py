@@ -88,3 +88,19 @@ def fold(state: ExplorerState, detail: str, label, make: Callable[[], pn.Column]
     return pn.Column(
         switch(state, detail, label), when_open(state, detail, make), margin=0, sizing_mode="stretch_width"
     )
+
+
+def question(text: str) -> pn.pane.HTML:
+    """Return the question that a tab answers, which stands above all else."""
+    return pn.pane.HTML(f"<h2>{text}</h2>", css_classes=["text", "question"], sizing_mode="stretch_width")
+
+
+def details(note: str, *content) -> pn.Column:
+    """Return what is below a tab's answer: a note, HTML, after more content."""
+    return pn.Column(
+        *content,
+        html(f"<p class='note'>{note}</p>", sizing_mode="stretch_width", margin=0),
+        css_classes=["details"],
+        sizing_mode="stretch_width",
+        margin=0,
+    )

@@ -40,7 +40,7 @@ LESSONS = (
     ),
     Lesson(
         "Which layer would you keep float first?",
-        "The first: quantized alone it does the most harm. Keep it float there and see the PSNR.",
+        "The first: quantized alone it does the most harm. Tap its bar and see the PSNR.",
         "?network=edsr_x2&tab=layers&activation_bits=4&layer=body.0.body.0",
     ),
     Lesson(

@@ -130,7 +130,7 @@ class ExploreTab(Tab):
             "spread": lambda: self.distributions.spread.panel,
             "by image": lambda: self.distributions.by_image.panel,
             "mismatch": lambda: columns(
-                "minmax(0, 1fr) minmax(0, 1fr)", *(live.panel for live in self.mismatch.details.values())
+                "minmax(0, 1fr) minmax(0, 1fr)", *(drawn.panel for drawn in self.mismatch.details.values())
             ),
             "terms": lambda: view.terms,
             "by hand": lambda: by_hand(state, self.by_hand),

@@ -17,8 +17,8 @@ from explorer.pipeline import activations, pictures, points
 from explorer.pipeline.names import TITLES, titles
 from explorer.session import QUANTIZATION, SHOWN, Output, Show, Work
 from explorer.tabs.points_by_hand import ByHand
+from explorer.views.drawn import Drawn, tapped
 from explorer.views.images import ImagesView
-from explorer.views.live import Live
 from explorer.views.points import PointsView
 
 WAIT_FOR_POINTS = 0.25  # seconds that pictures wait for points, which take less time
@@ -33,15 +33,16 @@ class Distributions(Output):
 
     def __init__(self, state: ExplorerState):
         super().__init__(state)
-        self.heat = Live(_heat_map, HEAT_HEIGHT, lambda x, y: self._choose(round(y)))
-        self.spread = Live(elements.spread, elements.HEIGHT, self._choose_by_spread)
-        self.by_image = Live(elements.by_image, elements.HEIGHT)
+        self._found: activations.Distribution | None = None
+        self.heat = Drawn(_heat_map, HEAT_HEIGHT, tapped(lambda x, y: self._choose(round(y))))
+        self.spread = Drawn(elements.spread, elements.HEIGHT, tapped(self._choose_by_spread))
+        self.by_image = Drawn(elements.by_image, elements.HEIGHT)
 
     def _choose(self, channel: int) -> None:
         self.state.channel = min(max(channel, 0), self.state.param.channel.bounds[1])
 
     def _choose_by_spread(self, x: float, y: float) -> None:
-        order = elements.by_spread(self.spread.shown[0])
+        order = elements.by_spread(self._found)
         self._choose(int(order[min(max(round(x), 0), len(order) - 1)]))
 
     def work(self) -> Work:
@@ -52,15 +53,15 @@ class Distributions(Output):
         shown += [self.by_image] if state.is_open("by image") else []
 
         def work(token):
-            found = activations.distribution(name, layer, token=token)
-            for live in shown:
-                yield partial(live.show, found, min(channel, len(found.counts) - 1))
+            self._found = found = activations.distribution(name, layer, token=token)
+            for drawn in shown:
+                yield partial(drawn.show, found, min(channel, len(found.counts) - 1))
 
         return work
 
-    def wait(self, waiting: bool) -> None:
+    def wait(self) -> None:
         """Dim the heat map."""
-        self.heat.wait(waiting)
+        self.heat.wait()
 
 
 def _heat_map(data: activations.Distribution, channel: int):
@@ -74,14 +75,14 @@ class Mismatch(Output):
 
     def __init__(self, state: ExplorerState):
         super().__init__(state)
-        self.strip = Live(strip, STRIP_HEIGHT, self._choose)
+        self._layers: list[str] = []
+        self.strip = Drawn(strip, STRIP_HEIGHT, tapped(self._choose))
         self.details = {
-            kind: Live(partial(_mismatch, kind), 230, self._choose) for kind in ("mean", "deviation")
+            kind: Drawn(partial(_mismatch, kind), 230, tapped(self._choose)) for kind in ("mean", "deviation")
         }
 
     def _choose(self, x: float, y: float) -> None:
-        names = list(self.strip.shown[0])
-        self.state.layer = names[min(max(round(x) - 1, 0), len(names) - 1)]
+        self.state.layer = self._layers[min(max(round(x) - 1, 0), len(self._layers) - 1)]
 
     def work(self) -> Work:
         """Show the mismatch of every layer."""
@@ -89,9 +90,9 @@ class Mismatch(Output):
 
         def work(token):
             found = activations.mismatch(name, token=token)
-            yield partial(self.strip.show, found, layer)
-            for live in self.details.values() if opened else ():
-                yield partial(live.show, found, layer)
+            self._layers = list(found)
+            for drawn in (self.strip, *(self.details.values() if opened else ())):
+                yield partial(drawn.show, found, layer)
 
         return work
 
@@ -127,6 +128,10 @@ class Points(Output):
             yield partial(self.view.show_errors, points.points(*asked, token=token))
 
         return work
+
+    def wait(self) -> None:
+        """Dim the points."""
+        self.view.wait()
 
     def clear(self) -> None:
         """Show no points."""

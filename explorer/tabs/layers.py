@@ -1,4 +1,4 @@
-"""The tab Layers: how sensitive each layer is, and what keeping one float gains."""
+"""The tab Layers: how sensitive each layer is, and what keeping some float gains."""
 
 from __future__ import annotations
 
@@ -8,56 +8,69 @@ from functools import partial
 import panel as pn
 
 from explorer.choices.state import LAYERS, ExplorerState
-from explorer.page.sections import html, section
+from explorer.page.sections import details, question
 from explorer.pipeline import pictures
 from explorer.server.document_queue import held
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
 from explorer.tabs.tab import Tab
 from explorer.views.layers import LayersView
 
-LEAD = (
-    "How far the picture is from the float network's when one layer alone is quantized, and when all but "
-    "that one are. Keep the layers float that have a long bar on the left, or a short one on the right. "
-    "Method, bits and set are those of the sidebar."
-)
+QUESTION = "Which layers hurt the picture most when they are quantized?"
 NOTE = (
     "Error: root mean square of the luma against the float network's picture, after rounding to 8 bits, on "
-    "the image and region of the sidebar. Layers kept float stay so in the pictures of the tab Explore and "
-    "in the INT8 file; the bars quantize every layer, to compare."
+    "the chosen image and region. Above: how large it is when one layer alone is quantized. Below: how much "
+    "smaller it gets when that layer alone stays float. Layers with long bars are worth keeping float. They "
+    "then stay float in the pictures of the tab Explore and in the INT8 file too; the bars quantize every "
+    "layer, to compare."
 )
 
 
 class Layers(Output):
-    """The error by layer, and the picture with the chosen ones kept float."""
+    """The error by layer, and the pictures with the chosen ones kept float."""
 
     name, follows = "layers", (*SHOWN, *QUANTIZATION, "weight_bits", "float_layers")
 
     def __init__(self, state: ExplorerState):
         super().__init__(state)
-        self.view = LayersView(lambda layer: state.param.update(layer=layer))
-        state.param.watch(held(lambda event: self.view.mark(event.new)), "layer")
+        self.view = LayersView(held(self._toggle))
+        self._bars_of: list = []  # the choices that the bars were last asked for
+        state.param.watch(held(lambda event: self.view.mark(event.new)), "float_layers")
+
+    def _toggle(self, layer: str) -> None:
+        """Keep a layer float, or quantize it again; the tab Explore then shows it."""
+        kept = self.state.float_layers
+        others = [name for name in kept if name != layer]
+        self.state.param.update(layer=layer, float_layers=others if layer in kept else [*kept, layer])
 
     def work(self) -> Work:
-        """Show the error by layer, then the scores with the chosen ones kept float."""
+        """Show the error by layer, then the pictures with the chosen ones kept float."""
         state, view = self.state, self.view
         where = (state.network, state.image, state.region)
         configs, bits = state.configs(), state.activation_bits
-        kept, layer = tuple(state.float_layers), state.layer
-        view.wait()
+        kept = tuple(state.float_layers)
+        asked = [getattr(state, choice) for choice in self.follows if choice != "float_layers"]
+        view.wait(bars=asked != self._bars_of)
+        self._bars_of = asked
 
         def work(token):
             config = configs(bits)
             total, found = pictures.sensitivity(*where, config, token=token)
-            yield partial(view.show, total, found, layer)
-            choices = ((config,), (config, kept), ("float",))
-            shown = [pictures.picture(*where, *choice, token=token) for choice in choices]
-            yield partial(view.show_scores, *shown, len(kept))
+            yield partial(view.show, total, found, kept)
+            choices = {"float": ("float",), "whole": (config,), "kept": (config, kept)}
+            made = {key: pictures.picture(*where, *what, token=token) for key, what in choices.items()}
+            difference = pictures.difference(made["kept"], made["float"])
+            yield partial(view.show_pictures, made, difference, len(kept))
 
         return work
 
+    def clear(self) -> None:
+        """Show nothing: the status line says why."""
+        self._bars_of = []
+        self.view.clear()
+
 
 class LayersTab(Tab):
-    """The error by layer, and a button that keeps the chosen one float."""
+    """The error by layer and the pictures."""
 
     key = LAYERS
 
@@ -67,26 +80,7 @@ class LayersTab(Tab):
         return (self.layers,)
 
     def layout(self) -> pn.Column:
-        """Return the figures, the button and the note."""
-        state, view = self.state, self.layers.view
-        p = state.param
-
-        def label(layer: str, kept: list[str]) -> str:
-            return f"Quantize {layer} again" if layer in kept else f"Keep {layer} float"
-
-        def toggle(event) -> None:
-            kept = list(state.float_layers)
-            kept.remove(state.layer) if state.layer in kept else kept.append(state.layer)
-            state.float_layers = kept
-
-        button = pn.widgets.Button(
-            label=pn.bind(label, p.layer, p.float_layers), color="primary", variant="outline", margin=(6, 8)
-        )
-        button.on_click(toggle)
-        return section(
-            "Sensitivity of the layers",
-            LEAD,
-            view.panel,
-            pn.FlexBox(button, view.scores, margin=0),
-            html(f"<p class='note'>{NOTE}</p>", sizing_mode="stretch_width"),
+        """Return the question, figures and pictures, and the note."""
+        return pn.Column(
+            question(QUESTION), self.layers.view.panel, details(NOTE), sizing_mode="stretch_width", margin=0
         )

@@ -63,8 +63,13 @@ class PointsView:
         )
         self.errors.visible = False
         self.panel = pn.Column(
-            histogram, staircase, sizing_mode="stretch_width", margin=0, css_classes=["figure", "empty"]
+            histogram, staircase, sizing_mode="stretch_width", margin=0, css_classes=["empty"]
         )
+
+    def wait(self) -> None:
+        """Dim the points, which may be old, if that lasts."""
+        if self._data is not None:
+            self.panel.css_classes = ["waiting"]
 
     def accept_new(self, accepted: bool) -> None:
         """Let a tap on an empty place add a point, or not."""
@@ -156,7 +161,7 @@ class PointsView:
         self.title.object = (
             f"<h2>2 · Where the {len(data.levels)} points lie <small>channel {data.channel}</small></h2>"
         )
-        self.panel.css_classes = ["figure"]
+        self.panel.css_classes = []
         staircase.xaxis.axis_label = data.unit
         if data.compared:
             self.show_errors(data)

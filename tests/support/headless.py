@@ -24,7 +24,8 @@ class Visitor:
         self.state.param.update(**choices)
         self.visit = Visit(self.state)
         self.session = self.visit.session
-        self.page = pn.Column(*self.visit.sidebar, self.visit.status_line, self.visit.tabs)
+        self._roots = {}
+        self.page = pn.Column(*self.visit.sidebar, *self.visit.header, *self.visit.main)
         self.session.start()
         self.settle()
 
@@ -69,15 +70,27 @@ class Visitor:
 
     def figure(self, name: str):
         """The Bokeh figure of that name in the open tab, None if it is not there."""
-        for pane in self.page.select(pn.pane.Bokeh):
-            found = pane.object.select_one({"name": name, "type": Plot})
+        for pane in [*self.page.select(pn.pane.Bokeh), *self.page.select(pn.pane.HoloViews)]:
+            root = pane.object if isinstance(pane, pn.pane.Bokeh) else self._root(pane)
+            found = root.select_one({"name": name, "type": Plot})
             if found is not None:
                 return found
         return None
 
+    def _root(self, pane: pn.pane.HoloViews):
+        """What Bokeh draws for a pane, made when it is first looked at, as by a browser."""
+        if pane not in self._roots:
+            self._roots[pane] = pane.get_root()
+        return self._roots[pane]
+
     def data(self, name: str, renderer: int = 0) -> dict:
         """What one renderer of that figure draws: column -> values."""
         return dict(self.figure(name).renderers[renderer].data_source.data)
+
+    def column(self, name: str, column: str) -> list:
+        """The values of the first renderer of that figure that has a column of that name."""
+        found = [r.data_source.data for r in self.figure(name).renderers]
+        return list(next(data[column] for data in found if column in data))
 
     def drawn(self, *names: str) -> str:
         """All that the named figures draw, as a text to compare."""

@@ -152,16 +152,17 @@ def test_mismatch():
 
 def test_layers():
     found = {name: Sensitivity(3.0 * n, 2.0 * n, 1.0 * n, 10.0 - n) for n, name in enumerate(NAMES, 1)}
-    alone = figure(layers.alone(found, "conv.0"))
+    alone = figure(layers.alone(found, ["conv.1"]))
     tops = columns(alone)
     assert list(tops["weights"][0]) == [2, 4, 6]
     assert list(tops["only"][0]) == [3, 6, 9]
-    assert len(alone.select_one(Legend).items) == 3
-    but = figure(layers.all_but(12.0, found, "conv.0"))
-    assert list(columns(but)["all_but"][0]) == [9, 8, 7]
-    assert (alone.name, but.name) == ("layers alone", "layers all but")
-    assert but.y_range.end > 12
-    assert labels(but)[1] == "error of the picture / 8-bit levels"
+    assert list(tops["alpha"][0]) == [1, layers.PALE, 1]
+    saved = figure(layers.saved(12.0, found))
+    assert list(columns(saved)["saved"][0]) == [3, 4, 5]
+    assert (alone.name, saved.name) == ("layers alone", "layers saved")
+    assert saved.y_range.start == 0
+    assert labels(saved)[1] == "error / 8-bit levels"
+    assert dict(saved.xaxis[0].major_label_overrides) == dict(enumerate(NAMES, 1))
 
 
 @pytest.fixture

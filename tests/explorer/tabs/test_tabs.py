@@ -6,11 +6,13 @@ import re
 
 import numpy as np
 import pytest
+from bokeh.events import Tap
 from headless import Visitor
 
 from core.ptq.scope import choose_layers
 from core.zoo import create_model, model_card
 from explorer.choices.catalog import NETWORKS
+from explorer.elements import layers
 from explorer.pipeline import deployment
 
 # A test takes seconds, and those of a worker share what is computed.
@@ -123,30 +125,41 @@ def test_what_each_ingredient_is_worth():
 
 def test_bars_by_layer_and_what_keeping_one_float_is_worth():
     visitor = Visitor(network="xlsr_x3", tab="layers", activation_bits=3, method="minmax")
-    alone = visitor.data("layers alone")
     names, _ = choose_layers(create_model("xlsr", 3), None, None)
-    assert alone["layer"] == names
-    assert all(value > 0 for part in ("weights", "activations", "only", "all_but") for value in alone[part])
+    assert visitor.column("layers alone", "layer") == names
+    assert all(value > 0 for part in layers.PARTS for value in visitor.column("layers alone", part))
+    assert visitor.column("layers saved", "saved")[0] > 0
     assert visitor.count("with 0 kept float") == 1
-    drawn = visitor.drawn("layers alone")
-    visitor.press("Keep conv0_0.conv float")
-    assert visitor.state.float_layers == ["conv0_0.conv"]
-    assert visitor.count("with 1 kept float") == 1
-    assert visitor.drawn("layers alone") == drawn, "the bars quantize every layer"
-    visitor.press("Quantize conv0_0.conv again")
+    before, quantized = visitor.column("layers alone", "only"), picture(visitor, "layers kept")
+    np.testing.assert_array_equal(quantized, picture(visitor, "layers whole"))
+    tap(visitor, "layers alone", 1.2)
+    assert (visitor.state.float_layers, visitor.state.layer) == (["conv0_0.conv"], "conv0_0.conv")
+    assert visitor.column("layers alone", "alpha")[:2] == [layers.PALE, 1]
+    assert visitor.count(r"with 1 kept float \d+\.\d\d dB \(\+\d\.\d\d dB\)") == 1
+    assert not np.array_equal(picture(visitor, "layers kept"), quantized)
+    assert visitor.column("layers alone", "only") == before, "the bars quantize every layer"
+    tap(visitor, "layers saved", 0.8)
     assert visitor.count("with 0 kept float") == 1
+
+
+def tap(visitor, name: str, x: float, y: float = 0.0) -> None:
+    """Tap on a figure, as a hand does, and wait for what follows."""
+    figure = visitor.figure(name)
+    figure._trigger_event(Tap(figure, x=x, y=y))
+    visitor.settle()
 
 
 def test_more_bits_hurt_less():
     visitor = Visitor(network="xlsr_x3", tab="layers", method="minmax", activation_bits=3)
-    worse = visitor.data("layers alone")["only"]
+    worse = visitor.column("layers alone", "only")
     visitor.choose(activation_bits=5)
-    assert sum(visitor.data("layers alone")["only"]) < sum(worse)
+    assert sum(visitor.column("layers alone", "only")) < sum(worse)
 
 
 def test_a_trained_method_has_no_layer_by_itself():
     visitor = Visitor(tab="layers", method="odm", activation_bits=2)
     assert visitor.count("The layers of odm were trained together; choose a calibrated method") == 1
+    assert visitor.figure("layers alone") is None, "no empty figure looks like a result"
 
 
 def test_a_trained_network_among_the_methods():

@@ -1,0 +1,75 @@
+"""A figure that HoloViews draws once its data are there; what changes later changes that same figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import holoviews as hv
+import panel as pn
+from bokeh.models import GlyphRenderer, Plot
+from holoviews.streams import Pipe
+
+import explorer.elements.theme  # noqa: F401 (chooses the backend)
+
+
+class Drawn:
+    """A place for what `draw(*data)` makes of data; `once(figure)` is called when Bokeh's figure is made.
+
+    `draw` must make overlays of the same parts from all data, since Bokeh's figure stays.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[..., hv.Element | hv.Overlay],
+        height: int,
+        once: Callable[[Plot], None] = lambda figure: None,
+    ):
+        self.figure: Plot | None = None
+        self._draw, self._once = draw, once
+        self._pipe = Pipe(data=())
+        self.panel = pn.Column(min_height=height, sizing_mode="stretch_width", margin=0)
+
+    def element(self) -> hv.DynamicMap:
+        """Return what draws the data, and draws anew when others come."""
+        return hv.DynamicMap(self._drawn, streams=[self._pipe])
+
+    def _drawn(self, data: tuple) -> hv.Element | hv.Overlay:
+        element = self._draw(*data)
+        hooks = element.opts.get("plot").kwargs.get("hooks", [])
+        return element.opts(hooks=[*hooks, self.keep])
+
+    def keep(self, plot, element) -> None:
+        """Keep Bokeh's figure, for what changes in place: a hook of HoloViews."""
+        if plot.state is not self.figure:
+            self.figure = plot.state
+            self._once(self.figure)
+
+    def show(self, *data) -> None:
+        """Draw these data."""
+        if self.panel.objects:
+            self._pipe.send(data)
+        else:
+            self._pipe.update(data=data)
+            self.panel.objects = [pn.pane.HoloViews(self.element(), sizing_mode="stretch_width", margin=0)]
+        self.panel.styles = {"opacity": "1"}
+
+    def part(self, name: str) -> GlyphRenderer | None:
+        """Return what the part `explorer.elements.theme.named_part` of that name drew."""
+        return self.figure and self.figure.select_one({"name": name})
+
+    def wait(self) -> None:
+        """Dim the figure, which may be old, if that lasts."""
+        self.panel.styles = {"opacity": "0.35", "transition": "opacity 0.1s 0.3s"}
+
+    def clear(self) -> None:
+        """Show nothing: an empty figure looks like a result."""
+        self.panel.objects, self.figure = [], None
+
+
+def tapped(call: Callable[[float, float], None]) -> Callable[[Plot], None]:
+    """Return an `once` by which `call(x, y)` is called with the place that a person taps."""
+
+    def once(figure: Plot) -> None:
+        figure.on_event(Tap, lambda event: event.x is not None and call(event.x, event.y))
+
+    return once
