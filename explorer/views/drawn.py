@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import holoviews as hv
 import panel as pn
+from bokeh.events import Tap
 from bokeh.models import GlyphRenderer, Plot
 from holoviews.streams import Pipe
 

@@ -13,10 +13,11 @@ from bokeh.models import LinearColorMapper
 from core.analysis.sensitivity import Sensitivity
 from explorer.elements.layers import HEIGHT, NAMES, PARTS, alone, saved
 from explorer.pipeline.pictures import Picture
-from explorer.views.canvas import Canvas, Tile, Window
+from explorer.views.canvas import Canvas, Window
 from explorer.views.drawn import Drawn
 from explorer.views.format import against, decibel
 from explorer.views.theme import DIFFERENCE_SCALE, DIFFERENCE_TOP
+from explorer.views.tile import Tile
 
 TILES = {"float": "Float network", "whole": "All layers quantized", "kept": "With the pale ones float"}
 LEGEND = ", ".join(
