@@ -153,9 +153,9 @@ class Pictures(Output):
 
     def __init__(self, state: ExplorerState, points_shown: threading.Event):
         super().__init__(state)
-        self.view, self._points_shown = ImagesView(self._enlarge), points_shown
+        self.view, self._points_shown = ImagesView(self.enlarge), points_shown
 
-    def _enlarge(self, key: str | int) -> None:
+    def enlarge(self, key: str | int) -> None:
         """Show a tapped picture large, beside the float network's."""
         state = self.state
         state.left = SLIDER if key == state.activation_bits else str(key)

@@ -73,7 +73,7 @@ def by_hand(state: ExplorerState, hand: ByHand) -> pn.Column:
     )
     reset.on_click(lambda _: hand.reset())
     written = pn.widgets.TextInput(
-        label="Points by hand",
+        label="All points",
         value=hand.written(),
         placeholder="-1, -0.25, 0, 0.25, 1",
         width=230,

@@ -43,7 +43,7 @@ def test_once_warm_the_first_visitor_finds_everything_computed():
     visitor.session.start()
     until(at_rest)
     assert not visitor.session.status.errors
-    assert "16 points" in visitor.made["explore"].points.view.figures[0].title.text
+    assert "16 points" in visitor.made["explore"].points.view.title.object
     for f in COMPUTED:
         assert f.cache.keys() == before[f.__name__].keys(), f.__name__
         assert all(f.cache[key] is value for key, value in before[f.__name__].items()), f.__name__

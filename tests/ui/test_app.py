@@ -7,34 +7,70 @@ from explorer.page.tour import LESSONS
 
 pytestmark = pytest.mark.browser
 
-DISTRIBUTIONS = ("heat map", "spread", "by image")
 POINTS = ("histogram", "staircase")
+PICTURES = ("picture bicubic", "picture 2", "picture 3", "picture 4", "picture 8")
 OPACITY = """(e) => { let o = 1; while (e) { o *= getComputedStyle(e).opacity;
   e = e.parentElement ?? e.getRootNode().host; } return o; }"""
 
 
-def test_default_view_shows_all_three_undimmed_and_the_tour_opens_its_states(explorer):
+BOX = """(name) => {
+  const found = Bokeh.index.find_one_by_id(Bokeh.documents[0].get_model_by_name(name).id);
+  const {x, y, right, bottom} = found.el.getBoundingClientRect();
+  return x >= 0 && y >= 0 && right <= innerWidth && bottom <= innerHeight;
+}"""
+
+
+def test_cause_and_effect_are_on_one_screen(explorer):
     explorer.open()
-    assert len(explorer.figure("heat map")["data"][0]["image"]) > 50
+    for name in ("strip", "heat map", *POINTS, *PICTURES):
+        assert explorer.page.evaluate(BOX, name), f"{name} is in sight without scrolling"
+    assert len(explorer.figure("heat map")["data"][0]["count"]) > 50
     assert len(explorer.figure("histogram")["data"][1]["x"]) == 16
-    for name in ("picture hr", "picture bicubic", "picture float", "picture 2", "picture 4", "picture 8"):
+    for name in PICTURES:
         assert len(explorer.figure(name)["data"][0]["image"]) > 50, name
-    assert explorer.count(r"\d+\.\d\d dB · SSIM 0\.\d{3}") >= 5
-    assert explorer.count("377 points, grid step 1/1,024") == 1
-    assert explorer.count("stays float") == 1
+    assert explorer.count(r"\d+\.\d\d dB · SSIM 0\.\d{3}") == 5
+    assert explorer.count("Universal set: 377 points") == 1
     explorer.page.wait_for_timeout(500)  # what is dimmed for longer than that stays so
-    for name in ("HR, ground truth", "Float SR", "W4A4"):
-        assert explorer.page.get_by_text(name).first.evaluate(OPACITY) == 1, name
-    explorer.page.get_by_text("Five questions to begin with").click()
-    explorer.page.get_by_text(LESSONS[0].question).click()
+    for name in ("Bicubic", "W8A8", "W4A4 ◂ sliders"):
+        assert explorer.page.get_by_text(name).last.evaluate(OPACITY) == 1, name
+    handle = explorer.page.locator(
+        ".bk-input-group:has(.bk-slider-title:has-text('Activation bits')) .noUi-handle"
+    )
+    box = handle.bounding_box()
+    assert box["y"] + box["height"] < 900
+    before = explorer.signature(*POINTS, "picture 4")
+    handle.press("ArrowRight")
+    until(lambda: explorer.figure("picture 5") and explorer.signature(*POINTS) not in before, explorer)
+    explorer.settle()
+    assert explorer.page.evaluate(BOX, "picture 5")
+    assert len(explorer.figure("picture 5")["data"][0]["image"]) > 50
+
+
+def test_the_wheel_scrolls_the_page_and_a_tap_enlarges(explorer):
+    explorer.open('?network=xlsr_x3&compared_bits=[4]&details=["spread","mismatch"]')
+    box = explorer.element("picture 4").bounding_box()
+    explorer.page.mouse.move(box["x"] + 50, box["y"] + 50)
+    scrolled = "document.querySelector('#main').scrollTop"
+    before, zoom = explorer.page.evaluate(scrolled), explorer.figure("picture 4")["x"]
+    explorer.page.mouse.wheel(0, 120)
+    until(lambda: explorer.page.evaluate(scrolled) > before, explorer)
+    assert explorer.figure("picture 4")["x"] == zoom
+    explorer.tap("picture 4", 0.5, 0.5, lambda: "large" in explorer.page.url)
+    until(lambda: explorer.figure("left") and explorer.figure("left")["data"][0]["image"], explorer)
+
+
+def test_the_tour_keeps_the_visitors_choices(explorer):
+    explorer.open("?image=chelsea the cat (scikit-image)")
+    explorer.press("Five questions")
+    explorer.page.get_by_text(LESSONS[0].question).wait_for()
     explorer.page.wait_for_url("**layer=body.0.body.0**")
     explorer.settle()
-    assert len(explorer.figure("heat map")["data"][0]["image"]) > 50
-    assert explorer.page.get_by_text(LESSONS[0].question).is_visible(), "the tour is open on its way"
+    assert "chelsea" in explorer.page.url
+    assert explorer.figure("spread")["data"]
 
 
 def test_what_a_hand_does(explorer):
-    explorer.open("?network=xlsr_x3&layer=Gblocks.0.conv0")
+    explorer.open('?network=xlsr_x3&layer=Gblocks.0.conv0&references=["hr","float"]&details=["by image"]')
     slide_and_choose(explorer)
     tap_channels_and_layers(explorer)
     zoom(explorer)
@@ -59,11 +95,11 @@ def tap_channels_and_layers(explorer) -> None:
         return explorer.figure(name)["title"]
 
     explorer.tap("heat map", 0.4, 0.4, lambda: re.match(r"Channel (1\d|2\d)", title("by image")))
-    explorer.tap("mismatch of deviations", 0.98, 0.4, lambda: title("heat map").startswith("conv4"))
+    explorer.tap("strip", 0.98, 0.5, lambda: "layer=conv4" in explorer.page.url)
 
 
 def zoom(explorer) -> None:
-    names = ["picture hr", "picture float", "picture 4", "left", "difference"]
+    names = ["picture hr", "picture float", "picture 3", "below 3"]
 
     def ranges() -> list:
         return [explorer.figure(name)["x"] for name in names]
@@ -71,28 +107,32 @@ def zoom(explorer) -> None:
     (start, end), *_ = before = ranges()
     box = explorer.element("picture float").bounding_box()
     explorer.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    explorer.page.keyboard.down("Control")
     explorer.page.mouse.wheel(0, -300)
+    explorer.page.keyboard.up("Control")
 
     def zoomed() -> bool:
         found = ranges()
         return found[0][1] - found[0][0] < 0.95 * (end - start) and all(x == found[0] for x in found)
 
     until(zoomed, explorer)
-    explorer.press("Reset zoom")
+    explorer.press("2×")
+    until(lambda: abs((end - start) / (ranges()[0][1] - ranges()[0][0]) - 2) < 0.01, explorer)
+    explorer.press("1×")
     until(lambda: ranges() == before, explorer)
 
 
 def stop(explorer) -> None:
-    pictures = explorer.signature("picture 4")
-    explorer.element("picture 4")
+    pictures = explorer.signature("picture 3")
+    explorer.element("picture 3")
     explorer.choose("Method", "dfsq+")
     explorer.press("Stop")
     said = explorer.page.get_by_text("Stopped. Change any setting to continue.")
     said.wait_for()
     assert 0 <= said.bounding_box()["y"] < 200, "in sight, though the page is scrolled"
-    assert explorer.signature("picture 4") == pictures
+    assert explorer.signature("picture 3") == pictures
     explorer.choose("Method", "minmax")
-    explorer.after_change(("picture 4",), pictures)
+    explorer.after_change(("picture 3",), pictures)
 
 
 def test_back_shows_what_was_before(explorer):
@@ -105,22 +145,21 @@ def test_back_shows_what_was_before(explorer):
     until(lambda: len(explorer.figure("histogram")["data"][1]["x"]) == 8, explorer)
 
 
-def test_tabs_and_lists_by_the_keyboard(explorer):
+def test_all_of_it_by_the_keyboard(explorer):
     """The Tab key passes every control in the order they stand; Enter opens a tab, Space ticks a box."""
-    explorer.open("?network=xlsr_x3&compared_bits=[4]&tab=training")
+    explorer.open('?network=xlsr_x3&compared_bits=[4]&tab=layers&details=["float"]')
     page, passed = explorer.page, []
     focused = (
         "() => { let a = document.activeElement; while (a.shadowRoot?.activeElement) "
         "a = a.shadowRoot.activeElement; return a.labels?.[0]?.innerText ?? a.innerText ?? ''; }"
     )
-    while "Deployment" not in passed:
+    while "conv1" not in passed:
         assert len(passed) < 120, passed
         page.keyboard.press("Tab")
         passed.append(page.evaluate(focused).strip())
-        if passed[-1] == "conv1":
-            page.keyboard.press("Space")
-    assert passed[-6:] == ["Explore", "Methods", "Layers", "Training", "Sweep", "Deployment"]
-    assert passed.count("conv1") == 1
+    page.keyboard.press("Space")
+    first = passed.index("Explore")
+    assert passed[first : first + 6] == ["Explore", "Methods", "Layers", "Training", "Sweep", "Deployment"]
     page.wait_for_function("location.search.includes('float_layers=%5B%22conv1%22%5D')")
     for name, drawn in (("Layers", "layers alone"), ("Explore", "heat map")):
         page.get_by_role("button", name=name, exact=True).press("Enter")
@@ -134,6 +173,9 @@ def test_theme_and_phone(chromium, server):
     sidebar, button = (explorer.page.locator(name) for name in ("#sidebar", "#sidebar-button"))
     assert not sidebar.is_visible()
     assert explorer.page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [390, 390]
+    assert explorer.page.evaluate(BOX, "picture bicubic"), "the picture comes first"
+    sheet = explorer.page.locator(".bk-slider-title", has_text="Bits:").bounding_box()
+    assert 600 < sheet["y"] < 844, "the bits are at hand at the foot"
     button.tap()
     sidebar.wait_for()
     button.tap()

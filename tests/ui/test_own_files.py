@@ -42,12 +42,10 @@ def size(explorer) -> int:
 
 
 def test_files_of_ones_own(explorer, chromium, tmp_path):
-    explorer.open("?network=xlsr_x3&compared_bits=[8]")
+    explorer.open('?network=xlsr_x3&compared_bits=[8]&references=["hr","float"]')
     assert explorer.count("LR, no ground truth") == 0, "it is asked when there is a file"
-    limits = explorer.page.locator("details", has_text="up to 24 megapixels")
-    folded = limits.bounding_box()["height"]
-    explorer.page.get_by_text("Which files, how large, who sees them").click()
-    until(lambda: limits.bounding_box()["height"] > 2 * folded, explorer)
+    explorer.press("Images and networks: which, how large")
+    explorer.page.get_by_text("up to 24 megapixels").wait_for()
     load(explorer, "photo.png", photo(402))
     shown(explorer, "Image", "own: photo.png, as HR")
     until(lambda: size(explorer) == 384, explorer)
@@ -60,7 +58,7 @@ def test_files_of_ones_own(explorer, chromium, tmp_path):
     other.set_default_timeout(1000 * LONGEST)
     other.goto(explorer.page.url)
     other.get_by_text("This link uses photo.png").wait_for()
-    other.get_by_text("HR, ground truth").wait_for()
+    other.get_by_text("HR, ground truth").first.wait_for()
     other.close()
 
     explorer.page.evaluate(PASTE, [base64.b64encode(photo(300, 1)).decode(), "image.png"])
@@ -82,7 +80,6 @@ def choose_a_place(explorer) -> None:
     """On the small map, and then by a slider."""
     explorer.press("Elsewhere")
     explorer.page.wait_for_function("location.search.includes('region=500%2C500')")
-    explorer.page.locator("#sidebar .bk-Figure").wait_for()
     explorer.tap("place", 0.4, 0.6, lambda: "region=500%2C500" not in explorer.page.url)
     place = re.search(r"region=(\d+)%2C(\d+)", explorer.page.url)
     explorer.slide("Across", 3)

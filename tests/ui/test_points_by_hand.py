@@ -17,6 +17,7 @@ def place(explorer, number):
 def drag(explorer, number, dx):
     (x, y), mouse, before = place(explorer, number), explorer.page.mouse, explorer.signature("histogram")
     mouse.move(x, y)
+    until(lambda: explorer.tool_is_active("histogram", "PointDrawTool"), explorer)
     mouse.down()
     mouse.move(x + dx, y + 12, steps=6)
     mouse.up()
@@ -24,12 +25,10 @@ def drag(explorer, number, dx):
 
 
 def test_points_are_moved_added_deleted_and_given_back(explorer):
-    explorer.open("?network=xlsr_x3&activation_bits=3&compared_bits=[8]")
+    explorer.open('?network=xlsr_x3&activation_bits=3&compared_bits=[8]&details=["by hand","terms"]')
     best = levels(explorer)
-    assert explorer.count("powers of two") == 1
+    assert explorer.count("Each point as a sum of powers of two") == 1
     assert explorer.figure("picture hand") is None
-    explorer.press("Edit points")
-    until(lambda: explorer.tool_is_active("histogram", "PointDrawTool"), explorer)
     drag(explorer, 4, 14)
     moved = levels(explorer)
     assert len(moved) == 8

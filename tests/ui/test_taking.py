@@ -17,6 +17,7 @@ def taken(explorer, label):
 
 def test_everything_is_taken_away(explorer, chromium):
     explorer.open("?network=xlsr_x3&activation_bits=3&compared_bits=[3]")
+    explorer.press("Export")
     name, path = taken(explorer, "Quantized network")
     assert name == "xlsr_x3_dfsq-exact_w3a3.safetensors"
     assert load_quantized(path).quant_config.activation_bits == 3

@@ -49,6 +49,10 @@ def test_every_choice_comes_back_by_its_link():
         channel=3,
         float_layers=["body.0.body.0"],
         compared_bits=[3, 5],
+        references=["hr", "float"],
+        below="float",
+        details=["set", "mismatch"],
+        lesson=3,
         hand=[-7, 0, 12],
         hand_layer=True,
         snap="grid",
@@ -117,7 +121,7 @@ def test_a_choice_that_moves_others_is_not_taken_back():
 def test_what_only_looks_like_a_number(text):
     state, _ = opened(link(words=text, weight_bits=text, channel=text, compared_bits=f"[{text}]"))
     assert (state.words, state.weight_bits, state.channel) == (4, 0, 0)
-    assert state.compared_bits in ([2, 4, 8], [])
+    assert state.compared_bits in ([2, 3, 4, 8], [])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,7 @@ def test_what_only_looks_like_a_number(text):
         (dict(methods=["dfsq"] * 500), dict(methods=["dfsq"])),
         (dict(methods=[["dfsq"]]), dict(methods=["dfsq-exact", "dfsq+", "minmax", "percentile"])),
         (dict(methods=[{}, None]), dict(methods=["dfsq-exact", "dfsq+", "minmax", "percentile"])),
-        (dict(compared_bits=[2.0, True]), dict(compared_bits=[2, 4, 8])),
+        (dict(compared_bits=[2.0, True]), dict(compared_bits=[2, 3, 4, 8])),
         (dict(box=[1, 2, 3]), dict(box=[])),
         (dict(box=[1, 2, 3, 10**7]), dict(box=[])),
         (dict(spot=[1] * 9), dict(spot=[])),

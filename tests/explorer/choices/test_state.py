@@ -41,11 +41,35 @@ def test_too_small_a_set_says_so():
         state.configs()(4)
 
 
-def test_pictures_that_are_compared_are_also_computed():
-    state = ExplorerState(activation_bits=5, compared_bits=[2], left="7", right="slider")
-    assert state.shown_bits() == [2, 5, 7]
+@pytest.mark.parametrize(
+    ("compared", "slider", "shown"),
+    [
+        ([2, 3, 4, 8], 4, [2, 3, 4, 8]),
+        ([2, 3, 4, 8], 2, [2, 3, 4, 8]),
+        ([2, 3, 4, 8], 5, [2, 3, 5, 8]),
+        ([2, 3, 4, 8], 6, [2, 3, 6, 8]),  # of two that are as near, the lower
+        ([2, 3, 4, 8], 7, [2, 3, 4, 7]),
+        ([4], 3, [3]),
+        ([], 5, [5]),
+    ],
+)
+def test_the_nearest_of_the_bits_side_by_side_follows_the_slider(compared, slider, shown):
+    assert ExplorerState(activation_bits=slider, compared_bits=compared).shown_bits() == shown
+
+
+def test_the_pictures_of_the_comparison():
+    state = ExplorerState(activation_bits=5, left="7", right="slider")
     assert state.picture_key("left") == 7
     assert state.picture_key("right") == 5
+
+
+def test_parts_of_the_page_open_and_close_in_their_order():
+    state = ExplorerState()
+    for name in ("spread", "files", "spread"):
+        state.open(name)
+    assert state.details == ["files", "spread"]
+    state.open("files", False)
+    assert not state.is_open("files")
 
 
 def test_a_trained_method_and_its_runs_are_offered_where_they_are_bundled():

@@ -141,7 +141,7 @@ def test_levels_of_every_channel():
 def test_pictures_and_their_scores():
     state = ExplorerState(**XLSR, compared_bits=[2, 8])
     with zipfile.ZipFile(io.BytesIO(files.archive(state))) as inside:
-        names = {"hr", "bicubic", "float_sr", "w2a2", "w3a3", "w8a8"}
+        names = {"hr", "bicubic", "float_sr", "w3a3", "w8a8"}  # 3 bits are the slider's
         assert {*inside.namelist()} == {f"{name}.png" for name in names} | {"scores.csv", "state.py"}
         picture = np.array(Image.open(io.BytesIO(inside.read("float_sr.png"))))
         rows = {

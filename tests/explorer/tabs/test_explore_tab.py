@@ -26,64 +26,97 @@ def width(visitor) -> int:
 
 
 def test_what_points_and_distributions_follow():
-    visitor = Visitor(network="xlsr_x3", compared_bits=[4])
+    visitor = Visitor(network="xlsr_x3", compared_bits=[4], details=["set", "spread", "by image"])
     points, distributions = visitor.drawn(*POINTS), visitor.drawn(*DISTRIBUTIONS)
-    pictures = visitor.drawn("picture 4")
     visitor.move("Activation bits", 3)
     assert visitor.drawn(*POINTS) != points
     assert len(levels(visitor)) == 8
     assert visitor.count("W3A3")
+    assert not visitor.count("W4A4"), "the tile nearest to the slider follows it"
+    pictures = visitor.drawn("picture 3")
 
     points = visitor.drawn(*POINTS)
     visitor.move("Weight bits", 8)
     assert visitor.count("W8A3")
-    assert visitor.drawn("picture 4") != pictures
+    assert visitor.drawn("picture 3") != pictures
     assert visitor.drawn(*POINTS) == points, "weights have no part in it"
 
-    pictures = visitor.drawn("picture 4")
+    pictures = visitor.drawn("picture 3")
     visitor.choose(selector="kmeans")
     assert visitor.drawn(*POINTS) != points
-    assert visitor.drawn("picture 4") != pictures
+    assert visitor.drawn("picture 3") != pictures
     assert 0 in levels(visitor)
 
     visitor.move("Words", 3)
-    assert visitor.count("107 points, grid step 1/384")
+    assert visitor.widget("Universal set: 107 points")
+    assert visitor.count("grid step 1/384")
     assert len(visitor.data("histogram", 3)["x"]) == 107
     visitor.move("Terms", 3)
-    assert visitor.count("39 points")
+    assert visitor.widget("Universal set: 39 points")
     assert visitor.drawn(*DISTRIBUTIONS) == distributions, "they are of the float network"
 
-    pictures = visitor.drawn("picture 4")
+    pictures = visitor.drawn("picture 3")
     visitor.move("Layer", "Gblocks.0.conv1")
     assert visitor.drawn(*DISTRIBUTIONS) != distributions
-    assert title(visitor, "heat map") == "Gblocks.0.conv1 (post-ReLU)"
     points = visitor.drawn(*POINTS)
     visitor.move("Channel", 3)
     assert visitor.drawn(*POINTS) != points
     assert title(visitor, "by image").startswith("Channel 3")
-    assert visitor.drawn("picture 4") == pictures, "layer and channel are only looked at"
+    assert visitor.drawn("picture 3") == pictures, "layer and channel are only looked at"
 
 
 def test_pictures_side_by_side():
-    visitor = Visitor(network="xlsr_x3", compared_bits=[2])
+    visitor = Visitor(network="xlsr_x3", compared_bits=[2, 8], references=["hr", "float"])
     assert not visitor.count("W6A6")
-    visitor.choose(compared_bits=[2, 6])
+    visitor.choose(compared_bits=[2, 4, 6, 8])
     assert visitor.count("W6A6")
+    assert visitor.count("HR, ground truth")
+    assert not visitor.count("Bicubic")
+    below = visitor.drawn("below 2")
+    visitor.move("Difference", "float")
+    assert visitor.drawn("below 2") != below
+    assert len(visitor.data("below float")["image"]) == 0, "nothing differs from itself"
+    visitor.move("Difference", "")
+    assert visitor.figure("below 2") is None
 
-    left, difference = visitor.drawn("left"), visitor.drawn("difference")
-    visitor.move("Left", "hr")
-    assert visitor.drawn("left") != left
-    assert visitor.drawn("difference") != difference
-    right = visitor.drawn("right")
-    visitor.move("Right", "8")
-    assert visitor.drawn("right") != right
-
-    names = ("picture hr", "picture 2", "picture 4", "picture 8", "difference")
+    names = ("picture hr", "picture 2", "picture 4", "picture 8")
     before = [visitor.drawn(name) for name in names]
     visitor.move("Image", "chelsea the cat (scikit-image)")
     assert all(visitor.drawn(name) != was for name, was in zip(names, before, strict=True))
     visitor.choose(region="whole")
     assert visitor.data("picture hr")["dw"] == [444]
+
+
+def test_a_tapped_picture_becomes_large_beside_float():
+    visitor = Visitor(network="xlsr_x3", compared_bits=[2])
+    assert visitor.figure("left") is None
+    visitor.visit.made["explore"].pictures.enlarge(2)
+    visitor.settle()
+    state = visitor.state
+    assert (state.left, state.right, state.details) == ("2", "float", ["large"])
+    left, right, difference = (visitor.drawn(name) for name in ("left", "right", "difference"))
+    visitor.move("Left", "hr")
+    assert visitor.drawn("left") != left
+    assert visitor.drawn("difference") != difference
+    visitor.move("Right", "8")
+    assert visitor.drawn("right") != right
+
+
+def test_all_pictures_zoom_within_their_frames():
+    visitor = Visitor(network="xlsr_x3", compared_bits=[4])
+    window = visitor.visit.made["explore"].pictures.view.window
+    figure = visitor.figure("picture 4")
+    assert figure.toolbar.active_drag is None, "a finger on a whole picture scrolls the page"
+    window.zoom(4)
+    side = window.x_range.end - window.x_range.start
+    assert side == 96
+    assert window.x_range.bounds == (0, 384)
+    assert figure.toolbar.active_drag is not None
+    window.x_range.update(start=-50, end=46)
+    window.zoom(2)
+    assert window.x_range.start == 0, "nothing beyond the picture is shown"
+    visitor.choose(image="chelsea the cat (scikit-image)", region="whole")
+    assert figure.toolbar.active_drag is None
 
 
 def test_what_is_stopped_changes_nothing_until_the_next_choice():
@@ -103,16 +136,16 @@ def test_what_is_stopped_changes_nothing_until_the_next_choice():
 
 
 def test_written_points_and_a_link_to_them():
-    visitor = Visitor(network="xlsr_x3", activation_bits=2, compared_bits=[2])
+    visitor = Visitor(network="xlsr_x3", activation_bits=2, compared_bits=[2], details=["by hand"])
     visitor.choose(hand=[-512, 0, 512], hand_layer=True)
     assert levels(visitor) == [-0.5, 0, 0.5]
     assert len(visitor.data("picture hand")["image"][0]) > 50
-    field = visitor.widget("Points by hand")
+    field = visitor.widget("All points")
     assert field.value == "-0.5, 0, 0.5"
-    visitor.move("Points by hand", "-1 -0.5 0 0.5 1")
+    visitor.move("All points", "-1 -0.5 0 0.5 1")
     assert visitor.count("2 bits allow 4 points, and these are 5") == 1
     before = visitor.drawn("picture hand")
-    visitor.move("Points by hand", "-0.75, -0.25, 0.25, 0.75")
+    visitor.move("All points", "-0.75, -0.25, 0.25, 0.75")
     assert visitor.drawn("picture hand") != before
     assert visitor.count("and these are 5") == 0
     assert levels(visitor) == [-0.75, -0.25, 0.25, 0.75]
@@ -121,17 +154,21 @@ def test_written_points_and_a_link_to_them():
     assert len(levels(visitor)) == 4
     assert visitor.count("By hand, ") == 0
     assert field.value == ""
-    edit = visitor.widget("Edit points")
-    assert visitor.shown(edit)
+    assert visitor.shown(field)
     visitor.move("Method", "minmax")
-    assert not visitor.shown(edit), "its levels are no choice of points"
+    assert not visitor.shown(field), "its levels are no choice of points"
 
 
 # Files of a visitor's own
 
 
 def test_an_image_of_ones_own():
-    visitor = Visitor(network="xlsr_x3", compared_bits=[8])
+    visitor = Visitor(
+        network="xlsr_x3",
+        compared_bits=[8],
+        references=["hr", "bicubic", "float"],
+        details=["protocol", "export"],
+    )
     visitor.take("photo.png", photo(402))
     assert visitor.widget("Image").options["own: photo.png, as HR"] == visitor.state.image
     assert visitor.count(r"reduction of photo\.png") == 1
@@ -151,7 +188,7 @@ def test_an_image_of_ones_own():
     visitor.settle()
     assert visitor.count("the others are scored against it") == 1
     assert visitor.count("HR, ground truth") == 0
-    assert visitor.count(r"dB · SSIM 0\.\d+ against float SR") == 3
+    assert visitor.count(r"dB · SSIM 0\.\d+ against float SR") == 2
     assert visitor.count("has no ground truth") == 1
     visitor.choose(region="whole")
     assert width(visitor) == 3 * 402
@@ -171,8 +208,8 @@ def network_file(tmp_path) -> bytes:
 
 
 def test_a_network_of_ones_own(tmp_path):
-    visitor = Visitor(network="xlsr_x3", compared_bits=[8], image="chelsea the cat (scikit-image)")
-    names = ("heat map", "histogram", "picture float", "picture 4")
+    visitor = Visitor(network="xlsr_x3", compared_bits=[4], image="chelsea the cat (scikit-image)")
+    names = ("heat map", "histogram", "picture bicubic", "picture 4")
     bundled, content = visitor.drawn(*names), network_file(tmp_path)
     visitor.take("mine.safetensors", content)
     own = visitor.state.network
@@ -188,7 +225,7 @@ def test_a_network_of_ones_own(tmp_path):
     visitor.choose(tab="methods")
     assert len(visitor.data("method percentile")["image"][0]) > 50
     visitor.choose(tab="layers")
-    assert list(visitor.data("layers alone")["rank"]) == list(range(1, 15))
+    assert len(visitor.column("layers alone", "layer")) == 14
     visitor.choose(tab="training")
     assert visitor.count("Training on this page starts from a bundled network") == 1
     visitor.choose(tab="sweep")
