@@ -20,7 +20,7 @@ SERVE := --warm --unused-session-lifetime 60000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app notebooks lessons test bench lint audit check screenshots cost kills load soak format lock clean browser
+.PHONY: help app notebooks lessons ready test bench lint audit check screenshots cost kills load soak format lock clean browser
 
 help:
 	@echo "make app      install into .venv (first run only) and serve the explorer"
@@ -73,8 +73,12 @@ lessons: .venv/test.stamp browser
 # glibc's malloc: keep what is freed. Large tensors are asked for over and over, and each page came zeroed.
 KEEP_FREED := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
 
+# The packages and the browser at the same time: each waits for the network and the disk.
+ready:
+	+@$(MAKE) --no-print-directory -j 2 .venv/test.stamp browser
+
 # On two cores, of one thread each.
-test: .venv/test.stamp browser
+test: ready
 ifdef ARGS
 	$(VENV_PYTHON) -m pytest $(ARGS)
 else
@@ -143,9 +147,8 @@ export CHECK_PORT
 # Installation. A stamp is newer than what was installed from; while it is, no run needs the network.
 define install
 	$(if $(TORCH_INDEX),$(PIP_INSTALL) --no-deps -c requirements.lock --index-url '$(TORCH_INDEX)' torch)
+	@# Python compiles what it imports, once, in a quarter of the time that all files would take.
 	$(PIP_INSTALL) --no-compile -c requirements.lock -e '$(1)'
-	@# As pip would, but on all cores. Some packages bring files that are no Python of today.
-	@$(VENV_PYTHON) -m compileall -qq -j 0 .venv/lib || true
 endef
 
 .venv/app.stamp: .venv/pyvenv.cfg pyproject.toml requirements.lock

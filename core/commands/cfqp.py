@@ -25,6 +25,19 @@ from tqdm import tqdm
 from core.analysis.comparison import digest
 from core.analysis.evaluation import evaluate, super_resolve
 from core.checkpoints.loading import load_checkpoint
+from core.commands.cfqp_summary import summary
+from core.commands.cfqp_variants import (
+    CLIP,
+    FLOAT,
+    PHONE,
+    PHONE_BEHIND,
+    PHONE_CLIPS,
+    PHONE_FLOAT,
+    PHONE_FREE,
+    PHONE_VARIANTS,
+    UNFOLDED,
+    VARIANTS,
+)
 from core.commands.report import read_rows, write_rows
 from core.deploy import (
     LitertNetwork,
@@ -37,34 +50,14 @@ from core.deploy import (
     time_in_turns,
 )
 from core.deploy.litert_files import PACKAGES, is_installed
-from core.deploy.representative import NUMBER, STRATEGIES, TILE, representative_images, tiles
+from core.deploy.representative import NUMBER, TILE, representative_images, tiles
 from core.images import Pair, make_lr
 from core.images.folders import load_folder, paired_folder, reduced_pairs
 from core.images.metrics import colour_shift
 from core.models import without_clip
 from core.utils.files import distinct_names, output_file
-from core.utils.text_table import text_table
 from core.zoo import create_model
 
-FLOAT, CLIP, UNFOLDED, FREE = "float", "INT8 with clip", "INT8 with clip, not folded", "INT8 clip-free"
-# The changed images are also measured with the clip, which shows their own effect.
-VARIANTS = [
-    (FLOAT, ""), (CLIP, "random"), (CLIP, "coverage+crop"), (UNFOLDED, "random"),
-    *((FREE, name) for name in STRATEGIES),
-]  # fmt: skip
-PHONE = "LiteRT "  # begins the variants of that engine
-PHONE_FLOAT, PHONE_FREE = f"{PHONE}float", f"{PHONE}INT8 clip-free"
-# What becomes of the clip -> the argument `clip` of `quantize_litert`.
-PHONE_CLIPS = {
-    f"{PHONE}INT8, clip folded": "folded",
-    f"{PHONE}INT8, clip as converted": "float",
-    f"{PHONE}INT8, clip on integers": "integer",
-}
-PHONE_BEHIND = f"{PHONE}INT8, clip behind the shuffle"
-PHONE_VARIANTS = [
-    (PHONE_FLOAT, ""), *((variant, "random") for variant in PHONE_CLIPS), (PHONE_BEHIND, "random"),
-    (PHONE_FREE, "random"), (PHONE_FREE, "coverage+crop"),
-]  # fmt: skip
 ENGINES = ("onnx", "litert")
 REGION, MOST_REGIONS = 64, 200  # the regions of the images that LiteRT's files are calibrated on
 COLUMNS = (
@@ -196,57 +189,6 @@ def rows(
         ms = time_in_turns({f"{v}|{s}": network_of(file) for (v, s), file in files.items()}, lr)
         found = [row | {"ms": round(ms[f"{row['variant']}|{row['strategy']}"], 2)} for row in found]
     yield found
-
-
-def best_strategy(found: Sequence[dict], name: str, validation: str) -> str:
-    """Return the clip-free strategy with the highest PSNR on the validation set; the first of equals."""
-    own = [r for r in found if (r["model"], r["variant"], r["set"]) == (name, FREE, validation)]
-    return max(own, key=lambda row: float(row["psnr"]))["strategy"]
-
-
-def summary(found: Sequence[dict], name: str, validation: str) -> str:
-    """Return the table of one network, and how the best strategy compares with INT8 with the clip."""
-    cells = {(r["variant"], r["strategy"], r["set"]): r for r in found if r["model"] == name}
-    sets = list(dict.fromkeys(images for _, _, images in cells))
-    lines = [["", *(f"{images}: dB / SSIM / shift" for images in sets), "ms"]]
-    for variant, strategy in dict.fromkeys((v, s) for v, s, _ in cells):
-        own = [cells[variant, strategy, images] for images in sets]
-        texts = [
-            f"{float(r['psnr']):.3f} / {float(r['ssim']):.4f} / {float(r['colour_shift']):.2f}" for r in own
-        ]
-        lines.append([f"{variant}: {strategy}".strip(": "), *texts, f"{float(own[0]['ms']):.1f}"])
-    told = [text_table(lines)]
-    if any(variant == FREE for variant, _, _ in cells):
-        told.append(_against_clip(cells, best_strategy(found, name, validation), sets, validation))
-    if any(variant == PHONE_FREE for variant, _, _ in cells):
-        told.append(_clip_on_a_phone(cells, sets[0]))
-    return "\n\n".join(told)
-
-
-def _clip_on_a_phone(cells: dict, images: str) -> str:
-    """Say what each form of the clip costs LiteRT, in time over clip-free."""
-    free = float(cells[PHONE_FREE, "random", images]["ms"])
-    costs = []
-    for variant in (*PHONE_CLIPS, PHONE_BEHIND):
-        row = cells[variant, "random", images]
-        form = variant.removeprefix(f"{PHONE}INT8, ")
-        costs.append(f"{form} {float(row['ms']) / free:.2f} ({row['conversions']} conversions)")
-    return f"LiteRT, time over INT8 clip-free: {', '.join(costs)}."
-
-
-def _against_clip(cells: dict, best: str, sets: list[str], validation: str) -> str:
-    """Say how the best strategy compares with INT8 with the clip, with ONNX Runtime."""
-    free, clip = ([cells[v, s, images] for images in sets] for v, s in ((FREE, best), (CLIP, "random")))
-    gains = [
-        f"{float(a['psnr']) - float(b['psnr']):+.3f} dB on {images}"
-        for a, b, images in zip(free, clip, sets, strict=True)
-    ]
-    less = [1 - float(free[0]["ms"]) / float(cells[v, "random", sets[0]]["ms"]) for v in (CLIP, UNFOLDED)]
-    return (
-        f"Best on {validation}: {best}. Against INT8 with its clip {', '.join(gains)}; "
-        f"{100 * less[0]:.0f} % less time, {100 * less[1]:.0f} % less than where the engine cannot "
-        "fold the clip."
-    )
 
 
 def _arguments() -> argparse.ArgumentParser:

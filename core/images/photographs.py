@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import torch
+from PIL import Image
 
 from core.images.tensors import modcrop, to_tensor
 
@@ -34,9 +38,10 @@ def _skimage(name: str):
 
 def _sklearn(name: str):
     def load() -> np.ndarray:
-        from sklearn.datasets import load_sample_image
-
-        return np.array(load_sample_image(name))  # a copy: torch wants a writable array
+        """Read the file that `sklearn.datasets.load_sample_image` reads, without seconds of imports."""
+        (package,) = find_spec("sklearn").submodule_search_locations
+        with Image.open(Path(package) / "datasets" / "images" / name) as image:
+            return np.array(image)
 
     return load
 

@@ -15,14 +15,12 @@ from core.points.selection import ExactSelection, prepare, select_points
 from core.ptq.config import QuantConfig
 from core.quantizers.daq import GaussianQuantizer
 from core.quantizers.histogram import Histogram
-from core.quantizers.levels import SHAPES, piecewise_levels
+from core.quantizers.levels import piecewise_levels, scaled_levels, stacked
 from core.quantizers.microscaling import MicroscalingQuantizer
 from core.quantizers.normalization import EPS, SIDE_BITS, Normalization, is_single
 from core.quantizers.normalized import NormalizedUniformQuantizer, SubsetQuantizer
 from core.quantizers.ranges import PERCENTILES, RANGES, break_points
 from core.quantizers.static import LevelQuantizer, UniformQuantizer
-
-SCALES = np.geomspace(0.05, 1, 200)  # tried as the outermost level, as a share of the largest value
 
 
 class Observer:
@@ -113,7 +111,7 @@ class StaticObserver(Observer):
             stored = index * levels.size + 2 * SIDE_BITS * len(levels)
         elif recipe.levels == "piecewise":
             ends = seen.low, seen.high, break_points(*seen.values())
-            levels = _even([piecewise_levels(*row, bits) for row in zip(*ends, strict=True)])
+            levels = stacked([piecewise_levels(*row, bits) for row in zip(*ends, strict=True)])
             stored = 3 * SIDE_BITS * len(levels)  # the ends and the break point
         else:
             signed = np.full(len(seen.low), not self.post_relu)
@@ -274,45 +272,6 @@ def chosen_points(
         data = prepare(moments, candidates.points, n_points)
         found = held[key] = ExactSelection(data, n_points, recipe.pin_zero)
     return found.points(n_points)
-
-
-def scaled_levels(
-    shape: str, bits: int, signed: np.ndarray, values: np.ndarray, counts: np.ndarray
-) -> np.ndarray:
-    """Return levels (R, k) of one of SHAPES, scaled for each row to the lowest squared error.
-
-    signed: (R,); values, counts: (R, n).
-    """
-    rows = []
-    for own, weight, below in zip(values, counts, signed, strict=True):
-        own, weight = own[weight > 0], weight[weight > 0]
-        levels = SHAPES[shape](bits, bool(below))
-        scales = np.abs(own).max(initial=0.0) * SCALES
-        errors = [_squared_error(own, weight, scale * levels) for scale in scales]
-        rows.append(scales[int(np.argmin(errors))] * levels)
-    return _even(rows)
-
-
-def _even(rows: list[np.ndarray]) -> np.ndarray:
-    """Stack rows of levels, the shorter ones filled up with their last level."""
-    longest = max(map(len, rows))
-    return np.stack([np.pad(row, (0, longest - len(row)), "edge") for row in rows])
-
-
-def _squared_error(values: np.ndarray, counts: np.ndarray, levels: np.ndarray) -> float:
-    nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values)]
-    return float((counts * (values - nearest) ** 2).sum())
-
-
-class Known(Observer):
-    """A stand-in for an observer whose quantizer for one configuration exists already (None for float)."""
-
-    def __init__(self, quantizer: nn.Module | None, post_relu: bool):
-        self._quantizer, self.post_relu = quantizer, post_relu
-
-    def quantizer(self, config: QuantConfig) -> nn.Module:
-        """Return the known quantizer."""
-        return self._quantizer
 
 
 class ChosenPoints(Observer):

@@ -11,12 +11,14 @@ from safetensors.torch import save_file
 
 from core import audit_litert, load_checkpoint, paired_folder, psnr_y
 from core.commands import cfqp
+from core.commands.cfqp_summary import best_strategy
+from core.commands.cfqp_variants import FREE
 from core.deploy import OnnxNetwork
 from core.deploy.litert_files import PACKAGES, is_installed
 from core.images import make_lr, to_uint8
 from core.models import ABPN
 
-FEW = [*cfqp.VARIANTS[:2], cfqp.VARIANTS[3], (cfqp.FREE, "random"), (cfqp.FREE, "crop")]
+FEW = [*cfqp.VARIANTS[:2], cfqp.VARIANTS[3], (FREE, "random"), (FREE, "crop")]
 
 
 @pytest.fixture
@@ -140,10 +142,10 @@ def test_sets_of_one_name(folders, images, names, monkeypatch):
 def test_the_strategy_is_chosen_on_the_validation_set_alone():
     psnr = {("a", "val"): 30.1, ("b", "val"): 30.2, ("a", "test"): 33.0, ("b", "test"): 32.0}
     found = [
-        {"model": "m", "variant": cfqp.FREE, "strategy": s, "set": images, "psnr": value}
+        {"model": "m", "variant": FREE, "strategy": s, "set": images, "psnr": value}
         for (s, images), value in psnr.items()
     ] + [{"model": "m", "variant": cfqp.CLIP, "strategy": "random", "set": "val", "psnr": 40}]
-    assert cfqp.best_strategy(found, "m", "val") == "b"
+    assert best_strategy(found, "m", "val") == "b"
 
 
 def test_the_clip_that_is_not_folded_runs_as_an_operator():
@@ -151,10 +153,10 @@ def test_the_clip_that_is_not_folded_runs_as_an_operator():
 
     model = ABPN(2, n_convs=1, n_feats=4)
     pool, ops = [torch.rand(1, 3, 36, 34)], {}
-    for variant in (cfqp.CLIP, cfqp.UNFOLDED, cfqp.FREE):
+    for variant in (cfqp.CLIP, cfqp.UNFOLDED, FREE):
         ops[variant] = [n.op_type for n in cfqp.variant_graph(model, variant, "first", pool).graph.node]
     assert ops[cfqp.UNFOLDED].count("Min") == 1
-    assert not {"Clip", "Min"} & {*ops[cfqp.CLIP], *ops[cfqp.FREE]}
+    assert not {"Clip", "Min"} & {*ops[cfqp.CLIP], *ops[FREE]}
     free, x = without_clip(model), 2 * torch.rand(1, 3, 6, 6) - 0.5
     free.clip = cfqp.Minimum()
     assert torch.equal(free(x), model(x))

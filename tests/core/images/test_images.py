@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_sample_image
 
 from core import bicubic, demo_image, demo_names, luma, make_lr, modcrop, paired_folder
 from core.images import check_images, round_8bit, to_tensor, to_uint8
@@ -95,6 +96,12 @@ def test_demo_images(name):
     assert image.shape[0] == 1
     assert image.min() >= 0
     assert 0.5 < image.max() <= 1
+
+
+@pytest.mark.parametrize("name", ["china", "flower"])
+def test_demo_images_of_scikit_learn(name):
+    expected = modcrop(to_tensor(np.array(load_sample_image(f"{name}.jpg"))), 12)
+    assert torch.equal(demo_image(f"{name} (scikit-learn)"), expected)
 
 
 def test_unknown_demo_image_lists_what_exists():
