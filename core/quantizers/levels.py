@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+SCALES = np.geomspace(0.05, 1, 200)  # tried as the outermost level, as a share of the largest value
 FINEST_EXPONENT = 30  # levels below 2^-30 make no difference to float32 sums
 # Step of the best uniform quantizer of a standard normal, for 0, 1, ... bits (Max, IRE Trans. 1960, tab. II),
 # to three digits as in the code of DAQ's authors.
@@ -77,3 +78,31 @@ def daq_step(bits: int) -> float:
 
 # name -> function (bits, signed) that returns levels of a fixed shape; they are scaled to fit the data
 SHAPES: dict[str, Callable[[int, bool], np.ndarray]] = {"log2": log2_levels, "apot": apot_levels}
+
+
+def scaled_levels(
+    shape: str, bits: int, signed: np.ndarray, values: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Return levels (R, k) of one of SHAPES, scaled for each row to the lowest squared error.
+
+    signed: (R,); values, counts: (R, n).
+    """
+    rows = []
+    for own, weight, below in zip(values, counts, signed, strict=True):
+        own, weight = own[weight > 0], weight[weight > 0]
+        levels = SHAPES[shape](bits, bool(below))
+        scales = np.abs(own).max(initial=0.0) * SCALES
+        errors = [_squared_error(own, weight, scale * levels) for scale in scales]
+        rows.append(scales[int(np.argmin(errors))] * levels)
+    return even_rows(rows)
+
+
+def even_rows(rows: list[np.ndarray]) -> np.ndarray:
+    """Stack rows of levels, the shorter ones filled up with their last level."""
+    longest = max(map(len, rows))
+    return np.stack([np.pad(row, (0, longest - len(row)), "edge") for row in rows])
+
+
+def _squared_error(values: np.ndarray, counts: np.ndarray, levels: np.ndarray) -> float:
+    nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values)]
+    return float((counts * (values - nearest) ** 2).sum())

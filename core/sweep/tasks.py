@@ -19,7 +19,8 @@ from core.analysis.cost import cost
 from core.analysis.evaluation import evaluate
 from core.images import Pair, to_tensor, to_uint8
 from core.ptq.config import FLOAT, QuantConfig
-from core.ptq.observers import Known, Observer
+from core.ptq.known import Known
+from core.ptq.observers import Observer
 from core.ptq.quantize import NEVER_CALLED, Calibration, observe_part, quantize_model
 from core.ptq.scope import choose_layers
 

@@ -71,6 +71,11 @@ class ExplorerState(param.Parameterized):
     hand_layer = param.Boolean(False, doc="Whether points by hand apply to all channels of the layer")
     snap = param.Selector(objects=list(SNAPS), doc="Where points by hand may lie")
     left = param.Selector(default="float", objects=PICTURES, doc="Left of the comparison")
+    calibration = param.ListSelector(
+        default=[],
+        objects=[],
+        doc="Images of your own whose patches the network is calibrated on; none: the packaged photographs",
+    )
     tab = param.Selector(objects=TABS, doc="Which tab is open")
     methods = param.ListSelector(
         default=[DEFAULT_METHOD, "dfsq+", "minmax", "percentile"],
@@ -113,6 +118,8 @@ class ExplorerState(param.Parameterized):
         """Offer uploaded files, label -> key, besides bundled ones; a missing choice becomes the first."""
         self._offer("network", NETWORK_NAMES | networks)
         self._offer("image", IMAGE_NAMES | images)
+        self.calibration = [key for key in self.calibration if key in images.values()]
+        self.param.calibration.objects = images
 
     @param.depends("image", watch=True)
     def _follow_image(self) -> None:
@@ -176,6 +183,7 @@ class ExplorerState(param.Parameterized):
         same = ExplorerState()
         for name in ("network", "image"):
             same._offer(name, dict(self.param[name].names))
+        same.param.calibration.objects = self.param.calibration.objects
         for name in FIELDS:
             setattr(same, name, getattr(self, name))
         return same

@@ -23,7 +23,8 @@ from explorer.pipeline.pictures import Picture
 
 def _network(state: ExplorerState, token: Token):
     config, kept = state.configs()(state.activation_bits), tuple(state.float_layers)
-    return pictures.quantized(state.network, config, kept, pictures.Hand.of(state), token=token)
+    own = tuple(state.calibration)
+    return pictures.quantized(state.network, config, kept, pictures.Hand.of(state), own, token=token)
 
 
 def checkpoint(state: ExplorerState, token: Token | None = None) -> bytes:

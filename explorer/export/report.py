@@ -28,9 +28,10 @@ from explorer.views.points import PointsView
 def report(state: ExplorerState, token: Token | None = None) -> bytes:
     """Write choices, pictures, distributions, points and the code as an HTML file that needs no other."""
     config = state.configs()(state.activation_bits)
+    own = tuple(state.calibration)
     distribution, levels = DistributionsView(lambda channel: None), PointsView()
-    distribution.show(activations.distribution(state.network, state.layer, token=token), state.channel)
-    where = (state.network, state.layer, state.channel, config, state.by_hand(), state.hand_layer)
+    distribution.show(activations.distribution(state.network, state.layer, own, token=token), state.channel)
+    where = (state.network, state.layer, state.channel, config, state.by_hand(), state.hand_layer, True, own)
     levels.show(points.points(*where, token=token))
     return file_html(
         [*distribution.figures, *levels.figures],
