@@ -142,7 +142,8 @@ def outputs(plan: Plan, token: Token) -> Outputs:
     free = without_clip(model) if has_clip(model) else model
     int8 = OnnxNetwork(onnx.load_model_from_string(graph(plan, variants(plan.network)[-1], token=token)))
     found = output_range(model, images, int8, token.progress)
-    edges = np.linspace(min(found.low, 0.0), max(found.high, 1.0), BINS + 1)
+    low, high = found.given or (found.low, found.high)
+    edges = np.linspace(min(found.low, low, 0.0), max(found.high, high, 1.0), BINS + 1)
     counts = np.zeros(BINS, np.int64)
     with torch.no_grad():
         for batch in images:
@@ -168,7 +169,8 @@ def card(plan: Plan, token: Token | None = None) -> str:
             "output": f"sr: (N, 3, {scale}H, {scale}W) float32, RGB",
             "representative images": f"{plan.number} of {POOL} patches of the packaged photographs, "
             f"strategy {plan.strategy}",
-            "output range": [found.low, found.high],
+            "output range": [found.low, found.high] if found.given is None else None,
+            "outputs on the representative images": list(found.given or (found.low, found.high)),
             "advice": found.advice,
             "layers": {row.name: "float" if row.reason else "INT8" for row in audit_onnx(proto)},
             "made with": {package: version(package) for package in ("torch", "onnx", "onnxruntime")},
