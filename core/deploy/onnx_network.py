@@ -44,8 +44,8 @@ class OnnxNetwork(nn.Module):
     channels is taken. A graph of a fixed size runs larger images by overlapping tiles and pads smaller ones
     with their edge pixels; a graph of a single channel is for luma / 255. `float_output`: whether the output
     comes from a float operator, and so does not saturate at the ends of integers. FileNotFoundError for a
-    missing file; ValueError for a damaged one, one with other inputs or outputs, and images that it does not run on.
-    It can be used like any network: `evaluate`, `super_resolve`.
+    missing file; ValueError for a damaged one, one with other inputs or outputs, and images that it does not
+    run on. It can be used like any network: `evaluate`, `super_resolve`.
     """
 
     def __init__(self, graph: onnx.ModelProto | str | Path, threads: int = 1):
