@@ -11,6 +11,7 @@ from explorer.choices.catalog import without_truth
 from explorer.choices.state import ExplorerState
 from explorer.choices.uploads import Uploads
 from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_uploaded
+from explorer.page.calibration_panel import calibration_panel
 from explorer.page.file_drop import Dropper
 from explorer.page.sections import TOGGLE, WIDE, html
 
@@ -51,6 +52,7 @@ def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:
             margin=0,
             sizing_mode="stretch_width",
         ),
+        calibration_panel(state),
         html(
             "<details class='note'><summary>Which files, how large, who sees them</summary>"
             f"{LIMITS} {PRIVACY}</details>",

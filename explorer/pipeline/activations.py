@@ -91,13 +91,18 @@ def calibration_images(scale: int, own: tuple[str, ...] = (), *, token: Token) -
 
     own: keys of uploaded images. ValueError if none is as large as a patch.
     """
-    images = [_calibration_lr(key, scale) for key in own]
-    images = images or [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
-    return core.calibration_patches(images, PATCHES, patch_size(scale))
+    return core.calibration_patches(calibration_sources(scale, own), PATCHES, patch_size(scale))
 
 
-def _calibration_lr(key: str, scale: int) -> torch.Tensor:
-    """Return the LR of an uploaded image, (1, 3, H, W): of its middle if it is large."""
+def calibration_sources(scale: int, own: tuple[str, ...]) -> list[torch.Tensor]:
+    """Return the LR images (1, 3, H, W) that patches are cut from; own: as of `calibration_images`."""
+    if own:
+        return [_own_lr(key, scale) for key in own]
+    return [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
+
+
+def _own_lr(key: str, scale: int) -> torch.Tensor:
+    """Return the LR of an uploaded image: of its middle if it is large."""
     pixels = catalog.pixels(key)
     side = CALIBRATED_SIDE // scale if catalog.without_truth(key) else CALIBRATED_SIDE
     top, left = (max(0, (size - side) // 2) for size in pixels.shape[:2])

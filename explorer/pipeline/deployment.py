@@ -24,7 +24,7 @@ from explorer.choices.catalog import layer_channels, name_of, scale_of
 from explorer.choices.state import ExplorerState
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
-from explorer.pipeline.activations import network, pair
+from explorer.pipeline.activations import calibration_sources, network, pair
 from explorer.pipeline.pictures import Picture, by_tiles, scored
 
 POOL = 200  # patches to choose the representative images from
@@ -36,17 +36,22 @@ RUNS = 15
 
 
 class Plan(NamedTuple):
-    """What an INT8 file depends on: the network, its representative images, and the layers kept float."""
+    """What an INT8 file depends on: the network, its representative images, and the layers kept float.
+
+    own: keys of the uploaded images that the representative ones are cut from; () for the packaged ones.
+    """
 
     network: str
     strategy: str
     number: int
     float_layers: tuple[str, ...]
+    own: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, state: ExplorerState) -> Plan:
         """Return the plan of the file as chosen now."""
-        return cls(state.network, state.strategy, state.representatives, tuple(state.float_layers))
+        kept, own = tuple(state.float_layers), tuple(state.calibration)
+        return cls(state.network, state.strategy, state.representatives, kept, own)
 
 
 def variants(name: str) -> list[str]:
@@ -55,9 +60,9 @@ def variants(name: str) -> list[str]:
 
 
 @shared(4)
-def pool(scale: int, token: Token) -> list[torch.Tensor]:
-    """Cut LR patches from the packaged photographs, (1, 3, size, size) each."""
-    images = [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
+def pool(scale: int, own: tuple[str, ...], token: Token) -> list[torch.Tensor]:
+    """Cut LR patches from the packaged photographs or a visitor's own images, (1, 3, size, size) each."""
+    images = calibration_sources(scale, own)
     return list(core.calibration_patches(images, POOL, patch_size(scale), seed=1).split(1))
 
 
@@ -65,7 +70,7 @@ def pool(scale: int, token: Token) -> list[torch.Tensor]:
 def representatives(plan: Plan, token: Token) -> list[torch.Tensor]:
     """Choose the representative images of a plan."""
     model = network(plan.network, token=token)
-    images = pool(scale_of(plan.network), token=token)
+    images = pool(scale_of(plan.network), plan.own, token=token)
     return representative_images(model, images, plan.strategy, plan.number, progress=token.progress)
 
 
@@ -167,8 +172,8 @@ def card(plan: Plan, token: Token | None = None) -> str:
             "variant": variant,
             "input": "lr: (N, 3, H, W) float32, RGB in [0, 1]",
             "output": f"sr: (N, 3, {scale}H, {scale}W) float32, RGB",
-            "representative images": f"{plan.number} of {POOL} patches of the packaged photographs, "
-            f"strategy {plan.strategy}",
+            "representative images": f"{plan.number} of {POOL} patches of "
+            f"{'own images' if plan.own else 'the packaged photographs'}, strategy {plan.strategy}",
             "output range": [found.low, found.high] if found.given is None else None,
             "outputs on the representative images": list(found.given or (found.low, found.high)),
             "advice": found.advice,
