@@ -21,7 +21,7 @@ from core.qat.frozen import quantized_before
 from core.zoo import model_card
 from explorer.choices.catalog import NETWORKS, layer_channels, scale_of, trained, without_truth
 from explorer.choices.state import HAND, ExplorerState
-from explorer.choices.visitor_files import file_name
+from explorer.choices.visitor_files import file_name, is_uploaded
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
 from explorer.pipeline.activations import (
@@ -254,7 +254,9 @@ def training_picture(name: str, image: str, region: str, what: str, run: str, to
     elif bundled_card(name, run) is not None:
         model = core.create_model(*NETWORKS[name], run)
     else:
-        model = core.load_quantized(f"{run}.safetensors")
+        # An uploaded network's file does not always say all that its class needs.
+        known = network(name, token=token) if is_uploaded(name) else None
+        model = core.load_quantized(f"{run}.safetensors", known)
     token.check()
     sr, tiles = by_tiles(model, lr, token)
     return dataclasses.replace(scored(sr, name, image, region, token), tiles=tiles)
