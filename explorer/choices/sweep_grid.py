@@ -61,6 +61,15 @@ class SweepChoices(param.Parameterized):
             setattr(self, name, [key for key in getattr(self, name) if key in offered])
             self.param[name].objects = offered
 
+    def copy(self) -> SweepChoices:
+        """Copy the choices, so that a job may read them while a person goes on."""
+        same = SweepChoices()
+        for name in ("networks", "images"):
+            same.param[name].objects = list(self.param[name].objects)
+        values = self.param.values()
+        same.param.update(**{name: values[name] for name in values if name != "name"})
+        return same
+
     def own_files(self) -> list[str]:
         """List the uploaded files in the grid: with any, the sweep is the visitor's alone."""
         return [key for key in (*self.networks, *self.images) if is_uploaded(key)]

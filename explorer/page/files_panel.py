@@ -15,7 +15,10 @@ from explorer.page.calibration_panel import calibration_panel
 from explorer.page.file_drop import Dropper
 from explorer.page.sections import TOGGLE, WIDE, html
 
-PRIVACY = "Files stay in memory while this page is open and are then deleted; nobody else can see them."
+PRIVACY = (
+    "Files stay in memory while this page is open and are then deleted; nobody else can see them. A training "
+    "or a sweep of them has a copy in a temporary folder, which goes with the page, too."
+)
 
 
 def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:

@@ -36,7 +36,7 @@ NOTE = (
 class Int8(Output):
     """The variants of the INT8 file, their outputs, and their times."""
 
-    name, follows = "int8", (*SHOWN, "strategy", "representatives", "float_layers")
+    name, follows = "int8", (*SHOWN, "strategy", "representatives", "float_layers", "calibration")
 
     def __init__(self, state: ExplorerState):
         super().__init__(state)

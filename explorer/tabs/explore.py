@@ -33,7 +33,7 @@ BY_HAND = ("hand", "hand_layer")
 class Distributions(Output):
     """Heat map and spreads of the layer's input."""
 
-    name, follows, pool = "distributions", ("network", "layer", "channel"), QUICK
+    name, follows, pool = "distributions", ("network", "layer", "channel", "calibration"), QUICK
 
     def __init__(self, state: ExplorerState):
         super().__init__(state)
@@ -42,9 +42,10 @@ class Distributions(Output):
     def work(self) -> Work:
         """Show the distribution of the layer."""
         name, layer, channel = self.state.network, self.state.layer, self.state.channel
+        own = tuple(self.state.calibration)
 
         def work(token):
-            yield partial(self.view.show, activations.distribution(name, layer, token=token), channel)
+            yield partial(self.view.show, activations.distribution(name, layer, own, token=token), channel)
 
         return work
 
@@ -52,7 +53,7 @@ class Distributions(Output):
 class Mismatch(Output):
     """The mismatch of channels and of images, by layer."""
 
-    name, follows = "mismatch", ("network", "layer")
+    name, follows = "mismatch", ("network", "layer", "calibration")
 
     def __init__(self, state: ExplorerState):
         super().__init__(state)
@@ -60,10 +61,10 @@ class Mismatch(Output):
 
     def work(self) -> Work:
         """Show the mismatch of every layer."""
-        name, layer = self.state.network, self.state.layer
+        name, layer, own = self.state.network, self.state.layer, tuple(self.state.calibration)
 
         def work(token):
-            yield partial(self.view.show, activations.mismatch(name, token=token), layer)
+            yield partial(self.view.show, activations.mismatch(name, own, token=token), layer)
 
         return work
 
@@ -83,6 +84,7 @@ class Points(Output):
         state = self.state
         where = (state.network, state.layer, state.channel)
         configs, bits, hand = state.configs(), state.activation_bits, (state.by_hand(), state.hand_layer)
+        own = tuple(state.calibration)
         self.shown.clear()
 
         def show(found: points.Points) -> None:
@@ -91,8 +93,8 @@ class Points(Output):
 
         def work(token):
             asked = (*where, configs(bits), *hand)
-            yield partial(show, points.points(*asked, False, token=token))
-            yield partial(self.view.show_errors, points.points(*asked, token=token))
+            yield partial(show, points.points(*asked, False, own, token=token))
+            yield partial(self.view.show_errors, points.points(*asked, True, own, token=token))
 
         return work
 
@@ -208,7 +210,7 @@ class ExploreTab(Tab):
                 images.grid,
                 self._compare(),
                 html(
-                    pn.bind(note, p.network, p.image, p.region, p.method, p.selector),
+                    pn.bind(note, p.network, p.image, p.region, p.method, p.selector, p.calibration),
                     sizing_mode="stretch_width",
                 ),
             ),

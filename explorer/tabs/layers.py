@@ -42,14 +42,14 @@ class Layers(Output):
         state, view = self.state, self.view
         where = (state.network, state.image, state.region)
         configs, bits = state.configs(), state.activation_bits
-        kept, layer = tuple(state.float_layers), state.layer
+        kept, layer, own = tuple(state.float_layers), state.layer, tuple(state.calibration)
         view.wait()
 
         def work(token):
             config = configs(bits)
-            total, found = pictures.sensitivity(*where, config, token=token)
+            total, found = pictures.sensitivity(*where, config, own, token=token)
             yield partial(view.show, total, found, layer)
-            choices = ((config,), (config, kept), ("float",))
+            choices = ((config, (), None, own), (config, kept, None, own), ("float",))
             shown = [pictures.picture(*where, *choice, token=token) for choice in choices]
             yield partial(view.show_scores, *shown, len(kept))
 
