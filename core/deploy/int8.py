@@ -70,7 +70,7 @@ def quantize_int8(
     products = {node.name.split("#")[0] for node in graph.graph.node}
     check_named(products, network, chosen, first, "ONNX")
     reader = _Reader(images, network, progress)
-    return _integer_shuffle(_static(graph, set(chosen), reader, type(network).__name__))
+    return _used_opsets(_integer_shuffle(_static(graph, set(chosen), reader, type(network).__name__)))
 
 
 def _bits_of(config: QuantConfig, name: str) -> tuple[int, int]:
@@ -179,6 +179,15 @@ def _no_zero_rows(model: nn.Module) -> nn.Module:
             rows[dead] = 0
             rows[dead, 0, 0, 0] = NOTHING
     return model
+
+
+def _used_opsets(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Name only the operator sets that the graph uses; ONNX Runtime names all, and converters stop there."""
+    used = {"" if node.domain == "ai.onnx" else node.domain for node in proto.graph.node}
+    kept = [opset for opset in proto.opset_import if opset.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)
+    return proto
 
 
 def _integer_shuffle(proto: onnx.ModelProto) -> onnx.ModelProto:

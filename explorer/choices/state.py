@@ -32,7 +32,7 @@ PICTURES = {
     "Sliders' bits": SLIDER,
     "By hand": HAND,
 } | {f"{bits} bits": str(bits) for bits in BITS}
-SNAPS = {"set": "universal set", "grid": "its grid"}
+SNAPS = {"set": "values of the set", "grid": "any step of its grid"}
 
 
 def trained_methods(network: str) -> list[str]:

@@ -215,6 +215,8 @@ def _read(name: str, content: bytes) -> dict[str, UploadedImage | UploadedNetwor
     if len(content) > FILE_MB * 10**6:
         raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB; the limit is {FILE_MB} MB")
     suffix = Path(f"_{name}").suffix.lower()  # .png has one too
+    if suffix == ".onnx":
+        raise ValueError(f"{name} is an ONNX graph; load the PyTorch checkpoint that it was exported from")
     known = suffix in CHECKPOINT_SUFFIXES
     if not known and (suffix in IMAGE_SUFFIXES or content.startswith(IMAGE_STARTS)):
         pixels, transparent = read_pixels(name, content), has_transparent_pixels(content)

@@ -20,7 +20,7 @@ from core.deploy.output_range import OutputRange, output_range
 from core.deploy.representative import representative_images
 from core.models import has_clip, without_clip
 from core.ptq.calibration import patch_size
-from explorer.choices.catalog import layer_channels, name_of, scale_of
+from explorer.choices.catalog import layer_channels, name_of, scale_of, stem
 from explorer.choices.state import ExplorerState
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
@@ -52,6 +52,16 @@ class Plan(NamedTuple):
         """Return the plan of the file as chosen now."""
         kept, own = tuple(state.float_layers), tuple(state.calibration)
         return cls(state.network, state.strategy, state.representatives, kept, own)
+
+    def file_name(self, variant: str, suffix: str) -> str:
+        """Name the file of a variant so that files of other plans have other names."""
+        what = variant.lower().replace(" ", "_").replace("-", "_")
+        parts = [stem(self.network), what]
+        if variant != FLOAT:
+            parts += [self.strategy.replace("+", "_"), str(self.number)]
+            parts += [f"{len(self.float_layers)}_float"] if self.float_layers else []
+            parts += ["own_images"] if self.own else []
+        return f"{'_'.join(parts)}.{suffix}"
 
 
 def variants(name: str) -> list[str]:
