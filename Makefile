@@ -51,7 +51,7 @@ help:
 	@echo "                   gigabytes of CUDA libraries; with the address of PyTorch's CPU wheel"
 	@echo "                   index (pytorch.org shows it under: Linux, Pip, CPU) it does not."
 
-app: .venv/app.stamp
+app: .venv/app.stamp .venv/first_page.stamp
 	@$(VENV_PYTHON) -c "$$CHECK_PORT" '$(PORT)' '$(ADDRESS)'
 	$(if $(USERS),@[ -f '$(USERS)' ] || { echo "USERS=$(USERS) is not a file: make one of names and passwords."; exit 1; })
 	$(if $(USERS),@[ -n "$$PANEL_COOKIE_SECRET" ] || { echo "A login needs PANEL_COOKIE_SECRET in the environment: \
@@ -155,6 +155,12 @@ endef
 	$(call install,.)
 	@touch $@
 
+# What the first page shows is computed once, and kept in .cache/explorer.
+.venv/first_page.stamp: | .venv/app.stamp
+	@echo "Computing what the first page shows, once ..."
+	$(VENV_PYTHON) -m explorer.pipeline.warm_up
+	@touch $@
+
 .venv/notebooks.stamp: .venv/pyvenv.cfg pyproject.toml requirements.lock
 	$(call install,.[notebooks])
 	@touch .venv/app.stamp $@
@@ -207,5 +213,5 @@ lock:
 	echo "requirements.lock: $$(grep -c == requirements.lock) packages"
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

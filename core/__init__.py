@@ -32,8 +32,8 @@ from core.points.universal_set import UniversalSet
 from core.ptq.audit import audit, is_dynamic, is_quantized
 from core.ptq.calibration import calibration_patches
 from core.ptq.config import QuantConfig
+from core.ptq.known import ChosenPoints
 from core.ptq.methods import METHODS
-from core.ptq.observers import ChosenPoints
 from core.ptq.quantize import Calibration, calibrate, quantize_model
 from core.ptq.saving import load_quantized, save_quantized
 from core.qat.config import OdmConfig

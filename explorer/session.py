@@ -18,7 +18,7 @@ from explorer.server.document_queue import DocumentQueue, held
 Show = Callable[[], None]  # a change of the page
 Work = Callable[[Token], Iterator[Show]]  # runs in a thread, and yields what the page then shows
 SHOWN = ("network", "image", "region")
-QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector")
+QUANTIZATION = ("activation_bits", "method", "words", "terms", "selector", "calibration")
 
 
 def nothing() -> None:

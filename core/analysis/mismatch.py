@@ -45,6 +45,31 @@ def mismatch_of(mean: torch.Tensor, deviation: torch.Tensor) -> Mismatch:
     return Mismatch(*spreads(mean), *spreads(deviation))
 
 
+class Spreads:
+    """Mean and deviation of every channel of the named layers' inputs, image by image.
+
+    `record(name, x)` adds the input of a layer of `model` for one image.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[str]):
+        self._channel_dim = {name: channel_dim_of(model.get_submodule(name)) for name in layers}
+        self._seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+
+    def record(self, name: str, x: torch.Tensor) -> None:
+        """Add the input of a layer for one image."""
+        channels = x.transpose(0, self._channel_dim[name]).flatten(1)
+        variance, mean = torch.var_mean(channels, 1, correction=0)
+        self._seen.setdefault(name, []).append((mean.double(), variance.double().sqrt()))
+
+    def mismatch(self) -> dict[str, Mismatch]:
+        """Return the mismatch of every layer that ran."""
+        return {
+            name: mismatch_of(*(torch.stack(parts) for parts in zip(*self._seen[name], strict=True)))
+            for name in self._channel_dim
+            if name in self._seen
+        }
+
+
 @torch.no_grad()
 def mismatch(
     model: nn.Module,
@@ -65,22 +90,10 @@ def mismatch(
     True
     """
     reference = fold_parametrizations(model).eval()
-    channel_dim = {name: channel_dim_of(reference.get_submodule(name)) for name in layers}
-    seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-
-    def record(name: str, x: torch.Tensor) -> None:
-        channels = x.transpose(0, channel_dim[name]).flatten(1)
-        mean = channels.mean(1, keepdim=True)
-        deviation = (channels - mean).square().mean(1).sqrt()
-        seen.setdefault(name, []).append((mean[:, 0].double(), deviation.double()))
-
+    spreads = Spreads(reference, layers)
     singles = [image for batch in batches(images) for image in batch.split(1)]
-    with recorded(reference, layers, record):
+    with recorded(reference, layers, spreads.record):
         for done, image in enumerate(singles, 1):
             run(reference, image)
             progress("Comparing distributions", done / len(singles))
-    return {
-        name: mismatch_of(*(torch.stack(parts) for parts in zip(*seen[name], strict=True)))
-        for name in layers
-        if name in seen
-    }
+    return spreads.mismatch()

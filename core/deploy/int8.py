@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from core.deploy.export import as_taken, export_plain, picture_of, plain_network
-from core.deploy.onnx_files import LAYER_OPS, first_line
+from core.deploy.onnx_files import LAYER_OPS, PASSING_OPS, first_line
 from core.ptq.calibration import recorded, with_share
 from core.ptq.config import FLOAT, QuantConfig
 from core.ptq.quantize import peek
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 NOTHING = 1e-12  # a weight so small that it changes no output
 # These run in float in any case; the per-channel quantizer fails on their weights, which have one axis.
 NORMALIZATIONS = {"InstanceNormalization", "LayerNormalization", "GroupNormalization"}
-# Operators that only move, join or clip values. If some layers stay float, only these and the chosen layers
-# run in INT8, so that float features on a skip connection are not rounded.
-PASSING_OPS = ["Relu", "Clip", "Concat", "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze"]
 
 
 def quantize_int8(
@@ -73,7 +70,7 @@ def quantize_int8(
     products = {node.name.split("#")[0] for node in graph.graph.node}
     check_named(products, network, chosen, first, "ONNX")
     reader = _Reader(images, network, progress)
-    return _integer_shuffle(_static(graph, set(chosen), reader, type(network).__name__))
+    return _used_opsets(_integer_shuffle(_static(graph, set(chosen), reader, type(network).__name__)))
 
 
 def _bits_of(config: QuantConfig, name: str) -> tuple[int, int]:
@@ -106,6 +103,8 @@ def _static(graph: onnx.ModelProto, chosen: set[str], reader: _Reader, kind: str
     products = [node.name for node in graph.graph.node if node.op_type in LAYER_OPS]
     stays = [name for name in products if name.split("#")[0] not in chosen]
     norms = [node.name for node in graph.graph.node if node.op_type in NORMALIZATIONS]
+    # If some layers stay float, only the others and what passes their values on run in INT8, so that float
+    # features on a skip connection are not rounded.
     with tempfile.TemporaryDirectory() as folder:
         source, target = f"{folder}/float.onnx", f"{folder}/int8.onnx"
         try:
@@ -180,6 +179,15 @@ def _no_zero_rows(model: nn.Module) -> nn.Module:
             rows[dead] = 0
             rows[dead, 0, 0, 0] = NOTHING
     return model
+
+
+def _used_opsets(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Name only the operator sets that the graph uses; ONNX Runtime names all, and converters stop there."""
+    used = {"" if node.domain == "ai.onnx" else node.domain for node in proto.graph.node}
+    kept = [opset for opset in proto.opset_import if opset.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)
+    return proto
 
 
 def _integer_shuffle(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -21,6 +21,10 @@ WEIGHT_PATH = {"Transpose", "Identity", "Cast", "QuantizeLinear", "DequantizeLin
 BITS = {"INT4": 4, "UINT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "UINT16": 16}
 
 
+# Operators that only move, join or clip values.
+PASSING_OPS = ["Relu", "Clip", "Concat", "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze"]
+
+
 class LayerNode(NamedTuple):
     """A node that multiplies by a stored weight, with that weight."""
 
@@ -49,6 +53,18 @@ def read_graph(graph: onnx.ModelProto | str | Path) -> onnx.ModelProto:
     if not proto.graph.output:
         raise ValueError(f"{path.name} holds no network; export it again")
     return proto
+
+
+def float_output(graph: onnx.GraphProto, output: str) -> bool:
+    """Return whether an output of the graph comes from a float operator, and so has no range of its own.
+
+    An output that was quantized, and then at most moved or clipped, saturates at the ends of its integers.
+    """
+    made_by = {name: node for node in graph.node for name in node.output}
+    moving = {*PASSING_OPS, "DepthToSpace", "Identity", "Cast"} - {"Concat"}
+    while (node := made_by.get(output)) is not None and node.op_type in moving:
+        output = node.input[0]
+    return node is None or not (node.op_type == "DequantizeLinear" or node.op_type in INTEGER_OPS)
 
 
 def first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from core.deploy.fixed_size import by_fixed_tiles
-from core.deploy.onnx_files import first_line, read_graph, stored_tensors
+from core.deploy.onnx_files import first_line, float_output, read_graph, stored_tensors
 
 if TYPE_CHECKING:
     import onnx
@@ -42,9 +42,10 @@ class OnnxNetwork(nn.Module):
 
     graph: a ModelProto, or the path of a file; of several outputs, the only one with the input's number of
     channels is taken. A graph of a fixed size runs larger images by overlapping tiles and pads smaller ones
-    with their edge pixels; a graph of a single channel is for luma / 255. FileNotFoundError for a missing
-    file; ValueError for a damaged one, one with other inputs or outputs, and images that it does not run on.
-    It can be used like any network: `evaluate`, `super_resolve`.
+    with their edge pixels; a graph of a single channel is for luma / 255. `float_output`: whether the output
+    comes from a float operator, and so does not saturate at the ends of integers. FileNotFoundError for a
+    missing file; ValueError for a damaged one, one with other inputs or outputs, and images that it does not
+    run on. It can be used like any network: `evaluate`, `super_resolve`.
     """
 
     def __init__(self, graph: onnx.ModelProto | str | Path, threads: int = 1):
@@ -54,6 +55,7 @@ class OnnxNetwork(nn.Module):
         self.session = _session(graph, threads, self.title)
         self.ports = _ports(self.session, self.title)
         self._reach = _reach(graph.graph)
+        self.float_output = float_output(graph.graph, self.ports.output)
         if self.ports.channels is not None:
             self.image_channels = self.ports.channels
 

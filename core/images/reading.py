@@ -79,6 +79,14 @@ def read_rgb(source: str | Path | bytes, name: str) -> np.ndarray:
         raise ValueError(f"{name} is not a readable image ({reason}); save it again as PNG") from error
 
 
+def has_transparent_pixels(data: bytes) -> bool:
+    """Return whether an image file that `load_image` reads has pixels that show the background."""
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255
+
+
 class _Refused(ValueError):
     """The error for an image that could be read but is not accepted."""
 

@@ -8,6 +8,7 @@ whatever the amount of data.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -38,6 +39,18 @@ class Moments:
         self.steps_per_unit = round(1 / step)
         shape = (n_channels, 4 * self.steps_per_unit)
         self.count, self.sum, self.sum_sq = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray], step: float) -> Moments:
+        """Return the statistics that `arrays` gave; KeyError or ValueError if they do not fit the step."""
+        made = cls(len(arrays["count"]), step)
+        for name in ("count", "sum", "sum_sq"):
+            getattr(made, name)[:] = arrays[name]
+        return made
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the statistics as arrays by name."""
+        return {"count": self.count, "sum": self.sum, "sum_sq": self.sum_sq}
 
     @property
     def n_channels(self) -> int:

@@ -97,11 +97,13 @@ def observe(
     images: torch.Tensor | Iterable[torch.Tensor],
     observers: dict[str, Observer],
     progress: Callable[[str, float], None] = lambda what, share: None,
+    watch: Callable[[str, torch.Tensor], None] = lambda name, x: None,
 ) -> set[str]:
     """Run `model` on the images, show each named layer's input to its observer; return the layers that ran.
 
     The observers are not finished, since more images may follow. `progress(what, share)` is called after
-    every batch and may raise to cancel. ValueError for NaN or infinite activations.
+    every batch and may raise to cancel. `watch(name, x)` gets every input too, for other statistics of the
+    same pass. ValueError for NaN or infinite activations.
     """
     ran: set[str] = set()
 
@@ -109,7 +111,9 @@ def observe(
         if not torch.isfinite(x).all():
             raise ValueError(f"the input of {name} holds NaN or infinity; check the weights and the images")
         ran.add(name)
-        observers[name].update(x.float() if x.dtype in HALF else x)
+        x = x.float() if x.dtype in HALF else x
+        observers[name].update(x)
+        watch(name, x)
 
     with recorded(model, list(observers), record):
         for batch, share in with_share(images):

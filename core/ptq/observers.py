@@ -6,6 +6,8 @@ then gives the layer's activation quantizer for any configuration whose normaliz
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ from core.points.selection import ExactSelection, prepare, select_points
 from core.ptq.config import QuantConfig
 from core.quantizers.daq import GaussianQuantizer
 from core.quantizers.histogram import Histogram
-from core.quantizers.levels import piecewise_levels, scaled_levels, stacked
+from core.quantizers.levels import even_rows, piecewise_levels, scaled_levels
 from core.quantizers.microscaling import MicroscalingQuantizer
 from core.quantizers.normalization import EPS, SIDE_BITS, Normalization, is_single
 from core.quantizers.normalized import NormalizedUniformQuantizer, SubsetQuantizer
@@ -43,6 +45,14 @@ class Observer:
     def finish(self) -> None:
         """Free statistics that are no longer needed, as no more data will come."""
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the statistics after `finish` as arrays by name, for a file; `restore` takes them."""
+        raise NotImplementedError
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take the statistics of `arrays`; KeyError if one is missing."""
+        raise NotImplementedError
+
     def quantizer(self, config: QuantConfig) -> nn.Module:
         """Return the layer's activation quantizer."""
         raise NotImplementedError
@@ -63,6 +73,14 @@ class SignObserver(Observer):
         """Add what `other` saw of further images."""
         self.post_relu = self.post_relu and other.post_relu
         self.largest = max(self.largest, other.largest)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the statistics as arrays."""
+        return {"post_relu": np.asarray(self.post_relu), "largest": np.asarray(self.largest)}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take the statistics of `arrays`."""
+        self.post_relu, self.largest = bool(arrays["post_relu"]), float(arrays["largest"])
 
     def quantizer(self, config: QuantConfig) -> GaussianQuantizer | MicroscalingQuantizer:
         """Return DAQ's quantizer or one of a microscaling format."""
@@ -91,6 +109,14 @@ class StaticObserver(Observer):
         self._histogram.merge(other._histogram)
         self.post_relu = self.post_relu and other.post_relu
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the histograms as arrays."""
+        return {"post_relu": np.asarray(self.post_relu)} | self._histogram.arrays()
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take the histograms of `arrays`."""
+        self.post_relu, self._histogram = bool(arrays["post_relu"]), Histogram.of(arrays)
+
     @property
     def nbytes(self) -> int:
         """Memory of the histograms in bytes."""
@@ -111,7 +137,7 @@ class StaticObserver(Observer):
             stored = index * levels.size + 2 * SIDE_BITS * len(levels)
         elif recipe.levels == "piecewise":
             ends = seen.low, seen.high, break_points(*seen.values())
-            levels = stacked([piecewise_levels(*row, bits) for row in zip(*ends, strict=True)])
+            levels = even_rows([piecewise_levels(*row, bits) for row in zip(*ends, strict=True)])
             stored = 3 * SIDE_BITS * len(levels)  # the ends and the break point
         else:
             signed = np.full(len(seen.low), not self.post_relu)
@@ -154,6 +180,14 @@ class PercentileObserver(Observer):
         """Add what `other` saw of further images."""
         self.post_relu = self.post_relu and other.post_relu
         self._ends += other._ends
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the percentiles of every image as arrays."""
+        return {"post_relu": np.asarray(self.post_relu), "ends": np.asarray(self._ends)}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take the percentiles of `arrays`."""
+        self.post_relu, self._ends = bool(arrays["post_relu"]), list(arrays["ends"])
 
     def quantizer(self, config: QuantConfig) -> UniformQuantizer:
         """Return a uniform quantizer between the mean percentiles."""
@@ -207,6 +241,17 @@ class NormalizedObserver(Observer):
         """Drop the statistics of the normalization that does not fit, as no more data will come."""
         if self._one_sided is not None:
             self._two_sided = None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the moments of the normalization that fits the data as arrays."""
+        fitting = self._two_sided if self._one_sided is None else self._one_sided
+        said = {"post_relu": np.asarray(self.post_relu), "single": np.asarray(self._single)}
+        return said | fitting.arrays()
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take the moments of `arrays`."""
+        self.post_relu, self._single = bool(arrays["post_relu"]), bool(arrays["single"])
+        self._one_sided, self._two_sided = None, Moments.of(arrays, self.step)
 
     @property
     def moments(self) -> Moments:
@@ -272,23 +317,3 @@ def chosen_points(
         data = prepare(moments, candidates.points, n_points)
         found = held[key] = ExactSelection(data, n_points, recipe.pin_zero)
     return found.points(n_points)
-
-
-class ChosenPoints(Observer):
-    """A stand-in for an observer whose points are known: (C, 2**bits) on `config.candidates`' grid."""
-
-    def __init__(self, points: np.ndarray, post_relu: bool, channel_dim: int):
-        self._points, self.post_relu, self._channel_dim = points, post_relu, channel_dim
-
-    def quantizer(self, config: QuantConfig) -> SubsetQuantizer:
-        """Return a quantizer to the known points."""
-        return SubsetQuantizer(
-            self._points,
-            config.universal_set.step,
-            self.post_relu,
-            config.activation_bits,
-            self._channel_dim,
-            config.block_side,
-            config.side_bits,
-            len(config.candidates),
-        )

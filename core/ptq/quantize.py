@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -34,11 +34,13 @@ def calibrate(
     config: QuantConfig,
     layers: Layers = None,
     progress: Progress = lambda what, share: None,
+    watch: Callable[[str, torch.Tensor], None] = lambda name, x: None,
 ) -> Calibration:
     """Observe the layers to be quantized while the float network runs on the images.
 
-    All statistics are kept in memory at once; `quantize_model` on images limits that memory. Arguments and
-    errors as for `quantize_model`.
+    All statistics are kept in memory at once; `quantize_model` on images limits that memory. `watch(name, x)`
+    gets every layer's input too, for other statistics of the same pass. Other arguments and errors as for
+    `quantize_model`.
 
     >>> import torch
     >>> from core import QuantConfig, calibrate, create_model, quantize_model
@@ -57,7 +59,8 @@ def calibrate(
     with undisturbed(model):
         reference = _float_copy(model).eval()
         names, reasons = choose_layers(reference, layers, first)
-        return _calibrate(reference, images, config, names, reasons, progress)._replace(first=first)
+        made = _calibrate(reference, images, config, names, reasons, progress, watch)
+        return made._replace(first=first)
 
 
 def quantize_model(
@@ -168,8 +171,10 @@ def peek(images) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
     return next(batches(head))[:1], itertools.chain(head, images)
 
 
-def _calibrate(reference, images, config, names, reasons, progress) -> Calibration:
-    observers = observe_part(reference, images, config, names, progress)
+def _calibrate(
+    reference, images, config, names, reasons, progress, watch=lambda name, x: None
+) -> Calibration:
+    observers = observe_part(reference, images, config, names, progress, watch)
     for observer in observers.values():
         observer.finish()
     never_called = {n: NEVER_CALLED for n in names if n not in observers}
@@ -183,15 +188,16 @@ def observe_part(
     config: QuantConfig,
     names: Iterable[str],
     progress: Progress = lambda what, share: None,
+    watch: Callable[[str, torch.Tensor], None] = lambda name, x: None,
 ) -> dict[str, Observer]:
     """Return observers of the named layers that ran; observers of other images can be merged into them.
 
-    ValueError for a method that is learned in training.
+    `watch(name, x)` gets every input too. ValueError for a method that is learned in training.
     """
     if config.method in TRAINED:
         raise ValueError(f"{config.method} is learned in training, not calibrated: use python -m core odm")
     observers = {n: observer_of(config, channel_dim_of(model.get_submodule(n))) for n in names}
-    ran = observe(model, images, observers, progress)
+    ran = observe(model, images, observers, progress, watch)
     return {n: o for n, o in observers.items() if n in ran}
 
 

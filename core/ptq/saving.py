@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from core.checkpoints.loading import check_tensors, network_from_state, read_tensors
+from core.checkpoints.packed import pack_layer, pack_points, unpack_layer, unpack_points
 from core.models.state_dict import State, reason
 from core.networks.folding import fold_parametrizations
 from core.networks.held_weights import HELD, hold, is_held
@@ -29,7 +30,8 @@ from core.quantizers.pams import ResidualQuantizer, attach_residual_quantizer, i
 from core.quantizers.static import LevelQuantizer, OffsetQuantizer, UniformQuantizer
 from core.utils.files import replace_file
 
-FORMAT = "quantized SR network, 1"
+FORMAT = "quantized SR network, 2"
+OLDER = ("quantized SR network, 1",)  # which has all weights and points as floats
 QUANTIZERS = {
     quantizer.__name__: quantizer
     for quantizer in (
@@ -63,8 +65,9 @@ MAX_SET, MAX_STORED = 2**16, 2**31  # points of a universal set; bits of a layer
 def save_quantized(model: nn.Module, path: str | Path) -> None:
     """Write a quantized network to `path` (.safetensors); ValueError if it is not quantized.
 
-    The header states the bits of the weights now: 32 where training moved them off their levels. For a
-    network in DataParallel, the one inside is saved.
+    Weights are packed into codes of their bits, points into whole steps of their grid. The header states the
+    bits of the weights now: 32 where training moved them off their levels. For a network in DataParallel, the
+    one inside is saved.
 
     >>> import tempfile, torch
     >>> from core import QuantConfig, create_model, load_quantized, quantize_model, save_quantized
@@ -95,6 +98,12 @@ def save_quantized(model: nn.Module, path: str | Path) -> None:
     reasons = {name.removeprefix(outer): text for name, text in whole.float_reasons.items()}
     header |= {"reasons": reasons, "scope": whole.scope_in_words}
     state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
+    for name, entry in layers.items():
+        if not isinstance(
+            model.get_submodule(name), nn.ConvTranspose2d
+        ):  # whose rows are its second dimension
+            entry |= pack_layer(state, name, entry["weight_bits"])
+        pack_points(state, f"{name}.activation_quantizer.points", entry["settings"].get("step"))
     replace_file(Path(path), save(state, {"quantization": json.dumps(header)}))
 
 
@@ -127,9 +136,9 @@ def load_quantized(path: str | Path, model: nn.Module | None = None) -> nn.Modul
     check_tensors(state, path.name)
     try:
         header = json.loads(texts.get("quantization", "{}"))
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
+        if not isinstance(header, dict) or header.get("format") not in (FORMAT, *OLDER):
             raise _Unfit("holds no quantized network; use load_checkpoint for a float one")
-        return _restored(header, state, model, path.name)
+        return _restored(header, _unpacked(header, state), model, path.name)
     except _Unfit as error:
         raise ValueError(f"{path.name} {error}") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -142,9 +151,20 @@ class _Unfit(Exception):
     """The problem of a file with a valid header; the message follows the file's name."""
 
 
-def _restored(header: dict, state: State, model: nn.Module | None, source: str) -> nn.Module:
+def _unpacked(header: dict, state: State) -> State:
+    """Return the tensors with all weights and points as floats."""
     if len(header["layers"]) > len(state):
         raise ValueError("it has more layers than tensors")
+    state = dict(state)
+    for name, entry in header["layers"].items():
+        if "packed" in entry:
+            _require(type(entry["weight_bits"]) is int, "weight_bits", entry["weight_bits"])
+            unpack_layer(state, name, entry["weight_bits"], entry["packed"])
+        unpack_points(state, f"{name}.activation_quantizer.points", entry["settings"])
+    return state
+
+
+def _restored(header: dict, state: State, model: nn.Module | None, source: str) -> nn.Module:
     blocks = header.get("residual_blocks", {})
     prefix = tuple(f"{name}.activation_quantizer." for name in header["layers"])
     prefix += tuple(f"{name}.residual_quantizer." for name in blocks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -24,6 +25,20 @@ class Histogram:
         self.limit = 0.0
         self.count, self.sum = np.zeros((n_rows, BINS)), np.zeros((n_rows, BINS))
         self.low, self.high = np.full(n_rows, np.inf), np.full(n_rows, -np.inf)
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> Histogram:
+        """Return the histogram that `arrays` gave; KeyError or ValueError if they do not fit together."""
+        made = cls(len(arrays["count"]))
+        made.limit = float(arrays["limit"])
+        for name in ("count", "sum", "low", "high"):
+            getattr(made, name)[:] = arrays[name]
+        return made
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return limit, counts, sums and ends as arrays by name."""
+        tables = {"count": self.count, "sum": self.sum, "low": self.low, "high": self.high}
+        return {"limit": np.asarray(self.limit)} | tables
 
     def update(self, rows: torch.Tensor) -> None:
         """Add the values of (R, n)."""

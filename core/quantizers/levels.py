@@ -6,10 +6,11 @@ Each is normalized: the largest level is 1 (the Gaussian's levels are in standar
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
+SCALES = np.geomspace(0.05, 1, 200)  # tried as the outermost level, as a share of the largest value
 FINEST_EXPONENT = 30  # levels below 2^-30 make no difference to float32 sums
 # Step of the best uniform quantizer of a standard normal, for 0, 1, ... bits (Max, IRE Trans. 1960, tab. II),
 # to three digits as in the code of DAQ's authors.
@@ -94,10 +95,10 @@ def scaled_levels(
         scales = np.abs(own).max(initial=0.0) * SCALES
         errors = [_squared_error(own, weight, scale * levels) for scale in scales]
         rows.append(scales[int(np.argmin(errors))] * levels)
-    return stacked(rows)
+    return even_rows(rows)
 
 
-def stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+def even_rows(rows: list[np.ndarray]) -> np.ndarray:
     """Stack rows of levels, the shorter ones filled up with their last level."""
     longest = max(map(len, rows))
     return np.stack([np.pad(row, (0, longest - len(row)), "edge") for row in rows])

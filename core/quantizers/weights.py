@@ -50,8 +50,9 @@ def nearest(rows: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
 
 def _spaced(low: torch.Tensor, high: torch.Tensor, bits: int) -> torch.Tensor:
     """Return uniform levels (R, 2**bits) from low to high (R,), the ends exact."""
-    share = torch.arange(2**bits, dtype=low.dtype, device=low.device) / (2**bits - 1)
-    return torch.lerp(low[:, None], high[:, None], share)
+    share = torch.arange(2**bits, dtype=torch.float64, device=low.device) / (2**bits - 1)
+    # Rounded once, so that they lie on a line as closely as their dtype can tell: `core.checkpoints.packed`.
+    return torch.lerp(low[:, None].double(), high[:, None].double(), share).to(low.dtype)
 
 
 def minmax(rows: torch.Tensor, bits: int, universal_set: UniversalSet | None = None) -> torch.Tensor:

@@ -76,14 +76,22 @@ class Choice:
 
 
 class Networks:
-    """The networks of a sweep, each loaded once; checkpoints with this `res_scale` if it is given."""
+    """The networks of a sweep, each loaded once; checkpoints with this `res_scale` if it is given.
 
-    def __init__(self, res_scale: float | None = None):
+    given: name -> (network, scale) of others, which are there already.
+    """
+
+    def __init__(
+        self, res_scale: float | None = None, given: Mapping[str, tuple[nn.Module, int]] | None = None
+    ):
         self._res_scale = res_scale
-        self._loaded: dict[tuple[str, int], nn.Module] = {}
+        self._given = {name: scale for name, (_, scale) in (given or {}).items()}
+        self._loaded = {(name, scale): model for name, (model, scale) in (given or {}).items()}
 
     def scales(self, network: str) -> list[int]:
         """Return the scales of a bundled network, or that of a checkpoint; ValueError if it is unknown."""
+        if network in self._given:
+            return [self._given[network]]
         if Path(network).suffix:
             model = load_checkpoint(Path(network).expanduser(), self._res_scale)
             self._loaded[network, model.scale] = model

@@ -52,13 +52,22 @@ class Wanted(NamedTuple):
 
 
 def wanted_rows(choices: Mapping[Choice, Sequence[str] | None], inputs: Inputs) -> list[Wanted]:
-    """List every row; rows that share calibration follow each other. ValueError for an unknown image."""
+    """List every row; rows that share calibration follow each other.
+
+    ValueError for an unknown image, and for two names of the same one.
+    """
     calibration = {scale: fingerprint([images]) for scale, images in inputs.patches.items()}
     images = {
         (scale, name): fingerprint([pair.lr, pair.hr])
         for scale, pairs in inputs.pairs.items()
         for name, pair in pairs.items()
     }
+    for scale, pairs in inputs.pairs.items():
+        seen: dict[str, str] = {}
+        for name in pairs:
+            twin = seen.setdefault(images[scale, name], name)
+            if twin != name:
+                raise ValueError(f"{twin} and {name} are the same image; leave one of them out")
 
     @functools.cache
     def weights(network: str, scale: int) -> str:

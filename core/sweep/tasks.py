@@ -20,6 +20,7 @@ from core.analysis.evaluation import evaluate
 from core.images import Pair, to_tensor, to_uint8
 from core.ptq.calibrated import NEVER_CALLED, Calibration
 from core.ptq.config import FLOAT, QuantConfig
+from core.ptq.known import Known
 from core.ptq.observers import Observer
 from core.ptq.quantize import observe_part, quantize_model
 from core.ptq.scope import choose_layers
@@ -120,17 +121,6 @@ def merge(a: dict[str, Observer], b: dict[str, Observer]) -> dict[str, Observer]
         else:
             merged[name] = observer
     return merged
-
-
-class Known(Observer):
-    """A stand-in for an observer whose quantizer for one configuration exists already (None for float)."""
-
-    def __init__(self, quantizer: nn.Module | None, post_relu: bool):
-        self._quantizer, self.post_relu = quantizer, post_relu
-
-    def quantizer(self, config: QuantConfig) -> nn.Module:
-        """Return the known quantizer."""
-        return self._quantizer
 
 
 @handing_on

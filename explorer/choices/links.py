@@ -55,7 +55,10 @@ def restore(state: ExplorerState, search: str) -> None:
 def uploaded_keys(search: str) -> list[str]:
     """List the uploaded files that the link names, which no other page has."""
     texts = _texts(search)
-    return [texts[name] for name in ("network", "image") if is_uploaded(texts.get(name, ""))]
+    found = [texts.get("network", ""), texts.get("image", "")]
+    with contextlib.suppress(ValueError):
+        found += map(str, _items(texts.get("calibration", "[]")))
+    return [key for key in found if is_uploaded(key)]
 
 
 def _texts(search: str) -> dict[str, str]:
@@ -101,9 +104,14 @@ def _one_of(objects: Iterable, text: str) -> object:
 
 def _items(text: str) -> list[str | int]:
     try:
-        found = json.loads(text.replace("'", '"'))  # as Python writes names, too: older links have them so
+        with contextlib.suppress(json.JSONDecodeError):
+            return _plain(json.loads(text))
+        return _plain(json.loads(text.replace("'", '"')))  # as Python writes names: older links have them so
     except RecursionError as error:
         raise ValueError("too deep") from error
+
+
+def _plain(found: object) -> list[str | int]:
     if not isinstance(found, list) or any(type(item) not in (str, int) for item in found):
         raise ValueError("no list of names or numbers")
     return found

@@ -12,6 +12,7 @@ from core.ptq.config import FLOAT
 from core.ptq.methods import EVERY_METHOD, Method
 from core.qat.config import REGULARIZERS, VERSIONS, OdmConfig
 from explorer.choices.catalog import IMAGE_NAMES, NETWORK_NAMES, layer_channels, trained, without_truth
+from explorer.choices.help import HELP
 from explorer.choices.region import CENTRE, REGION
 
 BITS = [2, 3, 4, 5, 6, 7, 8]
@@ -31,7 +32,7 @@ PICTURES = {
     "Sliders' bits": SLIDER,
     "By hand": HAND,
 } | {f"{bits} bits": str(bits) for bits in BITS}
-SNAPS = {"set": "universal set", "grid": "its grid"}
+SNAPS = {"set": "values of the set", "grid": "any step of its grid"}
 BELOW = {"from the original": "hr", "from float": "float", "none": ""}  # the difference below a picture
 LARGE = "large"  # of DETAILS: two pictures large, in place of the row of small ones
 DETAILS = [
@@ -58,78 +59,62 @@ def trained_methods(network: str) -> list[str]:
 class ExplorerState(param.Parameterized):
     """The choices that decide every view."""
 
-    network = param.Selector(default="edsr_x2", objects=NETWORK_NAMES, doc="Super-resolution network")
-    image = param.Selector(objects=IMAGE_NAMES, doc="Photograph; its LR is made by bicubic reduction")
-    region = param.String(
-        CENTRE,
-        regex=REGION,
-        doc="Part of the image that is super-resolved: of 128x128 LR pixels around its middle, or the whole",
-    )
-    activation_bits = param.Integer(4, bounds=(BITS[0], BITS[-1]), doc="Bits of the activations")
-    weight_bits = param.Selector(default=SAME, objects=[SAME, *BITS, FLOAT], doc="Bits of the weights")
-    method = param.Selector(default=DEFAULT_METHOD, objects=list(METHODS), doc="Quantization method")
-    words = param.Integer(4, bounds=(1, 5), doc="Words of the universal set")
-    terms = param.Integer(4, bounds=(2, 5), doc="Values each word can take")
+    network = param.Selector(default="edsr_x2", objects=NETWORK_NAMES, doc=HELP["network"])
+    image = param.Selector(objects=IMAGE_NAMES, doc=HELP["image"])
+    region = param.String(CENTRE, regex=REGION, doc=HELP["region"])
+    activation_bits = param.Integer(4, bounds=(BITS[0], BITS[-1]), doc=HELP["activation_bits"])
+    weight_bits = param.Selector(default=SAME, objects=[SAME, *BITS, FLOAT], doc=HELP["weight_bits"])
+    method = param.Selector(default=DEFAULT_METHOD, objects=list(METHODS), doc=HELP["method"])
+    words = param.Integer(4, bounds=(1, 5), doc=HELP["words"])
+    terms = param.Integer(4, bounds=(2, 5), doc=HELP["terms"])
     selector = param.Selector(
         objects=[OF_METHOD, *(name for name in SELECTORS if name != "exhaustive")],
-        doc="How the points are chosen",
+        doc=HELP["selector"],
     )
-    layer = param.Selector(objects=[None], doc="Layer whose activations are shown")
-    channel = param.Integer(0, bounds=(0, 0), doc="Input channel of the layer")
-    float_layers = param.ListSelector(default=[], objects=[], doc="Layers that are not quantized")
-    compared_bits = param.ListSelector(
-        default=[2, 3, 4, 8],
-        objects=BITS,
-        doc="Bit-widths whose pictures stand side by side; the one nearest to the slider follows it",
-    )
+    layer = param.Selector(objects=[None], doc=HELP["layer"])
+    channel = param.Integer(0, bounds=(0, 0), doc=HELP["channel"])
+    float_layers = param.ListSelector(default=[], objects=[], doc=HELP["float_layers"])
+    compared_bits = param.ListSelector(default=[2, 3, 4, 8], objects=BITS, doc=HELP["compared_bits"])
     references = param.ListSelector(
         default=["bicubic"],
         objects={"HR": "hr", "Bicubic": "bicubic", "Float": "float"},
-        doc="Pictures beside the quantized ones",
+        doc=HELP["references"],
     )
-    below = param.Selector(default="hr", objects=BELOW, doc="Difference that is shown below each picture")
-    details = param.ListSelector(default=[], objects=DETAILS, doc="Parts of the page that are open")
-    lesson = param.Integer(0, bounds=(0, 5), doc="Question of the tour that was asked last; 0: none yet")
-    hand = param.List(
-        [],
-        item_type=int,
-        bounds=(0, 2 ** BITS[-1]),
-        doc="Points chosen by hand, in steps of the universal set's grid; none: the selector's",
-    )
-    hand_layer = param.Boolean(False, doc="Whether points by hand apply to all channels of the layer")
-    snap = param.Selector(objects=list(SNAPS), doc="Where points by hand may lie")
-    left = param.Selector(default=SLIDER, objects=PICTURES, doc="Left of the comparison")
-    tab = param.Selector(objects=TABS, doc="Which tab is open")
+    below = param.Selector(default="hr", objects=BELOW, doc=HELP["below"])
+    details = param.ListSelector(default=[], objects=DETAILS, doc=HELP["details"])
+    lesson = param.Integer(0, bounds=(0, 5), doc=HELP["lesson"])
+    hand = param.List([], item_type=int, bounds=(0, 2 ** BITS[-1]), doc=HELP["hand"])
+    hand_layer = param.Boolean(False, doc=HELP["hand_layer"])
+    snap = param.Selector(objects=list(SNAPS), doc=HELP["snap"])
+    left = param.Selector(default=SLIDER, objects=PICTURES, doc=HELP["left"])
+    calibration = param.ListSelector(default=[], objects=[], doc=HELP["calibration"])
+    tab = param.Selector(objects=TABS, doc=HELP["tab"])
     methods = param.ListSelector(
         default=[DEFAULT_METHOD, "dfsq+", "minmax", "percentile"],
         objects=list(METHODS),
-        doc="Methods side by side",
+        doc=HELP["methods"],
     )
-    box = param.List(
-        [], item_type=int, bounds=(0, 4), doc="Region: left, top, right, bottom in SR pixels; none: the image"
-    )
-    spot = param.List(
-        [], item_type=int, bounds=(0, 2), doc="Middle of the line: x, y in SR pixels; none: the image's"
-    )
-    direction = param.Selector(objects=["row", "column"], doc="Direction of the line")
-    strategy = param.Selector(
-        default="coverage+crop", objects=list(STRATEGIES), doc="How representative images are chosen"
-    )
-    representatives = param.Integer(64, bounds=(8, 200), doc="How many images INT8 is calibrated on")
-    right = param.Selector(default="float", objects=PICTURES, doc="Right of the comparison")
+    box = param.List([], item_type=int, bounds=(0, 4), doc=HELP["box"])
+    spot = param.List([], item_type=int, bounds=(0, 2), doc=HELP["spot"])
+    direction = param.Selector(objects=["row", "column"], doc=HELP["direction"])
+    strategy = param.Selector(default="coverage+crop", objects=list(STRATEGIES), doc=HELP["strategy"])
+    representatives = param.Integer(64, bounds=(8, 200), doc=HELP["representatives"])
+    right = param.Selector(default="float", objects=PICTURES, doc=HELP["right"])
 
-    run = param.Selector(default=OWN_RUN, objects=[OWN_RUN], doc="Recorded training, or your own")
-    moment = param.Integer(100, bounds=(0, 100), doc="Share of the steps that is shown, in percent")
-    train_version = param.Selector(objects=list(VERSIONS), doc="Method of the visitor's own training")
-    train_bits = param.Integer(2, bounds=(2, 8), doc="Bits of weights and activations")
-    train_regularizer = param.Selector(default="cooperative", objects=list(REGULARIZERS))
-    train_correction = param.Boolean(True, doc="Whether the clipping of the weights is corrected")
-    train_offsets = param.Boolean(False, doc="Whether layers get distribution offsets")
-    train_steps = param.Integer(200, bounds=(50, 5000), doc="Steps of the visitor's own training")
-
-    sweep = param.String(
-        "bundled", regex=r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z", doc="Name of the sweep that is shown"
+    run = param.Selector(default=OWN_RUN, objects=[OWN_RUN], doc=HELP["run"])
+    moment = param.Integer(100, bounds=(0, 100), doc=HELP["moment"])
+    train_version = param.Selector(objects=list(VERSIONS), doc=HELP["train_version"])
+    train_bits = param.Integer(2, bounds=(2, 8), doc=HELP["train_bits"])
+    train_regularizer = param.Selector(
+        default="cooperative",
+        objects=list(REGULARIZERS),
+        doc=HELP["train_regularizer"],
     )
+    train_correction = param.Boolean(True, doc=HELP["train_correction"])
+    train_offsets = param.Boolean(False, doc=HELP["train_offsets"])
+    train_steps = param.Integer(200, bounds=(50, 5000), doc=HELP["train_steps"])
+
+    sweep = param.String("bundled", regex=r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z", doc=HELP["sweep"])
 
     def __init__(self, **choices):
         super().__init__(**choices)
@@ -141,6 +126,8 @@ class ExplorerState(param.Parameterized):
         """Offer uploaded files, label -> key, besides bundled ones; a missing choice becomes the first."""
         self._offer("network", NETWORK_NAMES | networks)
         self._offer("image", IMAGE_NAMES | images)
+        self.calibration = [key for key in self.calibration if key in images.values()]
+        self.param.calibration.objects = images
 
     @param.depends("image", watch=True)
     def _follow_image(self) -> None:
@@ -204,6 +191,7 @@ class ExplorerState(param.Parameterized):
         same = ExplorerState()
         for name in ("network", "image"):
             same._offer(name, dict(self.param[name].names))
+        same.param.calibration.objects = self.param.calibration.objects
         for name in FIELDS:
             setattr(same, name, getattr(self, name))
         return same

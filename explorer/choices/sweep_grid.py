@@ -7,8 +7,9 @@ import param
 from core import METHODS, SELECTORS, demo_names
 from core.ptq.config import FLOAT
 from core.sweep.grid import ALL, EACH
-from explorer.choices.catalog import NETWORKS
+from explorer.choices.catalog import NETWORKS, scale_of
 from explorer.choices.state import BITS, OF_METHOD, SAME
+from explorer.choices.visitor_files import is_uploaded
 
 SETS = [(words, terms) for words in range(1, 6) for terms in range(2, 6)]
 MEAN = "mean"  # over the images
@@ -53,6 +54,26 @@ class SweepChoices(param.Parameterized):
     down = param.Selector(objects=list(FIELDS.values()))
     value = param.Selector(objects=list(VALUES.values()))
 
+    def offer_uploads(self, networks: dict[str, str], images: dict[str, str]) -> None:
+        """Offer uploaded networks and HR images, label -> key, too; what is gone is no longer chosen."""
+        for name, bundled, own in (("networks", list(NETWORKS), networks), ("images", demo_names(), images)):
+            offered = [*bundled, *own.values()]
+            setattr(self, name, [key for key in getattr(self, name) if key in offered])
+            self.param[name].objects = offered
+
+    def copy(self) -> SweepChoices:
+        """Copy the choices, so that a job may read them while a person goes on."""
+        same = SweepChoices()
+        for name in ("networks", "images"):
+            same.param[name].objects = list(self.param[name].objects)
+        values = self.param.values()
+        same.param.update(**{name: values[name] for name in values if name != "name"})
+        return same
+
+    def own_files(self) -> list[str]:
+        """List the uploaded files in the grid: with any, the sweep is the visitor's alone."""
+        return [key for key in (*self.networks, *self.images) if is_uploaded(key)]
+
     def grids(self) -> list[dict[str, list]]:
         """Return the grids as `core.sweep` takes them; ValueError, a sentence, where something is missing."""
         asked = {"network": self.networks, "method": self.methods, "bits": self.bits}
@@ -63,7 +84,7 @@ class SweepChoices(param.Parameterized):
             raise ValueError(f"Choose at least one {empty[0]}.")
         found = []
         for network in self.networks:
-            name, scale = NETWORKS[network]
+            name, scale = (network, scale_of(network)) if is_uploaded(network) else NETWORKS[network]
             common = {"network": [name], "scale": [scale], "method": list(self.methods)}
             selectors = [None if name == OF_METHOD else name for name in self.selectors]
             common |= {"universal_set": list(map(list, self.sets)), "selector": selectors}

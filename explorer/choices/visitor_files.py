@@ -25,6 +25,7 @@ from torch import nn
 import core
 from core.checkpoints.loading import guessed_res_scale, set_res_scale
 from core.images import IMAGE_SUFFIXES, to_uint8
+from core.images.reading import has_transparent_pixels
 from core.networks.folding import fold_parametrizations
 from core.ptq.scope import channel_dim_of, choose_layers, input_channels
 from explorer.jobs.cache import forget
@@ -54,6 +55,7 @@ class UploadedImage:
     name: str  # of the file
     pixels: np.ndarray  # (H, W, 3) uint8
     is_lr: bool  # without ground truth; otherwise the HR
+    transparent: bool = False  # whether it had pixels that were put on white
 
     @property
     def bytes(self) -> int:
@@ -213,10 +215,12 @@ def _read(name: str, content: bytes) -> dict[str, UploadedImage | UploadedNetwor
     if len(content) > FILE_MB * 10**6:
         raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB; the limit is {FILE_MB} MB")
     suffix = Path(f"_{name}").suffix.lower()  # .png has one too
+    if suffix == ".onnx":
+        raise ValueError(f"{name} is an ONNX graph; load the PyTorch checkpoint that it was exported from")
     known = suffix in CHECKPOINT_SUFFIXES
     if not known and (suffix in IMAGE_SUFFIXES or content.startswith(IMAGE_STARTS)):
-        pixels = read_pixels(name, content)
-        return {kind: UploadedImage(name, pixels, kind == "lr") for kind in ("hr", "lr")}
+        pixels, transparent = read_pixels(name, content), has_transparent_pixels(content)
+        return {kind: UploadedImage(name, pixels, kind == "lr", transparent) for kind in ("hr", "lr")}
     if not (known or _holds_tensors(content)):
         raise ValueError(f"{name} is neither an image nor a checkpoint. {LIMITS}")
     with tempfile.TemporaryDirectory(prefix="explorer-own-") as folder:

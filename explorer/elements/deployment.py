@@ -15,8 +15,10 @@ SHOWABLE = "#009E73"
 
 def outputs(data: Outputs) -> hv.Overlay:
     """Draw the outputs on the representative images over [0, 1], with the INT8 range and its levels."""
-    low, high = min(data.range.low, 0.0), max(data.range.high, 0.0)  # an engine's range holds 0
-    ticks = (np.linspace(low, high, LEVELS), np.full(LEVELS, 0.7))
+    # An engine's range holds 0; float outputs have no levels.
+    low, high = data.range.given or (min(data.range.low, 0.0), max(data.range.high, 0.0))
+    levels = np.linspace(low, high, LEVELS if data.range.given is None else 0)
+    ticks = (levels, np.full(len(levels), 0.7))
     margin = 0.05 * (data.edges[-1] - data.edges[0])
     parts = [
         hv.VSpan(0, 1).opts(color=SHOWABLE, fill_alpha=0.12, line_width=0),

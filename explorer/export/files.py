@@ -7,6 +7,7 @@ import csv
 import io
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -23,7 +24,8 @@ from explorer.pipeline.pictures import Picture
 
 def _network(state: ExplorerState, token: Token):
     config, kept = state.configs()(state.activation_bits), tuple(state.float_layers)
-    return pictures.quantized(state.network, config, kept, pictures.Hand.of(state), token=token)
+    own = tuple(state.calibration)
+    return pictures.quantized(state.network, config, kept, pictures.Hand.of(state), own, token=token)
 
 
 def checkpoint(state: ExplorerState, token: Token | None = None) -> bytes:
@@ -49,14 +51,15 @@ def levels(state: ExplorerState, token: Token | None = None) -> bytes:
     return text.getvalue().encode()
 
 
-def shown(state: ExplorerState, token: Token | None = None) -> dict[str, Picture]:
-    """Compute every picture of the tab Explore that can be made, by its title."""
-    names, found = titles(state), {}
+def shown(
+    state: ExplorerState, token: Token | None = None
+) -> Iterator[tuple[str, pictures.PictureRequest, Picture]]:
+    """Compute every picture of the tab Explore that can be made; yield its title, request and picture."""
+    names = titles(state)
     for key, request in pictures.requests(state).items():
         if not isinstance(request, str):  # its place on the page says why there is none
             with contextlib.suppress(ValueError):
-                found[names[key]] = pictures.picture(*request, token=token)
-    return found
+                yield names[key], request, pictures.picture(*request, token=token)
 
 
 def png(picture: Picture) -> bytes:
@@ -72,7 +75,7 @@ def archive(state: ExplorerState, token: Token | None = None) -> bytes:
     rows = csv.writer(text)
     rows.writerow(["picture", "psnr_y / dB", "ssim_y", "against"])
     with zipfile.ZipFile(data, "w") as files:
-        for title, picture in shown(state, token).items():
+        for title, _, picture in shown(state, token):
             name = title.split(",")[0].lower().replace(" ", "_")
             files.writestr(f"{name}.png", png(picture))
             rows.writerow(

@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 import base64
+import datetime
+import io
 
 import holoviews as hv
+import numpy as np
 from bokeh.embed import file_html
 from bokeh.resources import INLINE
+from PIL import Image, ImageColor
 
 from core import QuantConfig
 from explorer.choices.catalog import name_of, scale_of
 from explorer.choices.region import Region
 from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import file_name
+from explorer.elements.colors import DIFFERENCE_PALETTE, DIFFERENCE_TOP
 from explorer.elements.distributions import by_image, heat_map, spread
-from explorer.export.files import png, shown
-from explorer.export.script import code
+from explorer.export.files import shown
+from explorer.export.script import code, versions
 from explorer.export.templates import TEMPLATES
 from explorer.jobs.token import Token
-from explorer.pipeline import activations, points
+from explorer.pipeline import activations, pictures, points
+from explorer.pipeline.method_comparison import error_map
 from explorer.pipeline.names import weights_and_activations
-from explorer.pipeline.pictures import Picture
+from explorer.pipeline.pictures import Picture, PictureRequest
 from explorer.pipeline.protocol import protocol
 from explorer.views.format import against, decibel, of_tiles
 from explorer.views.points import PointsView
 
 
 def report(state: ExplorerState, token: Token | None = None) -> bytes:
-    """Write choices, pictures, distributions, points and the code as an HTML file that needs no other."""
-    config = state.configs()(state.activation_bits)
-    seen = activations.distribution(state.network, state.layer, token=token)
+    """Write choices, pictures, methods, layers, distributions, points and the code as one HTML file.
+
+    It needs no other file. Methods and layers that the page has not shown yet are computed, which takes a
+    while: `token` hears of it.
+    """
+    token, config = token or Token(), state.configs()(state.activation_bits)
+    own = tuple(state.calibration)
+    seen = activations.distribution(state.network, state.layer, own, token=token)
     drawn = [draw(seen, state.channel) for draw in (heat_map, spread, by_image)]
     levels = PointsView()
     where = (state.network, state.layer, state.channel, config, state.by_hand(), state.hand_layer)
-    levels.show(points.points(*where, token=token))
+    levels.show(points.points(*where, True, own, token=token))
+    truth = pictures.reference(state.image)
     return file_html(
         [*map(hv.render, drawn), *levels.figures],
         title=f"Quantization of {name_of(state.network)}",
@@ -43,12 +55,17 @@ def report(state: ExplorerState, token: Token | None = None) -> bytes:
             "bokeh": "\n".join(INLINE.clone(components=["bokeh"]).js_raw),
             "choices": _choices(state, config),
             "protocol": protocol(state),
-            "pictures": shown(state, token),
+            "pictures": _with_errors(state, token),
+            "reference": "the ground truth" if truth == "hr" else "the float network's picture",
+            "top": DIFFERENCE_TOP,
+            "methods": _methods(state, token),
+            "layers": _layers(state, config, token),
             "data_url": _data_url,
             "decibel": decibel,
             "against": against,
             "of_tiles": of_tiles,
             "code": code(state),
+            "made": f"Made on {datetime.date.today()} with {versions()}.",
         },
         suppress_callback_warning=True,  # nobody taps in a report
     ).encode()
@@ -63,11 +80,62 @@ def _choices(state: ExplorerState, config: QuantConfig) -> dict[str, str]:
         "Universal set": f"{state.words} words of {state.terms} terms, {state.selector}",
         "Layer": f"{state.layer}, channel {state.channel}",
         "Kept float": ", ".join(state.float_layers) or "none",
+        "Seed": f"{config.seed} of the clusters, 0 of the calibration patches",
     }
     if not config.from_subset:
         del choices["Universal set"]
     return choices
 
 
-def _data_url(picture: Picture) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png(picture)).decode()}"
+def _with_errors(state: ExplorerState, token: Token) -> dict[str, tuple[Picture, np.ndarray | None]]:
+    """Return every picture of the tab Explore with its error map as colours; None for the reference."""
+    found = {}
+    for title, request, picture in shown(state, token):
+        error = None if request == request.reference else _colours(error_map(request, token=token))
+        found[title] = picture, error
+    return found
+
+
+def _methods(state: ExplorerState, token: Token) -> list[dict[str, str]]:
+    """Score the methods that are compared, at the sliders' bits."""
+    rows = []
+    for method in dict.fromkeys([state.method, *state.methods]):
+        row = {"method": method}
+        try:
+            config = state.configs(method)(state.activation_bits)
+            where = (state.network, state.image, state.region, config)
+            own = tuple(state.calibration)
+            picture = pictures.picture(*PictureRequest(*where, (), None, own), token=token)
+            weights, activated = picture.effective or (config.weight_bits, config.activation_bits)
+            row |= {"PSNR": decibel(picture.psnr), "SSIM": f"{picture.ssim:.3f}"}
+            row |= {"effective bits": f"W{weights:g} A{activated:g}"}
+        except ValueError as error:
+            row |= {"PSNR": str(error), "SSIM": "–", "effective bits": "–"}
+        rows.append(row)
+    return rows
+
+
+def _layers(state: ExplorerState, config: QuantConfig, token: Token) -> list[dict[str, str]] | str:
+    """Tabulate how sensitive the layers are; a sentence where they were trained together."""
+    where = (state.network, state.image, state.region, config, tuple(state.calibration))
+    try:
+        total, found = pictures.sensitivity(*where, token=token)
+    except ValueError as error:
+        return f"{error}."
+    rows = [
+        {"layer": name, "alone": f"{one.only:.3f}", "all but this one": f"{one.all_but:.3f}"}
+        for name, one in found.items()
+    ]
+    return [*rows, {"layer": "all", "alone": f"{total:.3f}", "all but this one": ""}]
+
+
+def _colours(error: np.ndarray) -> np.ndarray:
+    """Draw an error map (H, W) in 8-bit levels as on the page, (H, W, 3) uint8."""
+    palette = np.array([ImageColor.getrgb(colour) for colour in DIFFERENCE_PALETTE], np.uint8)
+    return palette[(error * ((len(palette) - 1) / DIFFERENCE_TOP)).clip(0, len(palette) - 1).astype(int)]
+
+
+def _data_url(rgb: np.ndarray) -> str:
+    data = io.BytesIO()
+    Image.fromarray(rgb).save(data, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from importlib.metadata import PackageNotFoundError, version
+
 from core.ptq.calibration import PATCHES, patch_size
 from core.ptq.methods import TRAINED
 from explorer.choices.catalog import (
@@ -30,18 +33,21 @@ def code(state: ExplorerState) -> str:
     """
     scale, lr_only = scale_of(state.network), without_truth(state.image)
     return TEMPLATES.get_template("script.py.jinja").render(
+        versions=versions(),
         state=state,
         config=state.configs()(state.activation_bits),
         trained=state.method in TRAINED,
         model=network_code(state.network),
         architecture=NETWORKS.get(state.network, [None])[0],
         scale=scale,
+        calibration=[(file_name(key), without_truth(key)) for key in state.calibration],
         patches=PATCHES,
         patch_size=patch_size(scale),
         quantize=_layers(state),
         steps=_steps(state),
         image=file_name(state.image),
         own=is_uploaded(state.image),
+        own_files=any(map(is_uploaded, (state.network, state.image, *state.calibration))),
         lr_only=lr_only,
         whole=state.region == WHOLE,
         window=Region.parse(state.region).window(*lr_size(state.image, scale)),
@@ -49,6 +55,15 @@ def code(state: ExplorerState) -> str:
         against=against(FLOAT_SR) if lr_only else "",
         checkpoint=checkpoint_name(state),
     )
+
+
+def versions() -> str:
+    """Name the versions that results depend on, in words."""
+    found = []
+    for package, name in (("sr-quantization-explorer", "SR Quantization Explorer"), ("torch", "PyTorch")):
+        with contextlib.suppress(PackageNotFoundError):  # run from its folder, without being installed
+            found.append(f"{name} {version(package)}")
+    return ", ".join(found)
 
 
 def _layers(state: ExplorerState) -> list[str]:

@@ -30,7 +30,6 @@ class _InFlight(Token):
         self.done = threading.Event()
         self.value: Any = None
         self.error: BaseException | None = None
-        self.kept = True  # whether its value goes into the cache
 
     @property
     def cancelled(self) -> bool:
@@ -123,7 +122,7 @@ def shared(
                 with _turn(flight) if heavy else contextlib.nullcontext():
                     flight.value = f(*key, token=flight)
                 with lock:
-                    if flight.kept and size(flight.value) <= max_size:
+                    if flight.wanted and size(flight.value) <= max_size:
                         cache[key] = flight.value
                 return flight.value
             except BaseException as error:
@@ -143,10 +142,15 @@ def shared(
                 for key in [key for key in cache if _holds(key, name)]:
                     del cache[key]
                 for key, flight in running.items():
-                    flight.kept = flight.kept and not _holds(key, name)
+                    flight.wanted = flight.wanted and not _holds(key, name)
+
+        def remember(*arguments, value) -> None:
+            """Store a result that came another way, unless it is there."""
+            with lock:
+                cache.setdefault(as_key(*arguments), value)
 
         _forgetters.append(drop)
-        call.cache, call.known = cache, known
+        call.cache, call.known, call.remember = cache, known, remember
         return call
 
     return decorate

@@ -19,6 +19,7 @@ class Token:
 
     def __init__(self, tell: Callable[[str, float | None], None] = lambda what, share: None):
         self._cancelled = False
+        self.wanted = True  # False once a file was deleted that the result is of: store nothing then
         self.tell = tell
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from core.qat.config import OdmConfig
@@ -20,12 +21,20 @@ _running: set[Run] = set()
 class Run:
     """One training of a bundled network, by its key, name and scale; its files live as long as it does.
 
-    `start` raises ValueError while `MAX_TRAININGS` others run.
+    write: puts the checkpoint of another network into a folder and returns its path; it is then trained in
+    place of the bundled one. `start` raises ValueError while `MAX_TRAININGS` others run, and as `write` does.
     """
 
-    def __init__(self, network: str, name: str, scale: int, config: OdmConfig):
+    def __init__(
+        self,
+        network: str,
+        name: str,
+        scale: int,
+        config: OdmConfig,
+        write: Callable[[Path], Path] | None = None,
+    ):
         self.network, self.config = network, config
-        self._model = name, scale
+        self._source, self._scale, self._write = ["--model", name], scale, write
         self._folder = tempfile.TemporaryDirectory(prefix="explorer-training-")
         self.child: Child | None = None  # the process that trains, or trained last
         self.paused = False
@@ -58,6 +67,8 @@ class Run:
 
     def start(self) -> None:
         """Start, or continue from the saved state."""
+        if self._write is not None:
+            self._source = ["--checkpoint", str(self._write(Path(self._folder.name)))]
         with _lock:
             _running.intersection_update([run for run in _running if run.alive])
             if len(_running) >= MAX_TRAININGS:
@@ -65,8 +76,8 @@ class Run:
             _running.add(self)
             if self.child is not None:
                 self.child.kill()
-            name, scale = self._model
-            command = ["--model", name, "--scale", str(scale), "--out", str(self.out), *flags(self.config)]
+            command = [*self._source, "--scale", str(self._scale), "--out", str(self.out)]
+            command += flags(self.config)
             log = self.out.with_suffix(".log")
             module = "explorer.jobs.training_worker"
             self.child = Child("training", module, *command, log=log, OMP_NUM_THREADS="1")

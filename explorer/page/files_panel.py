@@ -11,12 +11,16 @@ from explorer.choices.catalog import without_truth
 from explorer.choices.state import ExplorerState
 from explorer.choices.uploads import Uploads
 from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_uploaded
+from explorer.page.calibration_panel import calibration_panel
 from explorer.page.file_drop import Dropper
 from explorer.page.sections import TOGGLE, WIDE, fold, html
 from explorer.pipeline.regions import TILE, WHOLE_MEGAPIXELS
 
 WHOLE = f"A whole image is shown up to {WHOLE_MEGAPIXELS} megapixels of SR, above {TILE}×{TILE} LR in tiles."
-PRIVACY = "Files stay in memory while this page is open and are then deleted; nobody else can see them."
+PRIVACY = (
+    "Files stay in memory while this page is open and are then deleted; nobody else can see them. A training "
+    "or a sweep of them has a copy in a temporary folder, which goes with the page, too."
+)
 
 
 def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:
@@ -52,6 +56,7 @@ def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:
             margin=0,
             sizing_mode="stretch_width",
         ),
+        calibration_panel(state),
         fold(
             state,
             "files",

@@ -7,14 +7,18 @@ progress. Results are shared between sessions: read them, never change them.
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 import core
-from core.analysis.mismatch import Mismatch
+from core.analysis.comparison import fingerprint
+from core.analysis.mismatch import Mismatch, Spreads
 from core.images import to_tensor
 from core.ptq.calibration import PATCHES, layer_inputs, patch_size
+from core.ptq.observers import Observer, observer_of
 from core.ptq.quantize import layer_groups
 from core.quantizers.normalization import Normalization
 from explorer.choices import catalog
@@ -23,13 +27,20 @@ from explorer.choices.region import WHOLE, Region
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
 from explorer.pipeline import regions
+from explorer.pipeline.kept import fields, kept, values
 
 VALUE_BINS = 256
+CALIBRATED_SIDE = 2040  # pixels of the middle of a visitor's HR image that patches are cut from, at most
 MARGIN = 4  # LR pixels around a region that its bicubic reduction looks at, and some to spare
 
 
 def _bytes(calibration: core.Calibration) -> int:
     return sum(seen.nbytes for seen in calibration.observers.values()) + 1
+
+
+def unless_packaged(*key) -> tuple:
+    """Return a key without `own`, its last part, where that is empty: callers may leave it out."""
+    return key[:-1] if key[-1] == () else key
 
 
 class ReadOnly:
@@ -67,11 +78,42 @@ def pair(image: str, scale: int, region: str, token: Token) -> core.Pair:
     return core.Pair(image, lr, part[..., top : top + height, left : left + width])
 
 
-@shared(4)
-def calibration_images(scale: int, token: Token) -> torch.Tensor:
-    """Cut random LR patches from all demo photographs."""
-    images = [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
-    return core.calibration_patches(images, PATCHES, patch_size(scale))
+@shared(64)
+def weights_digest(name: str, token: Token) -> str:
+    """Return a digest of the network's weights."""
+    return fingerprint(network(name, token=token).state_dict().values())
+
+
+@shared(4, as_key=unless_packaged)
+@kept(lambda images: {"images": images.numpy()}, lambda arrays, *_, token: torch.from_numpy(arrays["images"]))
+def calibration_images(scale: int, own: tuple[str, ...] = (), *, token: Token) -> torch.Tensor:
+    """Cut random LR patches from all packaged photographs, or from a visitor's own images.
+
+    own: keys of uploaded images. ValueError if none is as large as a patch.
+    """
+    return core.calibration_patches(calibration_sources(scale, own), PATCHES, patch_size(scale))
+
+
+def calibration_sources(scale: int, own: tuple[str, ...]) -> list[torch.Tensor]:
+    """Return the LR images (1, 3, H, W) that patches are cut from; own: as of `calibration_images`."""
+    if own:
+        return [_own_lr(key, scale) for key in own]
+    return [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
+
+
+def _own_lr(key: str, scale: int) -> torch.Tensor:
+    """Return the LR of an uploaded image: of its middle if it is large."""
+    pixels = catalog.pixels(key)
+    side = CALIBRATED_SIDE // scale if catalog.without_truth(key) else CALIBRATED_SIDE
+    top, left = (max(0, (size - side) // 2) for size in pixels.shape[:2])
+    image = to_tensor(pixels[top : top + side, left : left + side].copy())
+    return image if catalog.without_truth(key) else core.make_lr(core.modcrop(image, scale), scale)
+
+
+def calibrated_on(name: str, *choices, token: Token) -> tuple[str, str]:
+    """Return digests of the weights and the images that a statistic is of."""
+    images = calibration_images(scale_of(name), token=token)
+    return weights_digest(name, token=token), fingerprint([images])
 
 
 def seen_by(config: core.QuantConfig) -> core.QuantConfig:
@@ -100,17 +142,56 @@ def groups(name: str, seen: core.QuantConfig, token: Token) -> list[list[str]]:
     return layer_groups(network(name, token=token), list(layer_channels(name)), seen)
 
 
-@shared(2.2e9, _bytes, heavy=True)
-def calibration(name: str, seen: core.QuantConfig, group: int, token: Token) -> core.Calibration:
-    """Calibrate one group of layers; `seen` is that of `seen_by`."""
+def _pack_calibration(made: core.Calibration) -> dict[str, np.ndarray]:
+    arrays = {
+        f"{layer}|{name}": array
+        for layer, seen in made.observers.items()
+        for name, array in seen.arrays().items()
+    }
+    return arrays | {"reasons": np.array(json.dumps(made.reasons))}
+
+
+def _unpack_calibration(
+    arrays: Mapping[str, np.ndarray], name: str, seen: core.QuantConfig, group: int, *, token: Token
+) -> core.Calibration:
+    tables: dict[str, dict[str, np.ndarray]] = {}
+    for place, array in arrays.items():
+        layer, _, field = place.rpartition("|")
+        tables.setdefault(layer, {})[field] = array
+    reasons, observers = json.loads(tables.pop("")["reasons"].item()), {}
+    for layer, table in tables.items():
+        observers[layer] = observer_of(seen, -3)
+        observers[layer].restore(table)
     images = calibration_images(scale_of(name), token=token)
+    return core.Calibration(seen, observers, reasons, images, images[:1])
+
+
+@shared(2.2e9, _bytes, heavy=True, as_key=unless_packaged)
+@kept(_pack_calibration, _unpack_calibration, calibrated_on)
+def calibration(
+    name: str, seen: core.QuantConfig, group: int, own: tuple[str, ...] = (), *, token: Token
+) -> core.Calibration:
+    """Calibrate one group of layers, on the packaged photographs or a visitor's `own` images.
+
+    seen: that of `seen_by`. The same pass measures the mismatch, if the group holds all layers.
+    """
+    images, model = calibration_images(scale_of(name), own, token=token), network(name, token=token)
     parts = groups(name, seen, token=token)
 
     def progress(what: str, share: float) -> None:
         token.progress(what, (group + share) / len(parts))
 
     progress("Calibrating", 0.0)
-    return core.calibrate(network(name, token=token), images, seen, parts[group], progress)
+    spreads = Spreads(model, parts[group])
+    watch = spreads.record if len(parts) == 1 else lambda layer, x: None
+    # One by one, as `Spreads` takes them; on a CPU that is no slower than in batches.
+    made = core.calibrate(model, images.split(1), seen, parts[group], progress, watch)
+    if len(parts) == 1:
+        found = spreads.mismatch()
+        if token.wanted:
+            mismatch.remember(name, own, value=found)
+        mismatch.keep(name, own, value=found, token=token)
+    return made._replace(images=images)
 
 
 @shared(4)
@@ -126,18 +207,22 @@ def trained_network(name: str, config: core.QuantConfig, token: Token) -> torch.
     return core.create_model(*NETWORKS[name], weights)
 
 
-def observer(name: str, layer: str, config: core.QuantConfig, token: Token):
+def observer(
+    name: str, layer: str, config: core.QuantConfig, own: tuple[str, ...] = (), *, token: Token
+) -> Observer:
     """Return the calibrated observer of the layer's input, as the configuration needs it."""
     seen = seen_by(config)
     parts = groups(name, seen, token=token)
     group = next(i for i, part in enumerate(parts) if layer in part)
-    return calibration(name, seen, group, token=token).observers[layer]
+    return calibration(name, seen, group, own, token=token).observers[layer]
 
 
-@shared(7e8, lambda x: x.nbytes, heavy=True)  # holds every layer of the default network
-def activations(name: str, layer: str, token: Token) -> torch.Tensor:
+@shared(
+    7e8, lambda x: x.nbytes, heavy=True, as_key=unless_packaged
+)  # holds every layer of the default network
+def activations(name: str, layer: str, own: tuple[str, ...] = (), *, token: Token) -> torch.Tensor:
     """Record the layer's float input for every calibration image, (N, C, H, W)."""
-    images = calibration_images(scale_of(name), token=token)
+    images = calibration_images(scale_of(name), own, token=token)
     return layer_inputs(network(name, token=token), layer, images, token.progress)
 
 
@@ -155,10 +240,11 @@ class Distribution(ReadOnly):
     post_relu: bool
 
 
-@shared(64)
-def distribution(name: str, layer: str, token: Token) -> Distribution:
+@shared(64, as_key=unless_packaged)
+@kept(fields, lambda arrays, *_, token: Distribution(**values(arrays)), calibrated_on)
+def distribution(name: str, layer: str, own: tuple[str, ...] = (), *, token: Token) -> Distribution:
     """Count the values of a layer's float input, by channel and image."""
-    x = activations(name, layer, token=token)
+    x = activations(name, layer, own, token=token)
     flat = x.transpose(0, 1).flatten(2)  # (C, N, H*W)
     low, high = flat.amin(2), flat.amax(2)
     post_relu = bool(low.min() >= 0)
@@ -180,8 +266,21 @@ def distribution(name: str, layer: str, token: Token) -> Distribution:
     )
 
 
-@shared(16)
-def mismatch(name: str, token: Token) -> dict[str, Mismatch]:
-    """Measure the mismatch of every quantized layer's float input over the calibration images."""
-    images = calibration_images(scale_of(name), token=token)
+def _pack_mismatch(found: dict[str, Mismatch]) -> dict[str, np.ndarray]:
+    return {"layers": np.array(list(found)), "spreads": np.array(list(found.values()))}
+
+
+def _unpack_mismatch(arrays: Mapping[str, np.ndarray], *_, token: Token) -> dict[str, Mismatch]:
+    rows = zip(arrays["layers"].tolist(), arrays["spreads"].tolist(), strict=True)
+    return {layer: Mismatch(*spreads) for layer, spreads in rows}
+
+
+@shared(16, as_key=unless_packaged)
+@kept(_pack_mismatch, _unpack_mismatch, calibrated_on)
+def mismatch(name: str, own: tuple[str, ...] = (), *, token: Token) -> dict[str, Mismatch]:
+    """Measure the mismatch of every quantized layer's float input over the calibration images.
+
+    A calibration of all layers has measured it along the way.
+    """
+    images = calibration_images(scale_of(name), own, token=token)
     return core.mismatch(network(name, token=token), images, list(layer_channels(name)), token.progress)

@@ -20,11 +20,11 @@ from core.deploy.output_range import OutputRange, output_range
 from core.deploy.representative import representative_images
 from core.models import has_clip, without_clip
 from core.ptq.calibration import patch_size
-from explorer.choices.catalog import layer_channels, name_of, scale_of
+from explorer.choices.catalog import layer_channels, name_of, scale_of, stem
 from explorer.choices.state import ExplorerState
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
-from explorer.pipeline.activations import network, pair
+from explorer.pipeline.activations import calibration_sources, network, pair
 from explorer.pipeline.pictures import Picture, by_tiles, scored
 
 POOL = 200  # patches to choose the representative images from
@@ -36,17 +36,32 @@ RUNS = 15
 
 
 class Plan(NamedTuple):
-    """What an INT8 file depends on: the network, its representative images, and the layers kept float."""
+    """What an INT8 file depends on: the network, its representative images, and the layers kept float.
+
+    own: keys of the uploaded images that the representative ones are cut from; () for the packaged ones.
+    """
 
     network: str
     strategy: str
     number: int
     float_layers: tuple[str, ...]
+    own: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, state: ExplorerState) -> Plan:
         """Return the plan of the file as chosen now."""
-        return cls(state.network, state.strategy, state.representatives, tuple(state.float_layers))
+        kept, own = tuple(state.float_layers), tuple(state.calibration)
+        return cls(state.network, state.strategy, state.representatives, kept, own)
+
+    def file_name(self, variant: str, suffix: str) -> str:
+        """Name the file of a variant so that files of other plans have other names."""
+        what = variant.lower().replace(" ", "_").replace("-", "_")
+        parts = [stem(self.network), what]
+        if variant != FLOAT:
+            parts += [self.strategy.replace("+", "_"), str(self.number)]
+            parts += [f"{len(self.float_layers)}_float"] if self.float_layers else []
+            parts += ["own_images"] if self.own else []
+        return f"{'_'.join(parts)}.{suffix}"
 
 
 def variants(name: str) -> list[str]:
@@ -55,9 +70,9 @@ def variants(name: str) -> list[str]:
 
 
 @shared(4)
-def pool(scale: int, token: Token) -> list[torch.Tensor]:
-    """Cut LR patches from the packaged photographs, (1, 3, size, size) each."""
-    images = [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
+def pool(scale: int, own: tuple[str, ...], token: Token) -> list[torch.Tensor]:
+    """Cut LR patches from the packaged photographs or a visitor's own images, (1, 3, size, size) each."""
+    images = calibration_sources(scale, own)
     return list(core.calibration_patches(images, POOL, patch_size(scale), seed=1).split(1))
 
 
@@ -65,7 +80,7 @@ def pool(scale: int, token: Token) -> list[torch.Tensor]:
 def representatives(plan: Plan, token: Token) -> list[torch.Tensor]:
     """Choose the representative images of a plan."""
     model = network(plan.network, token=token)
-    images = pool(scale_of(plan.network), token=token)
+    images = pool(scale_of(plan.network), plan.own, token=token)
     return representative_images(model, images, plan.strategy, plan.number, progress=token.progress)
 
 
@@ -142,7 +157,8 @@ def outputs(plan: Plan, token: Token) -> Outputs:
     free = without_clip(model) if has_clip(model) else model
     int8 = OnnxNetwork(onnx.load_model_from_string(graph(plan, variants(plan.network)[-1], token=token)))
     found = output_range(model, images, int8, token.progress)
-    edges = np.linspace(min(found.low, 0.0), max(found.high, 1.0), BINS + 1)
+    low, high = found.given or (found.low, found.high)
+    edges = np.linspace(min(found.low, low, 0.0), max(found.high, high, 1.0), BINS + 1)
     counts = np.zeros(BINS, np.int64)
     with torch.no_grad():
         for batch in images:
@@ -166,9 +182,10 @@ def card(plan: Plan, token: Token | None = None) -> str:
             "variant": variant,
             "input": "lr: (N, 3, H, W) float32, RGB in [0, 1]",
             "output": f"sr: (N, 3, {scale}H, {scale}W) float32, RGB",
-            "representative images": f"{plan.number} of {POOL} patches of the packaged photographs, "
-            f"strategy {plan.strategy}",
-            "output range": [found.low, found.high],
+            "representative images": f"{plan.number} of {POOL} patches of "
+            f"{'own images' if plan.own else 'the packaged photographs'}, strategy {plan.strategy}",
+            "output range": [found.low, found.high] if found.given is None else None,
+            "outputs on the representative images": list(found.given or (found.low, found.high)),
             "advice": found.advice,
             "layers": {row.name: "float" if row.reason else "INT8" for row in audit_onnx(proto)},
             "made with": {package: version(package) for package in ("torch", "onnx", "onnxruntime")},

@@ -21,7 +21,7 @@ from core.qat.frozen import quantized_before
 from core.zoo import model_card
 from explorer.choices.catalog import NETWORKS, layer_channels, scale_of, trained, without_truth
 from explorer.choices.state import HAND, LARGE, ExplorerState
-from explorer.choices.visitor_files import file_name
+from explorer.choices.visitor_files import file_name, is_uploaded
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
 from explorer.pipeline.activations import (
@@ -31,6 +31,7 @@ from explorer.pipeline.activations import (
     observer,
     pair,
     trained_network,
+    unless_packaged,
 )
 from explorer.pipeline.names import TITLES, references
 from explorer.pipeline.points import chosen_points, of_activations, replaced, selection
@@ -53,16 +54,34 @@ class Hand(NamedTuple):
         return cls(state.layer, None if state.hand_layer else state.channel, points) if points else None
 
 
-@shared(6e8, lambda model: sum(t.nbytes for t in (*model.parameters(), *model.buffers())))
+class QuantizedRequest(NamedTuple):
+    """The arguments of `quantized`."""
+
+    network: str
+    config: core.QuantConfig
+    float_layers: tuple[str, ...] = ()
+    hand: Hand | None = None
+    own: tuple[str, ...] = ()
+
+
+@shared(
+    6e8,
+    lambda model: sum(t.nbytes for t in (*model.parameters(), *model.buffers())),
+    as_key=QuantizedRequest,
+)
 def quantized(
     name: str,
     config: core.QuantConfig,
     float_layers: tuple[str, ...],
     hand: Hand | None = None,
+    own: tuple[str, ...] = (),
     *,
     token: Token,
 ) -> torch.nn.Module:
-    """Quantize a network, its `float_layers` left float; ValueError where training has quantized them."""
+    """Quantize a network, its `float_layers` left float; ValueError where training has quantized them.
+
+    own: as of `activations.calibration_images`.
+    """
     if config.method in TRAINED:
         if float_layers:
             raise ValueError(
@@ -76,13 +95,13 @@ def quantized(
     for done, layer in enumerate(layers):
         if config.from_subset:
             token.progress("Choosing points", done / len(layers))
-            chosen = selection(name, layer, of_activations(config), token=token)
+            chosen = selection(name, layer, of_activations(config), own, token=token)
             if hand and hand.layer == layer:
                 chosen = replaced(chosen, hand.channel, np.array(hand.points) * config.universal_set.step)
             observers[layer] = chosen_points(chosen)
         else:
-            observers[layer] = observer(name, layer, config, token=token)
-    images = calibration_images(scale_of(name), token=token)
+            observers[layer] = observer(name, layer, config, own, token=token)
+    images = calibration_images(scale_of(name), own, token=token)
     made = core.Calibration(config, observers, {}, images)
     return core.quantize_model(network(name, token=token), made, config, layers, token.progress)
 
@@ -104,7 +123,7 @@ class PictureRequest(NamedTuple):
     """One picture: `what` of a region of an image, at the scale of a network.
 
     what: "hr", "bicubic", "float", or the configuration of the quantized network. float_layers are then not
-    quantized, and those of `hand` have points by hand.
+    quantized, and those of `hand` have points by hand. own: as of `activations.calibration_images`.
     """
 
     network: str
@@ -113,6 +132,7 @@ class PictureRequest(NamedTuple):
     what: str | core.QuantConfig
     float_layers: tuple[str, ...] = ()
     hand: Hand | None = None
+    own: tuple[str, ...] = ()
 
     @property
     def reference(self) -> PictureRequest:
@@ -128,6 +148,7 @@ def picture(
     what: str | core.QuantConfig,
     float_layers: tuple[str, ...] = (),
     hand: Hand | None = None,
+    own: tuple[str, ...] = (),
     *,
     token: Token,
 ) -> Picture:
@@ -141,8 +162,10 @@ def picture(
     if what == "bicubic":
         sr, tiles = core.bicubic(lr, scale), None
     else:
-        float_model = network(name, token=token)
-        model = float_model if what == "float" else quantized(name, what, float_layers, hand, token=token)
+        if what == "float":
+            model = network(name, token=token)
+        else:
+            model = quantized(name, what, float_layers, hand, own, token=token)
         token.check()
         sr, tiles = by_tiles(model, lr, token)
     if hr is None and what == "float":
@@ -187,7 +210,8 @@ def requests(state: ExplorerState) -> dict[str | int, PictureRequest | str]:
             return PictureRequest(*where, key)
         bits = state.activation_bits if key == HAND else key
         try:
-            return PictureRequest(*where, configs(bits), kept, hand if key == HAND else None)
+            edited = hand if key == HAND else None
+            return PictureRequest(*where, configs(bits), kept, edited, tuple(state.calibration))
         except ValueError as error:  # the universal set is too small
             return str(error)
 
@@ -217,14 +241,17 @@ def by_tiles(
     return sr, differences[0] if differences else None
 
 
-@shared(64)
+@shared(64, as_key=unless_packaged)
 def sensitivity(
-    name: str, image: str, region: str, config: core.QuantConfig, token: Token
+    name: str, image: str, region: str, config: core.QuantConfig, own: tuple[str, ...] = (), *, token: Token
 ) -> tuple[float, dict[str, Sensitivity]]:
-    """Measure the picture's error with all layers quantized, and what each layer contributes."""
+    """Measure the picture's error with all layers quantized, and what each layer contributes.
+
+    own: as of `activations.calibration_images`.
+    """
     if config.method in TRAINED:
         raise ValueError(f"The layers of {config.method} were trained together; choose a calibrated method")
-    made = quantized(name, config, (), token=token)
+    made = quantized(name, config, (), None, own, token=token)
     _, lr, _ = pair(image, scale_of(name), region, token=token)
     return core.sensitivity(network(name, token=token), made, [lr], token.progress, TILE)
 
@@ -241,7 +268,9 @@ def training_picture(name: str, image: str, region: str, what: str, run: str, to
     elif bundled_card(name, run) is not None:
         model = core.create_model(*NETWORKS[name], run)
     else:
-        model = core.load_quantized(f"{run}.safetensors")
+        # An uploaded network's file does not always say all that its class needs.
+        known = network(name, token=token) if is_uploaded(name) else None
+        model = core.load_quantized(f"{run}.safetensors", known)
     token.check()
     sr, tiles = by_tiles(model, lr, token)
     return dataclasses.replace(scored(sr, name, image, region, token), tiles=tiles)

@@ -7,7 +7,7 @@ from core.ptq.methods import BLOCK, TRAINED
 from core.ptq.scope import scope_of
 from explorer.choices.catalog import scale_of, without_truth
 from explorer.choices.state import ExplorerState
-from explorer.choices.visitor_files import file_name, is_uploaded
+from explorer.choices.visitor_files import file_name, is_uploaded, uploaded
 from explorer.pipeline import activations, regions
 
 WEIGHT_RULES = {
@@ -37,10 +37,15 @@ def _truth(state: ExplorerState) -> str:
     if without_truth(state.image):
         return (
             f", against the float network's SR: {file_name(state.image)} is itself the LR and has "
-            "no ground truth."
+            f"no ground truth.{_on_white(state.image)}"
         )
     what = file_name(state.image) if is_uploaded(state.image) else "the photograph"
-    return f"; LR is the bicubic reduction of {what}."
+    return f"; LR is the bicubic reduction of {what}.{_on_white(state.image)}"
+
+
+def _on_white(image: str) -> str:
+    put = is_uploaded(image) and uploaded(image).transparent
+    return f" The transparent pixels of {file_name(image)} are put on white." if put else ""
 
 
 def _trained() -> str:
@@ -52,14 +57,20 @@ def _trained() -> str:
 
 def _calibrated(state: ExplorerState, scale: int) -> str:
     size = patch_size(scale)
-    shown = "yours is not among them" if is_uploaded(state.image) else "the one shown among them"
+    if state.calibration:
+        names = ", ".join(dict.fromkeys(map(file_name, state.calibration)))
+        source = f"your own images ({names})"
+        shown = "the one shown among them" if state.image in state.calibration else "not the one shown"
+    else:
+        source = "the packaged photographs"
+        shown = "yours is not among them" if is_uploaded(state.image) else "the one shown among them"
     recipe = state.recipe()
     weights = WEIGHT_RULES[recipe.weights]
     if recipe.refine:
         weights += ", fitted to the quantized input, rounded so that errors compensate each other"
     points = f" Points: chosen by {recipe.selector}." if recipe.levels == "subset" else ""
     return (
-        f"Calibration: {PATCHES} random {size}×{size} LR patches of the packaged photographs, "
+        f"Calibration: {PATCHES} random {size}×{size} LR patches of {source}, "
         f"{shown}.{points} Weights: {weights}."
     )
 

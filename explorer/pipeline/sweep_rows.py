@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pandas as pd
 
-from core import METHODS, demo_image
+from core import METHODS
 from core.sweep.estimate import estimate
 from core.sweep.grid import Networks, expand
 from core.sweep.store import read_part, read_sweep
 from core.utils.parallel import CORES
+from explorer.choices import catalog
 from explorer.choices.sweep_grid import COSTS, MEAN
+from explorer.choices.visitor_files import file_name, is_uploaded, uploaded
 from explorer.jobs import sweep_runs
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
@@ -51,7 +54,9 @@ class Preview:
 @shared(64)
 def preview(grids: str, token: Token) -> Preview:
     """Estimate grids given as JSON; ValueError if they have more than `MAX_ROWS` rows."""
-    networks, parts = Networks(), json.loads(grids)
+    parts = json.loads(grids)
+    own = {name for part in parts for name in part["network"] if is_uploaded(name)}
+    networks = Networks(given={key: (uploaded(key).model, uploaded(key).scale) for key in own})
     choices = expand(parts, networks)
     images = parts[0]["images"]
     rows = len(choices) * len(images)
@@ -61,7 +66,7 @@ def preview(grids: str, token: Token) -> Preview:
             "choose fewer, or run python -m core sweep."
         )
     token.check()
-    pixels = {name: demo_image(name).shape[-1] * demo_image(name).shape[-2] for name in images}
+    pixels = {name: math.prod(catalog.pixels(name).shape[:2]) for name in images}
     return Preview(rows, estimate(choices, pixels, networks, CORES))
 
 
@@ -72,8 +77,18 @@ def rows(name: str, version: tuple, token: Token) -> pd.DataFrame:
     if not version:
         raise ValueError(f"There is no sweep named {name}; choose another one, or start it.")
     found = read_part(path).to_pandas() if path.is_file() else read_sweep(path)
-    found["network"] = found["network"] + "_x" + found["scale"].astype(str)
+    networks, images = sweep_runs.own_keys(name)
+    keys = found["network"] + "_x" + found["scale"].astype(str)
+    found["network"] = found["network"].map(networks).fillna(keys)
+    found["image"] = found["image"].map(images).fillna(found["image"])
     return found
+
+
+def file_of_rows(name: str, suffix: str) -> bytes:
+    """Write the rows of a sweep as csv or parquet; own files by their names."""
+    found = rows(name, sweep_runs.version(name))
+    found = found.assign(**{field: found[field].map(file_name) for field in ("network", "image")})
+    return found.to_csv(index=False).encode() if suffix == "csv" else found.to_parquet(index=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""The results that are computed before the first visitor comes."""
+"""The results that are computed before the first visitor comes.
+
+`python -m explorer.pipeline.warm_up` computes them and keeps them on disk, as `make app` does once.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,30 @@ from explorer.jobs.token import Cancelled, Token
 from explorer.pipeline import activations, pictures, points
 
 
+def first_page(token: Token) -> None:
+    """Compute what a new visitor sees first."""
+    state = ExplorerState()
+    config = state.configs()
+    activations.distribution(state.network, state.layer, token=token)
+    channel = (state.network, state.layer, state.channel)
+    for compared in ((False,), ()):  # as a visitor asks
+        points.points(*channel, config(state.activation_bits), (), False, *compared, token=token)
+    for request in pictures.requests(state).values():
+        pictures.picture(*request, token=token)
+    activations.mismatch(state.network, token=token)
+
+
 @functools.cache
 def warm_up() -> None:
-    """Start to compute what a new visitor sees first, once a process, before anybody asks."""
-    state, token = ExplorerState(), Token()
-    config = state.configs()
+    """Start to compute the first page, once a process, before anybody asks."""
+    token = Token()
 
     def work() -> None:
         with contextlib.suppress(Cancelled):  # the server ends
-            activations.distribution(state.network, state.layer, token=token)
-            channel = (state.network, state.layer, state.channel)
-            for compared in ((False,), ()):  # as a visitor asks
-                asked = (*channel, config(state.activation_bits), (), False, *compared)
-                points.points(*asked, token=token)
-            for request in pictures.requests(state).values():
-                pictures.picture(*request, token=token)
-            activations.mismatch(state.network, token=token)
+            first_page(token)
 
     SLOW.submit(warm_up, token, work)
+
+
+if __name__ == "__main__":
+    first_page(Token())

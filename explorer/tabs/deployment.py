@@ -10,7 +10,7 @@ from html import escape
 import panel as pn
 
 from core.models import has_clip
-from explorer.choices.catalog import name_of, spelled, stem
+from explorer.choices.catalog import name_of, spelled
 from explorer.choices.state import DEPLOYMENT, ExplorerState
 from explorer.choices.visitor_files import is_uploaded
 from explorer.page.sections import html, section
@@ -36,7 +36,7 @@ NOTE = (
 class Int8(Output):
     """The variants of the INT8 file, their outputs, and their times."""
 
-    name, follows = "int8", (*SHOWN, "strategy", "representatives", "float_layers")
+    name, follows = "int8", (*SHOWN, "strategy", "representatives", "float_layers", "calibration")
 
     def __init__(self, state: ExplorerState):
         super().__init__(state)
@@ -112,12 +112,13 @@ class DeploymentTab(Tab):
 def _download(state: ExplorerState, label: str, suffix: str, content) -> pn.widgets.FileDownload:
     """Make the button of a file that is made, or taken from the cache, when a person presses it."""
 
-    def name(network: str) -> str:
-        return f"{stem(network)}_int8.{suffix}"
+    def name(network: str, *_) -> str:
+        return int8.Plan.of(state).file_name(int8.variants(network)[-1], suffix)
 
+    p = state.param
     return pn.widgets.FileDownload(
         callback=lambda: io.BytesIO(content(int8.Plan.of(state))),
-        filename=pn.bind(name, state.param.network),
+        filename=pn.bind(name, p.network, p.strategy, p.representatives, p.float_layers, p.calibration),
         label=label,
         color="primary",
         width=140,

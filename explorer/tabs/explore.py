@@ -135,7 +135,8 @@ class ExploreTab(Tab):
             "terms": lambda: view.terms,
             "by hand": lambda: by_hand(state, self.by_hand),
             "protocol": lambda: html(
-                pn.bind(note, p.network, p.image, p.region, p.method, p.selector), sizing_mode="stretch_width"
+                pn.bind(note, p.network, p.image, p.region, p.method, p.selector, p.calibration),
+                sizing_mode="stretch_width",
             ),
         }
         of_points = pn.bind(lambda method: method in FROM_SUBSET, p.method)

@@ -29,7 +29,7 @@ HEAT_HEIGHT, STRIP_HEIGHT = 204, 34  # pixels
 class Distributions(Output):
     """Heat map of the layer's input, and in the details its channels' spread and one channel by image."""
 
-    name, follows, pool = "distributions", ("network", "layer", "channel", "details"), QUICK
+    name, follows, pool = "distributions", ("network", "layer", "channel", "calibration", "details"), QUICK
 
     def __init__(self, state: ExplorerState):
         super().__init__(state)
@@ -48,12 +48,12 @@ class Distributions(Output):
     def work(self) -> Work:
         """Show the distribution of the layer, with the details that are open."""
         state, shown = self.state, [self.heat]
-        name, layer, channel = state.network, state.layer, state.channel
+        name, layer, channel, own = state.network, state.layer, state.channel, tuple(state.calibration)
         shown += [self.spread] if state.is_open("spread") else []
         shown += [self.by_image] if state.is_open("by image") else []
 
         def work(token):
-            self._found = found = activations.distribution(name, layer, token=token)
+            self._found = found = activations.distribution(name, layer, own, token=token)
             for drawn in shown:
                 yield partial(drawn.show, found, min(channel, len(found.counts) - 1))
 
@@ -71,7 +71,7 @@ def _heat_map(data: activations.Distribution, channel: int):
 class Mismatch(Output):
     """The layers by how much their channels differ; in the details, the mismatch across images too."""
 
-    name, follows = "mismatch", ("network", "layer", "details")
+    name, follows = "mismatch", ("network", "layer", "calibration", "details")
 
     def __init__(self, state: ExplorerState):
         super().__init__(state)
@@ -87,9 +87,10 @@ class Mismatch(Output):
     def work(self) -> Work:
         """Show the mismatch of every layer."""
         name, layer, opened = self.state.network, self.state.layer, self.state.is_open("mismatch")
+        own = tuple(self.state.calibration)
 
         def work(token):
-            found = activations.mismatch(name, token=token)
+            found = activations.mismatch(name, own, token=token)
             self._layers = list(found)
             for drawn in (self.strip, *(self.details.values() if opened else ())):
                 yield partial(drawn.show, found, layer)
@@ -116,6 +117,7 @@ class Points(Output):
         state = self.state
         where = (state.network, state.layer, state.channel)
         configs, bits, hand = state.configs(), state.activation_bits, (state.by_hand(), state.hand_layer)
+        own = tuple(state.calibration)
         self.shown.clear()
 
         def show(found: points.Points) -> None:
@@ -124,8 +126,8 @@ class Points(Output):
 
         def work(token):
             asked = (*where, configs(bits), *hand)
-            yield partial(show, points.points(*asked, False, token=token))
-            yield partial(self.view.show_errors, points.points(*asked, token=token))
+            yield partial(show, points.points(*asked, False, own, token=token))
+            yield partial(self.view.show_errors, points.points(*asked, True, own, token=token))
 
         return work
 

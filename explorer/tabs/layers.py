@@ -47,16 +47,20 @@ class Layers(Output):
         state, view = self.state, self.view
         where = (state.network, state.image, state.region)
         configs, bits = state.configs(), state.activation_bits
-        kept = tuple(state.float_layers)
+        kept, own = tuple(state.float_layers), tuple(state.calibration)
         asked = [getattr(state, choice) for choice in self.follows if choice != "float_layers"]
         view.wait(bars=asked != self._bars_of)
         self._bars_of = asked
 
         def work(token):
             config = configs(bits)
-            total, found = pictures.sensitivity(*where, config, token=token)
+            total, found = pictures.sensitivity(*where, config, own, token=token)
             yield partial(view.show, total, found, kept)
-            choices = {"float": ("float",), "whole": (config,), "kept": (config, kept)}
+            choices = {
+                "float": ("float",),
+                "whole": (config, (), None, own),
+                "kept": (config, kept, None, own),
+            }
             made = {key: pictures.picture(*where, *what, token=token) for key, what in choices.items()}
             difference = pictures.difference(made["kept"], made["float"])
             yield partial(view.show_pictures, made, difference, len(kept))

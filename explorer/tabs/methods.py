@@ -72,6 +72,7 @@ class Methods(Output):
         """Show the pictures one after the other, then table and profiles."""
         state, view = self.state, self.view
         where, kept = (state.network, state.image, state.region), tuple(state.float_layers)
+        own = tuple(state.calibration)
         inspection = Inspection(tuple(state.box), tuple(state.spot), state.direction)
         bits = state.activation_bits
         size = weights_and_activations(state.weight_bits or bits, bits)
@@ -85,7 +86,7 @@ class Methods(Output):
             for done, key in enumerate(names):
                 token.progress("Super-resolving", done / len(names))
                 try:
-                    what = (configs[key](bits), kept) if key in configs else (key,)
+                    what = (configs[key](bits), kept, None, own) if key in configs else (key,)
                     found[key] = inspect(PictureRequest(*where, *what), inspection, token)
                 except ValueError as error:
                     yield partial(view.say, key, str(error))

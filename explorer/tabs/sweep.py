@@ -7,14 +7,17 @@ from functools import partial
 from html import escape
 
 import panel as pn
+import param
 
 from core import UniversalSet
 from core.sweep.grid import ALL, EACH
 from explorer.choices.catalog import NETWORK_NAMES
 from explorer.choices.state import SWEEP, ExplorerState
 from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, VALUES
-from explorer.choices.visitor_files import is_uploaded
+from explorer.choices.visitor_files import file_name
+from explorer.jobs import sweep_runs
 from explorer.page.sections import WEIGHT_NAMES, checklist, html, section
+from explorer.server.document_queue import held
 from explorer.session import Output
 from explorer.tabs.sweeper import Sweeper
 from explorer.tabs.tab import Tab
@@ -34,8 +37,8 @@ NOTE = (
     "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core sweep."
 )
 UPLOADED = (
-    "Everybody on this server can see a sweep, so it does not use your files; on your own machine "
-    "python -m core sweep does."
+    "With files of your own among them the sweep is yours alone: it ends, and its rows are deleted, when "
+    "this page closes. Save them by CSV or Parquet."
 )
 LAYER_NAMES = {"all together": ALL, "each alone": EACH}
 PLACE = dict(sizing_mode="stretch_width", margin=(2, 8))
@@ -53,7 +56,14 @@ class SweepTab(Tab):
         self.sweeper = Sweeper(self.state, session.run, session.stop, complain, session.later)
         session.leaving.append(self.sweeper.leave)
         session.once_started(self.sweeper.update)
+        session.uploads.param.watch(lambda *_: self._offer(), "names")
+        self._offer()
         return ()
+
+    def _offer(self) -> None:
+        """Offer the visitor's files for the grid."""
+        files = self.session.uploads.files
+        self.sweeper.choices.offer_uploads(files.labels("network"), files.labels("hr"))
 
     def layout(self) -> pn.Column:
         """Return the grid and the results."""
@@ -67,14 +77,14 @@ def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
     sizes = {f"{w} × {t}: {len(UniversalSet(w, t)):,} points": (w, t) for w, t in SETS}
     fields = columns(
         "repeat(4, minmax(0, 1fr))",
-        checklist(p.networks, "Networks", options=NETWORK_NAMES, **PLACE),
+        _offered(p.networks, "Networks", {key: name for name, key in NETWORK_NAMES.items()}),
         checklist(p.methods, "Methods", **PLACE),
         checklist(p.bits, "Activation bits", **PLACE),
         checklist(p.weight_bits, "Weight bits", options=WEIGHT_NAMES, **PLACE),
         checklist(p.sets, "Universal sets, words × terms", options=sizes, **PLACE),
         checklist(p.selectors, "Selectors", **PLACE),
         checklist(p.layers, "Layers", options=LAYER_NAMES, **PLACE),
-        checklist(p.images, "Images", **PLACE),
+        _offered(p.images, "Images", {}),
     )
     start = pn.widgets.Button(
         label="Start", color="primary", width=76, margin=(18, 8, 0, 8), disabled=sweeper.param.running
@@ -95,12 +105,23 @@ def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
         margin=0,
     )
 
-    def own(network: str, image: str) -> str:
-        return f"<p class='note'>{UPLOADED}</p>" if is_uploaded(network) or is_uploaded(image) else ""
+    def own(*_) -> str:
+        return f"<p class='note'>{UPLOADED}</p>" if sweeper.choices.own_files() else ""
 
-    chosen = state.param
-    note = html(pn.bind(own, chosen.network, chosen.image), sizing_mode="stretch_width", margin=(0, 8))
+    note = html(pn.bind(own, p.networks, p.images), sizing_mode="stretch_width", margin=(0, 8))
     return section("Sweep", LEAD, fields, bar, note)
+
+
+def _offered(parameter: param.Parameter, label: str, names: dict[str, str]) -> pn.Column:
+    """Make a checklist that follows what there is to choose from, uploaded files by their names."""
+
+    def options(*_) -> dict[str, str]:
+        return {names.get(key, file_name(key)): key for key in parameter.objects}
+
+    boxes = checklist(parameter, label, options=options(), **PLACE)
+    follow = held(lambda *_: setattr(boxes[-1], "options", options()))
+    parameter.owner.param.watch(follow, parameter.name, what="objects")
+    return boxes
 
 
 def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
@@ -121,10 +142,22 @@ def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
 
     def named(objects: list[str]) -> dict[str, str]:
         names = {key: name for name, key in NETWORK_NAMES.items()} | {MEAN: "mean over all"}
-        return {names.get(key, key): key for key in objects}
+        return {names.get(key, file_name(key)): key for key in objects}
 
+    def titled(sweeps: list[str]) -> dict[str, str]:
+        return {sweep_runs.title(name): name for name in sweeps}
+
+    delete = pn.widgets.Button(
+        label="Delete",
+        width=76,
+        margin=(18, 8, 0, 8),
+        disabled=(state.param.sweep.rx() == sweep_runs.BUNDLED) | sweeper.param.running.rx(),
+    )
+    delete.on_click(lambda _: sweeper.delete())
     shown = pn.FlexBox(
-        pn.widgets.Select.from_param(state.param.sweep, label="Sweep", options=sweeper.param.names, **small),
+        pn.widgets.Select.from_param(
+            state.param.sweep, label="Sweep", options=pn.bind(titled, sweeper.param.names), **small
+        ),
         pn.widgets.Select.from_param(
             p.shown_network, label="Network", options=pn.bind(named, sweeper.param.networks), **small
         ),
@@ -134,6 +167,7 @@ def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
         pn.widgets.Select.from_param(p.cost, label="Cost", options=COSTS, **small),
         _download(sweeper, "CSV", "csv"),
         _download(sweeper, "Parquet", "parquet"),
+        delete,
         margin=0,
     )
     axes = pn.FlexBox(

@@ -10,6 +10,7 @@ from functools import partial
 import param
 
 from explorer.choices.catalog import layer_channels
+from explorer.choices.own_runs import start_sweep
 from explorer.choices.state import BITS, EXPLORE, SAME, SWEEP, ExplorerState
 from explorer.choices.sweep_grid import FIELDS, MEAN, VALUES, SweepChoices
 from explorer.jobs import sweep_runs
@@ -51,6 +52,7 @@ class Sweeper(param.Parameterized):
         self._run, self._stop, self._complain = run, stop, complain
         self._data: sweep_rows.Shown | None = None
         self._version: tuple = ()
+        self.private: list[str] = []  # sweeps of own files, the newest first
         self._poll = Poll(self._watch)
         state.param.watch(lambda *_: self.update(), ["tab", "sweep"])
         watch = self.choices.param.watch
@@ -65,7 +67,7 @@ class Sweeper(param.Parameterized):
             self._stop("sweep ahead")
             self._poll.stop()
             return
-        self.names = list(dict.fromkeys([*sweep_runs.names(), self.state.sweep]))
+        self.names = list(dict.fromkeys([*self.private, *sweep_runs.names(), self.state.sweep]))
         if not self.ahead:
             self.look_ahead()
         self._draw()
@@ -123,15 +125,15 @@ class Sweeper(param.Parameterized):
     def start(self) -> None:
         """Start the sweep of the grid, or continue it, and show it."""
         try:
-            grids, title = self.choices.grids(), self.choices.title
-            sweep_runs.place(title)
+            choices, grids = self.choices.copy(), self.choices.grids()
+            sweep_runs.place(choices.title)
         except ValueError as error:
             self._complain(str(error))
             return
 
         def begin(token: Token) -> sweep_runs.Run:
             sweep_rows.preview(json.dumps(grids), token=token)  # refuses what is too large
-            return sweep_runs.start(title, grids)
+            return start_sweep(choices)
 
         self._begin(begin)
 
@@ -150,8 +152,20 @@ class Sweeper(param.Parameterized):
 
         self._run("sweep ahead", work, QUICK)
 
+    def delete(self) -> None:
+        """Delete the sweep that is shown, and show the bundled one."""
+        try:
+            sweep_runs.delete(self.state.sweep)
+        except ValueError as error:
+            self._complain(str(error))
+            return
+        self.private = [name for name in self.private if name != self.state.sweep]
+        self.state.sweep = sweep_runs.BUNDLED
+
     def _started(self, run: sweep_runs.Run) -> None:
         self._complain("")
+        if run.name.startswith(sweep_runs.PRIVATE) and run.name not in self.private:
+            self.private.insert(0, run.name)
         if self.state.sweep == run.name:
             self.update()
         else:
@@ -186,8 +200,10 @@ class Sweeper(param.Parameterized):
                 self._draw()
 
     def leave(self) -> None:
-        """Stop following when the visitor is gone; the sweep goes on."""
+        """Stop following when the visitor is gone; the sweep goes on, unless it is of own files."""
         self._poll.stop()
+        for name in self.private:
+            sweep_runs.end_private(name)
 
     def open(self, index: int) -> None:
         """Show one of the configurations in the other views."""
@@ -201,7 +217,11 @@ class Sweeper(param.Parameterized):
         if dots["set_size"] == dots["set_size"]:
             chosen |= {"words": dots["words"], "terms": dots["terms"], "selector": dots["selector"]}
         network = self._data.network
-        layers = list(layer_channels(network))
+        try:
+            layers = list(layer_channels(network))
+        except ValueError as error:  # of a file that was removed since
+            self._complain(str(error))
+            return
         quantized = layers if dots["layers"] == "all" else dots["layers"].split()
         chosen["float_layers"] = [name for name in layers if name not in quantized]
         if self._data.image in self.state.param.image.objects:
@@ -222,14 +242,13 @@ class Sweeper(param.Parameterized):
 
     def content(self, suffix: str) -> io.BytesIO:
         """Write the rows of the sweep that is shown as a file, csv or parquet."""
-        found = sweep_rows.rows(self.state.sweep, sweep_runs.version(self.state.sweep))
-        data = found.to_csv(index=False).encode() if suffix == "csv" else found.to_parquet(index=False)
-        return io.BytesIO(data)
+        return io.BytesIO(sweep_rows.file_of_rows(self.state.sweep, suffix))
 
 
 def _progress(run: sweep_runs.Run, done: int, total: int) -> tuple[float, str]:
+    title = sweep_runs.title(run.name)
     if not total:
-        return 0.0, f"{run.name}: starting …" if run.alive else run.problem()
+        return 0.0, f"{title}: starting …" if run.alive else run.problem()
     left = run.seconds_left()
     if run.alive:
         rest = f", about {format_duration(left)} left" if left is not None else ""
@@ -238,7 +257,7 @@ def _progress(run: sweep_runs.Run, done: int, total: int) -> tuple[float, str]:
         what = f"cancelled at {done:,} of {total:,} rows; press Resume to continue"
     else:
         what = f"{done:,} of {total:,} rows"
-    return done / total, f"{run.name}: {what}"
+    return done / total, f"{title}: {what}"
 
 
 def _left(name: str, done: int, total: int) -> tuple[float, str]:

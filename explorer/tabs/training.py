@@ -11,9 +11,9 @@ import param
 
 from core import OdmConfig, QuantConfig
 from core.qat.config import REGULARIZERS, VERSIONS
-from explorer.choices.catalog import NETWORKS, trained
+from explorer.choices.catalog import trained
+from explorer.choices.own_runs import training_run
 from explorer.choices.state import OWN_RUN, TRAINING, ExplorerState
-from explorer.choices.visitor_files import is_uploaded
 from explorer.jobs.training_run import Run
 from explorer.page.sections import html, section
 from explorer.pipeline import pictures
@@ -23,10 +23,6 @@ from explorer.tabs.poll import Poll
 from explorer.tabs.tab import Tab
 from explorer.views.training import TILES, TrainingView
 
-OWN_NETWORK = (
-    "Training on this page starts from a bundled network; for your own checkpoint run "
-    "python -m core odm --checkpoint"
-)
 NO_RUN = "No run yet: choose its settings and press Start."
 LEAD = (
     "The float network is quantized, then trained: ranges and weights learn together. The regularizer makes "
@@ -36,8 +32,8 @@ LEAD = (
 NOTE = (
     "ODM: arXiv 2307.13337, v1 and v2; PAMS: learned clipping (arXiv 2011.04212). A run of your own trains "
     "on four of the packaged photographs and is scored on the other two, in a process of its own; it stops "
-    "when this page closes. On your own photographs: python -m core odm. Method and bits of the sidebar do "
-    "not matter here."
+    "when this page closes, and its files are deleted, also those of a network of your own. On your own "
+    "photographs: python -m core odm. Method and bits of the sidebar do not matter here."
 )
 VERSION_NAMES = {"ODM v2": "v2", "ODM v1": "v1", "PAMS": "pams"}
 assert set(VERSION_NAMES.values()) == set(VERSIONS)
@@ -84,7 +80,7 @@ class Trainer(param.Parameterized):
         if shown is None:
             self._stop("training")
             if self.state.tab == TRAINING:
-                view.clear(OWN_NETWORK if is_uploaded(self.state.network) else NO_RUN)
+                view.clear(NO_RUN)
             return
         name, run = shown
         where = (self.state.image, self.state.region)
@@ -111,10 +107,7 @@ class Trainer(param.Parameterized):
         try:
             asked = (self.state.network, self.state.training())
             if not self._goes_on(asked):
-                network, config = asked
-                if is_uploaded(network):  # refused before the last one is gone
-                    raise ValueError(OWN_NETWORK)
-                run = Run(network, *NETWORKS[network], config)
+                run = training_run(*asked)
                 self.cancel()
                 self.own = run
             self.own.start()
@@ -175,8 +168,7 @@ class TrainingTab(Tab):
         """Return controls, figures and the note."""
         trainer, p = self.trainer, self.state.param
         small = dict(margin=(0, 8))
-        # A run starts from a bundled network.
-        own = pn.bind(lambda run, network: run == OWN_RUN and not is_uploaded(network), p.run, p.network)
+        own = p.run.rx() == OWN_RUN
 
         def switch(parameter, label):
             return pn.widgets.Checkbox.from_param(parameter, label=label, margin=(24, 8, 0, 8))

@@ -73,22 +73,24 @@ class DeploymentView:
 
     def show_outputs(self, data: Outputs) -> None:
         """Draw the outputs with the INT8 range, and write the diagnosis."""
-        low, high = min(data.range.low, 0.0), max(data.range.high, 0.0)  # an engine's range holds 0
+        low, high = data.range.given or (min(data.range.low, 0.0), max(data.range.high, 0.0))
         shown = data.counts > 0
         self._bins.data = dict(
             left=data.edges[:-1][shown], right=data.edges[1:][shown], top=data.counts[shown]
         )
-        levels = np.linspace(low, high, LEVELS)
-        self._levels.data = dict(x=levels, y=np.full(LEVELS, 0.7))
+        levels = np.linspace(low, high, LEVELS if data.range.given is None else 0)
+        self._levels.data = dict(x=levels, y=np.full(len(levels), 0.7))
         for line, end in zip(self._ends, (low, high), strict=True):
             line.location = float(end)
         margin = 0.05 * (data.edges[-1] - data.edges[0])
         self.figure.x_range.update(start=data.edges[0] - margin, end=data.edges[-1] + margin)
         self.figure.y_range.end = 2 * float(data.counts.max())
         items = "".join(f"<li>{escape(sentence)}</li>" for sentence in data.range.advice.values())
+        held = data.range.given is None
+        red = f"the INT8 range and its {LEVELS} levels" if held else "what the file gives"
         self.advice.object = (
-            "<div style='font-size:13px'><b>Diagnosis</b> (green: the values of a picture; red: the INT8 "
-            f"range and its {LEVELS} levels)<ul style='margin:6px 0;padding-left:18px'>{items}</ul></div>"
+            f"<div style='font-size:13px'><b>Diagnosis</b> (green: the values of a picture; red: {red})"
+            f"<ul style='margin:6px 0;padding-left:18px'>{items}</ul></div>"
         )
 
     def show_variant(self, name: str, outcome: Outcome) -> None:

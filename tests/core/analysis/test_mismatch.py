@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from core.analysis.mismatch import mismatch, mismatch_of
+from core import QuantConfig, calibrate
+from core.analysis.mismatch import Spreads, mismatch, mismatch_of
 from core.models import SwinIR
 
 
@@ -80,3 +81,10 @@ def test_the_model_is_left_as_it_is(images, tiny_edsr):
     assert tiny_edsr.training
     assert not any(module._forward_pre_hooks for module in tiny_edsr.modules())
     assert done[-1] == 1
+
+
+def test_from_the_pass_of_a_calibration(images, tiny_edsr):
+    layers = ["body.0.body.0", "body.1.body.2"]
+    spreads = Spreads(tiny_edsr, layers)
+    calibrate(tiny_edsr, images.split(1), QuantConfig("minmax"), layers, watch=spreads.record)
+    assert spreads.mismatch() == mismatch(tiny_edsr, images, layers)

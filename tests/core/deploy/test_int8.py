@@ -204,3 +204,11 @@ def test_a_layer_that_is_float_by_its_bits_stays_float():
     config = core.QuantConfig("minmax", 8, 8, layer_bits=(("conv1", 32, 32), ("conv2", 4, 4)))
     int8 = quantize_int8(model, torch.rand(1, 3, 24, 24), ["conv1", "conv2", "conv4"], config=config)
     assert {row.name for row in audit_onnx(int8) if not row.reason} == {"conv2", "conv4"}
+
+
+def test_the_file_names_no_operator_sets_that_it_does_not_use():
+    lr = torch.rand(1, 3, 24, 24)
+    proto = quantize_int8(core.create_model("xlsr", 3), lr)
+    assert [opset.domain for opset in proto.opset_import] == [""]
+    onnx.checker.check_model(proto)
+    assert OnnxNetwork(proto)(lr).shape == (1, 3, 72, 72)

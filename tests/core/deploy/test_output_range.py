@@ -79,3 +79,38 @@ def test_no_images_and_cancelling():
 
     with pytest.raises(KeyboardInterrupt):
         output_range(XLSR(3).eval(), torch.rand(1, 3, 8, 8), progress=cancel)
+
+
+class TwoConvs(nn.Module):
+    """A convolution that may be quantized, and a last one."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 1)
+        self.conv.weight.data = 0.1 * torch.rand(3, 3, 3, 3)
+        self.last.weight.data = 1.2 * torch.eye(3).view(3, 3, 1, 1)
+        self.last.bias.data.fill_(-0.125)
+
+    def forward(self, x):
+        return self.last(self.conv(x))
+
+
+def test_float_last_layers_have_no_range_of_their_own():
+    """The range of the doctor is then what the file gives, beyond what the float network gives."""
+    model, dull = TwoConvs(), torch.cat([flat(0.3, 0.7), flat(0.45, 0.5)])
+    int8 = OnnxNetwork(quantize_int8(model, dull, layers=["conv"]))
+    found = output_range(model, dull, int8)
+    made = int8(dull)
+    assert int8.float_output
+    assert found.given == (float(made.min()), float(made.max()))
+    assert (found.wasted, found.black, found.white) == (0, True, True)
+    assert "which is what INT8 will span" not in str(found)
+    assert f"gives {found.given[0]:.3f} to {found.given[1]:.3f}".replace("-", "−") in found.advice["range"]
+
+
+def test_int8_to_the_end_keeps_its_range():
+    model = XLSR(3).eval()
+    lr = torch.rand(2, 3, 24, 24)
+    int8 = OnnxNetwork(quantize_int8(model, lr))
+    assert not int8.float_output
+    assert output_range(model, lr, int8).given is None

@@ -176,3 +176,58 @@ def test_the_header_is_plain_json(images, tiny_edsr, tmp_path):
         header = json.loads(file.metadata()["quantization"])
     assert header["config"]["activation_bits"] == 4
     assert set(header["layers"]) == {f"body.{block}.body.{conv}" for block in (0, 1) for conv in (0, 2)}
+
+
+def quantized_part(path) -> int:
+    """Bytes of the quantized layers' weights in a file."""
+    with safe_open(str(path), "pt") as file:
+        layers = tuple(json.loads(file.metadata()["quantization"])["layers"])
+        names = [name for name in file.keys() if name.startswith(layers) and ".weight" in name]  # noqa: SIM118
+        return sum(file.get_tensor(name).nbytes for name in names)
+
+
+@pytest.mark.parametrize("method", ["dfsq-exact", "dfsq+", "mse", "daq"])
+def test_the_file_is_as_small_as_its_bits(method, edsr_x2, tmp_path):
+    images = torch.rand(1, 3, 32, 32)
+    save_file(edsr_x2.state_dict(), str(tmp_path / "float.safetensors"))
+    float_bytes = (tmp_path / "float.safetensors").stat().st_size
+    weights = sum(block.body[i].weight.nbytes for block in edsr_x2.body[:-1] for i in (0, 2))
+    for bits in (2, 4, 8):
+        path = tmp_path / f"w{bits}.safetensors"
+        quantized = quantize_model(edsr_x2, images, QuantConfig(method, bits, bits))
+        save_quantized(quantized, path)
+        assert quantized_part(path) < (bits / 32 + 0.03) * weights
+        points = sum(  # of every channel, two bytes each
+            2 * layer.activation_quantizer.points.numel()
+            for layer in quantized.modules()
+            if hasattr(layer, "activation_quantizer") and hasattr(layer.activation_quantizer, "points")
+        )
+        assert path.stat().st_size < float_bytes - (1 - bits / 32 - 0.05) * weights + points
+        assert torch.equal(load_quantized(path)(images), quantized(images))
+
+
+def test_files_of_before_still_load(images, tiny_edsr, tmp_path):
+    """They have weights and points as floats."""
+    quantized = quantize_model(tiny_edsr, images, QuantConfig("dfsq-exact"))
+    save_quantized(quantized, tmp_path / "new.safetensors")
+    with safe_open(str(tmp_path / "new.safetensors"), "pt") as file:
+        header = json.loads(file.metadata()["quantization"])
+    for entry in header["layers"].values():
+        entry.pop("packed")
+    header["format"] = "quantized SR network, 1"
+    state = {name: value.contiguous() for name, value in quantized.state_dict().items()}
+    save_file(state, str(tmp_path / "old.safetensors"), {"quantization": json.dumps(header)})
+    assert torch.equal(load_quantized(tmp_path / "old.safetensors")(images), quantized(images))
+
+
+def test_damaged_codes_are_one_sentence(images, tiny_edsr, tmp_path):
+    save_quantized(quantize_model(tiny_edsr, images, QuantConfig()), tmp_path / "a.safetensors")
+    with safe_open(str(tmp_path / "a.safetensors"), "pt") as file:
+        header = json.loads(file.metadata()["quantization"])
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for change in ({"packed": [10**9, 10**9]}, {"packed": 3}, {"packed": [6, "x"]}, {"weight_bits": "4"}):
+        first = next(iter(header["layers"]))
+        other = header | {"layers": header["layers"] | {first: header["layers"][first] | change}}
+        save_file(state, str(tmp_path / "b.safetensors"), {"quantization": json.dumps(other)})
+        with pytest.raises(ValueError, match=r"b\.safetensors has a damaged header"):
+            load_quantized(tmp_path / "b.safetensors")

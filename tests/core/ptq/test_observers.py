@@ -196,3 +196,30 @@ def test_piecewise_levels_keep_outliers_and_are_dense_where_the_values_are(norma
     quantizer = piecewise.quantizer(QuantConfig("piecewise", 5))
     assert quantizer(torch.full((1, 3, 1, 1), 50.0)).tolist() == [[[[50.0]]] * 3]
     assert quantizer.constants() == 3 * 16
+
+
+@pytest.mark.parametrize("after_relu", [True, False])
+@pytest.mark.parametrize(
+    "method", ["dfsq-exact", "dfsq+block", "minmax", "mse-channel", "percentile", "log2", "daq", "mx"]
+)
+def test_statistics_as_arrays_give_the_same_quantizer(method, after_relu):
+    config, x = QuantConfig(method), torch.randn(3, 4, 12, 10)
+    seen, again = observer_of(config, -3), observer_of(config, -3)
+    for part in x.split(1):
+        seen.update(part.relu() if after_relu else part)
+    seen.finish()
+    again.restore(seen.arrays())
+    assert again.post_relu == seen.post_relu == after_relu
+    assert all(value.dtype != object for value in seen.arrays().values())
+    assert torch.equal(again.quantizer(config)(x), seen.quantizer(config)(x))
+
+
+def test_pooled_features_stay_single_as_arrays():
+    config = QuantConfig("dfsq-exact")
+    seen, again = observer_of(config, -3), observer_of(config, -3)
+    seen.update(torch.rand(2, 5, 1, 1))
+    seen.finish()
+    again.restore(seen.arrays())
+    assert np.array_equal(again.moments.count, seen.moments.count)
+    with pytest.raises(KeyError):
+        again.restore({"post_relu": np.asarray(True)})

@@ -213,3 +213,9 @@ def test_a_larger_grid_adds_what_is_new(tiny, pictures, client, tmp_path):
     changed = {name: 1 - image for name, image in pictures.items()}
     assert len(sweep(grid, changed, client, out=tmp_path / "s")) == 2
     assert len(read_sweep(tmp_path / "s")) == 6
+
+
+def test_the_same_image_twice_is_said(pictures, tiny):
+    twice = pictures | {"c": pictures["a"]}
+    with pytest.raises(ValueError, match=r"^a and c are the same image; leave one of them out"):
+        sweep({"network": [tiny], "method": ["minmax"]}, twice)

@@ -24,6 +24,7 @@ from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
 from explorer.page.files_panel import files_panel
 from explorer.pipeline import activations, pictures, regions
+from explorer.pipeline.protocol import protocol
 
 SIDE = 132
 
@@ -359,3 +360,21 @@ def test_the_field_beside_the_file_changes_the_network():
     assert panel.select(pn.widgets.FloatInput) == []
     assert state.network == "edsr_x2"
     uploads.files.close()
+
+
+def test_an_onnx_file_is_named_as_such(files):
+    with pytest.raises(ValueError, match=r"net\.onnx is an ONNX graph; load the PyTorch checkpoint"):
+        files.add("net.onnx", b"\x08\x0a")
+
+
+def test_transparent_pixels_are_said(files):
+    pixels = np.full((90, 90, 4), 255, np.uint8)
+    for name, alpha in (("opaque.png", 255), ("see-through.png", 10)):
+        pixels[0, 0, 3] = alpha
+        data = io.BytesIO()
+        Image.fromarray(pixels, "RGBA").save(data, "PNG")
+        key, _ = files.add(name, data.getvalue())
+        state = ExplorerState()
+        state.offer_uploads({}, files.labels("hr", "lr"))
+        state.image = key
+        assert ("transparent pixels of see-through.png are put on white" in protocol(state)) == (alpha < 255)

@@ -1,5 +1,6 @@
 import contextlib
 import csv
+import datetime
 import io
 import re
 import zipfile
@@ -7,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -14,6 +16,7 @@ import core
 from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import VisitorFiles
 from explorer.export import files, report, script
+from explorer.jobs.token import Token
 from explorer.pipeline import pictures
 
 XLSR = dict(network="xlsr_x3", activation_bits=3)
@@ -154,14 +157,40 @@ def test_pictures_and_their_scores():
 
 
 def test_what_cannot_be_made_is_left_out():
-    assert "W8A8" not in files.shown(ExplorerState(**XLSR, words=1, terms=4))
+    titles = [title for title, _, _ in files.shown(ExplorerState(**XLSR, words=1, terms=4))]
+    assert "W4A4" in titles
+    assert "W8A8" not in titles
 
 
 def test_the_report_stands_alone():
     state = ExplorerState(**XLSR)
     state.hand = [-512, 0, 512]
-    text = report.report(state).decode()
+    said = []
+    text = report.report(state, Token(lambda what, share: said.append(what))).decode()
     assert text.count("<figure><img alt=") == 8
+    assert text.count('<img alt="Difference of ') == 7  # all but the ground truth
+    assert said
+    main = text[text.index("<main>") : text.index("</main>")]
+    style = text[text.index("<style>\nmain") :].split("</style>")[0]
+    assert "margin: 24px auto" in style
+    assert "body {" not in style  # whose margins Bokeh's own style takes away
+    for method in state.methods:
+        assert f"<td>{method}</td><td>" in main
+    for layer in state.param.layer.objects:
+        assert f"<td>{layer}</td><td>" in main
+    assert f"PyTorch {torch.__version__}" in main
+    assert str(datetime.date.today().year) in main
+    assert "<td>Seed</td><td>0 of the clusters" in main
     assert not re.search(r"<(script|link|img)\b[^>]*\b(src|href)=.(?!data:)", text)
     assert "By hand" in text
     assert "import core" in text
+
+
+def test_layers_that_were_trained_together_have_no_bars():
+    assert "The layers of odm were trained together" in report.report(trained()).decode()
+
+
+def test_the_script_says_what_it_needs():
+    head = script.code(plain()).split("import core")[0]
+    assert "pip install -e ." in head
+    assert f"PyTorch {torch.__version__}" in head

@@ -1,0 +1,90 @@
+"""A visitor's own network and images on every tab."""
+
+import io
+import time
+
+import pytest
+import torch
+from headless import Visitor, photo
+
+from core import EDSR
+from explorer.choices.sweep_grid import MEAN
+from explorer.jobs import sweep_runs
+
+
+@pytest.fixture
+def visitor(monkeypatch, tmp_path):
+    monkeypatch.setattr(sweep_runs, "FOLDER", tmp_path / "sweeps")
+    torch.manual_seed(0)
+    weights = io.BytesIO()
+    torch.save(EDSR(2, n_blocks=2, n_feats=6, rgb_range=1.0).state_dict(), weights)
+    visitor = Visitor(activation_bits=3, compared_bits=[])
+    visitor.take("mine.pth", weights.getvalue())
+    visitor.take("photo.png", photo(240))
+    yield visitor
+    visitor.session._leave(None)
+
+
+def test_own_images_calibrate_the_page(visitor):
+    assert visitor.shown(visitor.widget("Network"))
+    hr = visitor.session.uploads.files.labels("hr")["own: photo.png, as HR"]
+    before = visitor.drawn("heat map", "by image", "histogram", "staircase")
+    picture = visitor.data("picture 3")["image"][0].copy()
+    visitor.choose(calibration=[hr])
+    assert visitor.count(r"patches of your own images \(photo\.png\), the one shown among them") == 1
+    after = visitor.drawn("heat map", "by image", "histogram", "staircase")
+    assert after != before
+    assert (visitor.data("picture 3")["image"][0] != picture).any()
+    visitor.session.uploads.remove("photo.png")
+    visitor.settle()
+    assert visitor.state.calibration == []
+    assert visitor.count("patches of the packaged photographs") == 1
+
+
+@pytest.mark.slow
+def test_a_sweep_of_own_files(visitor):
+    visitor.choose(tab="sweep")
+    sweeper = visitor.visit.made["sweep"].sweeper
+    network, hr = visitor.state.network, visitor.state.image
+    visitor.widget("Network")
+    sweeper.choices.param.update(networks=[network], images=[hr], methods=["minmax"], bits=[3])
+    visitor.settle()
+    assert visitor.count("the sweep is yours alone") == 1
+    sweeper.start()
+    visitor.until(lambda: sweeper.running)
+    name = visitor.state.sweep
+    assert name.startswith("private-")
+    end = time.monotonic() + 300
+    while sweep_runs.current().alive:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    sweeper._watch()
+    visitor.settle()
+    assert visitor.session.status.errors == {}
+    sweeper.choices.shown_image = MEAN
+    visitor.settle()
+    assert len(visitor.data("sweep bits")["psnr"]) == 1
+    assert visitor.count("my-sweep \\(yours alone\\): 1 of 1 rows") == 1
+    sweeper.open(0)
+    visitor.settle()
+    assert (visitor.state.tab, visitor.state.network, visitor.state.method) == ("explore", network, "minmax")
+    folder = sweep_runs.place(name)
+    visitor.choose(tab="sweep")
+    sweeper.delete()
+    visitor.settle()
+    assert visitor.state.sweep == "bundled"
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_a_training_of_an_own_network(visitor):
+    visitor.choose(tab="training", train_steps=50)
+    trainer = visitor.visit.made["training"].trainer
+    assert visitor.shown(visitor.widget("Start"))
+    trainer.start()
+    assert trainer.own is not None, trainer.text
+    visitor.until(lambda: not trainer.own.alive)
+    assert trainer.own.status_text() == "Done, step 50 of 50"
+    trainer._watch()
+    visitor.settle()
+    assert visitor.session.status.errors == {}
