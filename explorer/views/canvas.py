@@ -22,7 +22,7 @@ MIN_PIXELS = 8  # of a picture, across the frame at the closest zoom
 
 def grid(*tiles: pn.Column, **options) -> pn.Row:
     """Return tiles side by side, in as many rows as they need."""
-    return pn.Row(*tiles, sizing_mode="stretch_width", css_classes=["tiles"], margin=0, **options)
+    return pn.Row(*tiles, sizing_mode="stretch_width", css_classes=["tiles"], **{"margin": 0, **options})
 
 
 def difference_canvas(name: str, window: Window) -> Canvas:
