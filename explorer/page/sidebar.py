@@ -132,7 +132,7 @@ def sheet(state: ExplorerState) -> pn.Column:
     return pn.Column(
         pn.widgets.IntSlider.from_param(p.activation_bits, label="Bits", **WIDE),
         pn.Row(
-            pn.widgets.Select.from_param(p.method, label="Method of quantization", **WIDE),
+            pn.widgets.Select.from_param(p.method, label="Quantizer", **WIDE),
             pn.widgets.Select.from_param(p.image, label="Photograph", **WIDE),
             margin=0,
             sizing_mode="stretch_width",

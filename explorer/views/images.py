@@ -27,8 +27,8 @@ class ImagesView:
         self.window = Window()
         self._tiles: dict[object, Tile] = {}
         self._compared: tuple[Picture | None, Picture | None] = (None, None)
-        self.left, self.right = (Canvas(side, self.window) for side in ("left", "right"))
-        self.difference = difference_canvas("difference", self.window)
+        self.left, self.right = (Canvas(f"large {side}", self.window) for side in ("left", "right"))
+        self.difference = difference_canvas("large difference", self.window)
         self.divider = pn.widgets.IntSlider(label="Divider (%)", value=50, end=100, margin=(0, 0, 8, 0))
         self.swipe = self._swipe()
         self.grid = grid()

@@ -89,17 +89,17 @@ def test_pictures_side_by_side():
 
 def test_a_tapped_picture_becomes_large_beside_float():
     visitor = Visitor(network="xlsr_x3", compared_bits=[2])
-    assert visitor.figure("left") is None
+    assert visitor.figure("large left") is None
     visitor.visit.made["explore"].pictures.enlarge(2)
     visitor.settle()
     state = visitor.state
     assert (state.left, state.right, state.details) == ("2", "float", ["large"])
-    left, right, difference = (visitor.drawn(name) for name in ("left", "right", "difference"))
+    left, right, difference = (visitor.drawn(name) for name in ("large left", "large right", "large difference"))
     visitor.move("Left", "hr")
-    assert visitor.drawn("left") != left
-    assert visitor.drawn("difference") != difference
+    assert visitor.drawn("large left") != left
+    assert visitor.drawn("large difference") != difference
     visitor.move("Right", "8")
-    assert visitor.drawn("right") != right
+    assert visitor.drawn("large right") != right
 
 
 def test_all_pictures_zoom_within_their_frames():
