@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST = 180  # seconds that anything may take on a busy machine
+LONGEST = 600  # seconds that anything may take on a busy machine
 # As `make app` serves.
 SERVE = re.search(r"^SERVE := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
 NAMES = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser")
@@ -76,13 +76,16 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serve(log: Path, *options: str):
-    """Serve the dashboard while the context is open; its address. `options` are of `panel serve`."""
+def serve(log: Path, *options: str, warm: bool = True):
+    """Serve the dashboard while the context is open; its address. `options` are of `panel serve`.
+
+    warm: whether what a new visitor sees first is computed at once.
+    """
     port = free_port()
     # The script, as `panel serve` on a command line: it does not look for modules here by itself.
-    panel = str(Path(sys.executable).with_name("panel"))
+    panel = [str(Path(sys.executable).with_name("panel"))]
     command = [
-        panel,
+        *(panel if warm else [sys.executable, str(Path(__file__).with_name("cold_server.py"))]),
         "serve",
         "explorer/app.py",
         "--address",
@@ -97,7 +100,7 @@ def serve(log: Path, *options: str):
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     url = f"http://localhost:{port}/app"
     try:
-        for _ in range(480):
+        for _ in range(4 * LONGEST):
             try:
                 urllib.request.urlopen(url, timeout=30).close()
                 break
@@ -109,7 +112,7 @@ def serve(log: Path, *options: str):
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(LONGEST)
 
 
 def faults(log: str) -> int:
