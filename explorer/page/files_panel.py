@@ -8,9 +8,10 @@ import panel as pn
 
 from core.images import IMAGE_SUFFIXES
 from explorer.choices.catalog import without_truth
+from explorer.choices.file_reading import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS
 from explorer.choices.state import ExplorerState
 from explorer.choices.uploads import Uploads
-from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_uploaded
+from explorer.choices.visitor_files import is_uploaded
 from explorer.page.calibration_panel import calibration_panel
 from explorer.page.file_drop import Dropper
 from explorer.page.sections import TOGGLE, WIDE, fold, html
