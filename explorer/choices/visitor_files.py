@@ -41,6 +41,11 @@ def uploaded(key: str) -> UploadedImage | UploadedNetwork:
     return _known[key]
 
 
+def register(key: str, network: UploadedNetwork) -> None:
+    """Make a network that is no visitor's file known by its key, for as long as the server runs."""
+    _known[key] = network
+
+
 class VisitorFiles:
     """One visitor's files: name -> keys, of an image as HR and as LR, or of a network."""
 
