@@ -53,7 +53,7 @@ def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:
         pn.Row(
             html("<label>Images are</label>", margin=(9, 0, 0, 8), width=78),
             role,
-            visible=uploads.param.names.rx.bool(),
+            visible=pn.bind(lambda _: bool(uploads.files.labels("hr")), uploads.param.names),
             margin=0,
             sizing_mode="stretch_width",
         ),
