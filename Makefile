@@ -4,6 +4,7 @@ PORT ?= 5006
 ADDRESS ?= 127.0.0.1
 ORIGIN ?= $(if $(filter-out 127.0.0.1 localhost,$(ADDRESS)),$(ADDRESS):$(PORT),localhost:$(PORT) 127.0.0.1:$(PORT))
 USERS ?=
+NETWORK ?=
 TORCH_VERSION ?= 2.13.0
 BROWSERS ?= google-chrome google-chrome-stable chromium chromium-browser
 # The first Python on PATH that pyproject.toml allows.
@@ -27,6 +28,7 @@ help:
 	@echo "              PORT=5006           the port it listens on"
 	@echo "              ADDRESS=127.0.0.1   the address: as it is, nobody reaches it from another machine"
 	@echo "              ORIGIN=NAME[:PORT]  the name in the browsers' address, if it is another (a proxy's)"
+	@echo "              NETWORK=module:function  adds the nn.Module that it returns; its module lies here or on PYTHONPATH"
 	@echo "              USERS=FILE          a login, see For a class in CONTRIBUTING.md"
 	@echo "make notebooks  install JupyterLab (first run only) and open the teaching notebooks"
 	@echo "make test     install the test extras, find or install a browser, run every test"
@@ -60,7 +62,7 @@ app: .venv/app.stamp .venv/first_page.stamp
 	@echo "  The explorer: http://$(firstword $(ORIGIN))/app"
 	@echo "  Ready when the log below says that it is running; Ctrl+C stops it."
 	@echo
-	@exec env MALLOC_ARENA_MAX=2 $(VENV_PYTHON) -m panel serve explorer/app.py --address $(ADDRESS) --port $(PORT) $(SERVE) \
+	@exec env MALLOC_ARENA_MAX=2 $(if $(NETWORK),EXPLORER_NETWORKS='$(NETWORK)') $(VENV_PYTHON) -m panel serve explorer/app.py --address $(ADDRESS) --port $(PORT) $(SERVE) \
 	  $(ORIGIN:%=--allow-websocket-origin %) \
 	  $(if $(USERS),--basic-auth '$(USERS)' --basic-login-template explorer/page/login.html)
 

@@ -48,18 +48,20 @@ def mismatch_of(mean: torch.Tensor, deviation: torch.Tensor) -> Mismatch:
 class Spreads:
     """Mean and deviation of every channel of the named layers' inputs, image by image.
 
-    `record(name, x)` adds the input of a layer of `model` for one image.
+    `record(name, x, images)` adds the input of a layer of `model` for that number of images.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[str]):
         self._channel_dim = {name: channel_dim_of(model.get_submodule(name)) for name in layers}
         self._seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
-    def record(self, name: str, x: torch.Tensor) -> None:
-        """Add the input of a layer for one image."""
-        channels = x.transpose(0, self._channel_dim[name]).flatten(1)
-        variance, mean = torch.var_mean(channels, 1, correction=0)
-        self._seen.setdefault(name, []).append((mean.double(), variance.double().sqrt()))
+    def record(self, name: str, x: torch.Tensor, images: int = 1) -> None:
+        """Add the input of a layer for `images` images, whose parts follow each other in dimension 0."""
+        dim = self._channel_dim[name]
+        apart = x.ndim > -dim and len(x) % images == 0  # else the layer is called without a batch dimension
+        for part in x.split(len(x) // images) if apart else [x]:
+            variance, mean = torch.var_mean(part.transpose(0, dim).flatten(1), 1, correction=0)
+            self._seen.setdefault(name, []).append((mean.double(), variance.double().sqrt()))
 
     def mismatch(self) -> dict[str, Mismatch]:
         """Return the mismatch of every layer that ran."""

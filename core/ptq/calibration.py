@@ -21,7 +21,12 @@ from core.ptq.observers import Observer
 PATCHES = 32  # calibration patches, as in the code of DFSQ's authors
 HR_PATCH = 192  # HR pixels a side: LR patches of 96 at x2 and 48 at x4, as DFSQ's authors use
 MAX_BATCH_PIXELS = 8 * 96 * 96  # LR pixels in one forward
+Watch = Callable[[str, torch.Tensor, int], None]
 HALF = (torch.float16, torch.bfloat16)  # too coarse for statistics
+
+
+def unwatched(name: str, x: torch.Tensor, images: int) -> None:
+    """Do nothing with a layer's input."""
 
 
 def batches(images: torch.Tensor | Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -97,15 +102,16 @@ def observe(
     images: torch.Tensor | Iterable[torch.Tensor],
     observers: dict[str, Observer],
     progress: Callable[[str, float], None] = lambda what, share: None,
-    watch: Callable[[str, torch.Tensor], None] = lambda name, x: None,
+    watch: Watch = unwatched,
 ) -> set[str]:
     """Run `model` on the images, show each named layer's input to its observer; return the layers that ran.
 
     The observers are not finished, since more images may follow. `progress(what, share)` is called after
-    every batch and may raise to cancel. `watch(name, x)` gets every input too, for other statistics of the
-    same pass. ValueError for NaN or infinite activations.
+    every batch and may raise to cancel. `watch(name, x, images)` gets every input and the number of
+    images in it too, for other statistics of the same pass. ValueError for NaN or infinite activations.
     """
     ran: set[str] = set()
+    at_once = 0
 
     def record(name: str, x: torch.Tensor) -> None:
         if not torch.isfinite(x).all():
@@ -113,10 +119,11 @@ def observe(
         ran.add(name)
         x = x.float() if x.dtype in HALF else x
         observers[name].update(x)
-        watch(name, x)
+        watch(name, x, at_once)
 
     with recorded(model, list(observers), record):
         for batch, share in with_share(images):
+            at_once = len(batch)
             run(model, batch)
             progress("Calibrating", share)
     return ran

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from core.networks.held_weights import hold_written, settle
 from core.networks.running import warn_unless_steady
 from core.ptq.audit import LayerQuantization, is_quantized
 from core.ptq.calibrated import NEVER_CALLED, Calibration, check_names, restricted
-from core.ptq.calibration import HALF, batches, observe, undisturbed
+from core.ptq.calibration import HALF, Watch, batches, observe, undisturbed, unwatched
 from core.ptq.compensation import compensate, gather
 from core.ptq.config import FLOAT, QuantConfig
 from core.ptq.methods import TRAINED
@@ -34,12 +34,13 @@ def calibrate(
     config: QuantConfig,
     layers: Layers = None,
     progress: Progress = lambda what, share: None,
-    watch: Callable[[str, torch.Tensor], None] = lambda name, x: None,
+    watch: Watch = unwatched,
 ) -> Calibration:
     """Observe the layers to be quantized while the float network runs on the images.
 
-    All statistics are kept in memory at once; `quantize_model` on images limits that memory. `watch(name, x)`
-    gets every layer's input too, for other statistics of the same pass. Other arguments and errors as for
+    All statistics are kept in memory at once; `quantize_model` on images limits that memory. `watch(name,
+    x, images)` gets every layer's input and the number of images in it too, for other statistics of the same
+    pass. Other arguments and errors as for
     `quantize_model`.
 
     >>> import torch
@@ -171,9 +172,7 @@ def peek(images) -> tuple[torch.Tensor, Iterable[torch.Tensor]]:
     return next(batches(head))[:1], itertools.chain(head, images)
 
 
-def _calibrate(
-    reference, images, config, names, reasons, progress, watch=lambda name, x: None
-) -> Calibration:
+def _calibrate(reference, images, config, names, reasons, progress, watch=unwatched) -> Calibration:
     observers = observe_part(reference, images, config, names, progress, watch)
     for observer in observers.values():
         observer.finish()
@@ -188,11 +187,11 @@ def observe_part(
     config: QuantConfig,
     names: Iterable[str],
     progress: Progress = lambda what, share: None,
-    watch: Callable[[str, torch.Tensor], None] = lambda name, x: None,
+    watch: Watch = unwatched,
 ) -> dict[str, Observer]:
     """Return observers of the named layers that ran; observers of other images can be merged into them.
 
-    `watch(name, x)` gets every input too. ValueError for a method that is learned in training.
+    `watch`: as for `calibrate`. ValueError for a method that is learned in training.
     """
     if config.method in TRAINED:
         raise ValueError(f"{config.method} is learned in training, not calibrated: use python -m core odm")

@@ -13,6 +13,7 @@ import core
 from core import zoo
 from core.images import to_uint8
 from core.ptq.scope import choose_layers, input_channels
+from explorer.choices import server_networks
 from explorer.choices.visitor_files import file_name, is_uploaded, uploaded
 
 NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in zoo.bundled()}
@@ -24,6 +25,7 @@ def spelled(name: str) -> str:
 
 
 NETWORK_NAMES = {f"{spelled(name)} ×{scale}": key for key, (name, scale) in NETWORKS.items()}
+NETWORK_NAMES |= server_networks.added()
 IMAGE_NAMES = {name: name for name in core.demo_names()}
 
 
@@ -64,7 +66,8 @@ def about(key: str) -> str:
     if is_uploaded(key):
         found = uploaded(key)
         kind = type(found.model)
-        facts = f"{kind.__name__} ×{found.scale}, {found.parameters / 1e3:,.0f} k parameters, your file."
+        whose = "" if server_networks.is_added(key) else ", your file"
+        facts = f"{kind.__name__} ×{found.scale}, {found.parameters / 1e3:,.0f} k parameters{whose}."
         return " ".join(filter(None, (facts, getattr(kind, "about", ""), found.note)))
     try:
         card = zoo.model_card(*NETWORKS[key])
@@ -104,6 +107,8 @@ def stem(key: str) -> str:
 
 def network_code(key: str) -> str:
     """Write the Python expression that makes the float network."""
+    if server_networks.is_added(key):
+        return server_networks.code(key)
     if is_uploaded(key):
         res_scale = uploaded(key).res_scale
         more = "" if res_scale is None else f", res_scale={res_scale:g}"

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import param
 
+from explorer.choices.server_networks import is_added
 from explorer.choices.state import FIELDS, ExplorerState
 from explorer.choices.visitor_files import is_uploaded
 from explorer.server.address import Address
@@ -53,12 +54,12 @@ def restore(state: ExplorerState, search: str) -> None:
 
 
 def uploaded_keys(search: str) -> list[str]:
-    """List the uploaded files that the link names, which no other page has."""
+    """List the uploaded files that the link names, which no other page has; not networks of the server."""
     texts = _texts(search)
     found = [texts.get("network", ""), texts.get("image", "")]
     with contextlib.suppress(ValueError):
         found += map(str, _items(texts.get("calibration", "[]")))
-    return [key for key in found if is_uploaded(key)]
+    return [key for key in found if is_uploaded(key) and not is_added(key)]
 
 
 def _texts(search: str) -> dict[str, str]:

@@ -57,7 +57,7 @@ class SweepChoices(param.Parameterized):
     def offer_uploads(self, networks: dict[str, str], images: dict[str, str]) -> None:
         """Offer uploaded networks and HR images, label -> key, too; what is gone is no longer chosen."""
         for name, bundled, own in (("networks", list(NETWORKS), networks), ("images", demo_names(), images)):
-            offered = [*bundled, *own.values()]
+            offered = [*own.values(), *bundled]
             setattr(self, name, [key for key in getattr(self, name) if key in offered])
             self.param[name].objects = offered
 

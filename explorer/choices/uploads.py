@@ -8,18 +8,11 @@ from collections.abc import Callable
 import param
 
 from explorer.choices.catalog import without_truth
+from explorer.choices.file_reading import FILE_MB, LIMITS
 from explorer.choices.region import CENTRE
 from explorer.choices.state import ExplorerState
 from explorer.choices.status import Status
-from explorer.choices.visitor_files import (
-    FILE_MB,
-    LIMITS,
-    VisitorFiles,
-    file_name,
-    is_uploaded,
-    kind_of,
-    other_role,
-)
+from explorer.choices.visitor_files import VisitorFiles, file_name, is_uploaded, kind_of, other_role
 from explorer.jobs.latest import QUICK
 from explorer.jobs.token import Token
 

@@ -63,7 +63,7 @@ def versions() -> str:
     for package, name in (("sr-quantization-explorer", "SR Quantization Explorer"), ("torch", "PyTorch")):
         with contextlib.suppress(PackageNotFoundError):  # run from its folder, without being installed
             found.append(f"{name} {version(package)}")
-    return ", ".join(found)
+    return ", ".join(found) or "an unknown version"
 
 
 def _layers(state: ExplorerState) -> list[str]:

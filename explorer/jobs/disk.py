@@ -15,9 +15,13 @@ import numpy as np
 from explorer.jobs.child import ROOT
 
 log = logging.getLogger(__name__)
-MAX_BYTES = 10**9
+MAX_BYTES, MAX_FILES = 10**9, 5000
+TRIM_EVERY = 50  # files written: looking at all of them takes some time
 ENDING, PARTIAL = ".npz", ".partial"
 ABANDONED = 3600.0  # seconds after which half a file is nobody's any more
+
+
+_since_trim = TRIM_EVERY  # so that the first file of a process counts the others
 
 
 def folder() -> Path | None:
@@ -46,8 +50,9 @@ def read(key: str) -> dict[str, np.ndarray] | None:
     return found
 
 
-def write(key: str, arrays: Mapping[str, np.ndarray], max_bytes: float = MAX_BYTES) -> None:
+def write(key: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Keep arrays under a key; where that is not possible, say so in the log and go on."""
+    global _since_trim
     if (place := folder()) is None:
         return
     partial = None
@@ -58,7 +63,10 @@ def write(key: str, arrays: Mapping[str, np.ndarray], max_bytes: float = MAX_BYT
             partial = Path(file.name)
             np.savez(file, **arrays)
         os.replace(partial, place / f"{key}{ENDING}")
-        _trim(place, max_bytes)
+        _since_trim += 1
+        if _since_trim >= TRIM_EVERY:
+            _since_trim = 0
+            _trim(place)
     except OSError as error:
         log.warning("results cannot be kept in %s (%s); they are computed anew each time", place, error)
         if partial is not None:
@@ -66,7 +74,7 @@ def write(key: str, arrays: Mapping[str, np.ndarray], max_bytes: float = MAX_BYT
                 partial.unlink(missing_ok=True)
 
 
-def _trim(place: Path, max_bytes: float) -> None:
+def _trim(place: Path) -> None:
     """Delete what was not used for longest until the rest is small enough, and half-written files."""
     files = []
     for path in place.iterdir():
@@ -78,8 +86,8 @@ def _trim(place: Path, max_bytes: float) -> None:
                 path.unlink()
     files.sort()
     held = sum(size for _, size, _ in files)
-    for _, size, path in files:
-        if held <= max_bytes:
+    for left, (_, size, path) in zip(range(len(files), 0, -1), files, strict=True):
+        if held <= MAX_BYTES and left <= MAX_FILES:
             break
         path.unlink(missing_ok=True)
         held -= size

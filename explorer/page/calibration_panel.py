@@ -7,10 +7,7 @@ import panel as pn
 from explorer.choices.state import ExplorerState
 from explorer.page.sections import WIDE, checklist, html
 
-NOTE = (
-    "None ticked: the packaged photographs. Ticked: random patches of these images decide ranges and points, "
-    "and are the representative images of the INT8 file."
-)
+NOTE = "Patches of these decide ranges and points, and INT8's too; none ticked: the packaged photographs."
 
 
 def calibration_panel(state: ExplorerState) -> pn.Column:

@@ -8,9 +8,10 @@ import panel as pn
 
 from core.images import IMAGE_SUFFIXES
 from explorer.choices.catalog import without_truth
+from explorer.choices.file_reading import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS
 from explorer.choices.state import ExplorerState
 from explorer.choices.uploads import Uploads
-from explorer.choices.visitor_files import CHECKPOINT_SUFFIXES, FILE_MB, LIMITS, is_uploaded
+from explorer.choices.visitor_files import is_uploaded
 from explorer.page.calibration_panel import calibration_panel
 from explorer.page.file_drop import Dropper
 from explorer.page.sections import TOGGLE, WIDE, fold, html
@@ -52,7 +53,7 @@ def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:
         pn.Row(
             html("<label>Images are</label>", margin=(9, 0, 0, 8), width=78),
             role,
-            visible=uploads.param.names.rx.bool(),
+            visible=pn.bind(lambda _: bool(uploads.files.labels("hr")), uploads.param.names),
             margin=0,
             sizing_mode="stretch_width",
         ),

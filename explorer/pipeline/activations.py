@@ -17,7 +17,7 @@ import core
 from core.analysis.comparison import fingerprint
 from core.analysis.mismatch import Mismatch, Spreads
 from core.images import to_tensor
-from core.ptq.calibration import PATCHES, layer_inputs, patch_size
+from core.ptq.calibration import PATCHES, layer_inputs, patch_size, unwatched
 from core.ptq.observers import Observer, observer_of
 from core.ptq.quantize import layer_groups
 from core.quantizers.normalization import Normalization
@@ -183,15 +183,14 @@ def calibration(
 
     progress("Calibrating", 0.0)
     spreads = Spreads(model, parts[group])
-    watch = spreads.record if len(parts) == 1 else lambda layer, x: None
-    # One by one, as `Spreads` takes them; on a CPU that is no slower than in batches.
-    made = core.calibrate(model, images.split(1), seen, parts[group], progress, watch)
+    watch = spreads.record if len(parts) == 1 else unwatched
+    made = core.calibrate(model, images, seen, parts[group], progress, watch)
     if len(parts) == 1:
         found = spreads.mismatch()
         if token.wanted:
             mismatch.remember(name, own, value=found)
         mismatch.keep(name, own, value=found, token=token)
-    return made._replace(images=images)
+    return made
 
 
 @shared(4)

@@ -11,6 +11,7 @@ import panel as pn
 
 from explorer.choices.state import ExplorerState
 from explorer.export import files, report, script
+from explorer.jobs.token import Token
 from explorer.page.sections import html, section
 from explorer.session import Session
 
@@ -22,13 +23,18 @@ def export_section(session: Session) -> pn.Column:
     """Make the section with Python, pictures, levels, network and report."""
     state = session.state
 
-    def file(label: str, make: Callable[[ExplorerState], bytes]) -> pn.widgets.FileDownload:
+    def tell(what: str, share: float | None) -> None:
+        session.later(lambda: session.status.set_busy("take away", what, share))
+
+    def file(label: str, make: Callable[[ExplorerState, Token], bytes]) -> pn.widgets.FileDownload:
         async def content() -> io.BytesIO:
             try:
-                data = await asyncio.to_thread(make, state.copy())
+                data = await asyncio.to_thread(make, state.copy(), Token(tell))
             except ValueError as error:
                 session.status.set_error("take away", str(error))
                 raise
+            finally:
+                session.later(lambda: session.status.set_done("take away"))
             session.status.set_error("take away", "")
             return io.BytesIO(data)
 

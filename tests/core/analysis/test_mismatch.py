@@ -85,6 +85,18 @@ def test_the_model_is_left_as_it_is(images, tiny_edsr):
 
 def test_from_the_pass_of_a_calibration(images, tiny_edsr):
     layers = ["body.0.body.0", "body.1.body.2"]
-    spreads = Spreads(tiny_edsr, layers)
-    calibrate(tiny_edsr, images.split(1), QuantConfig("minmax"), layers, watch=spreads.record)
-    assert spreads.mismatch() == mismatch(tiny_edsr, images, layers)
+    spreads, alone = Spreads(tiny_edsr, layers), mismatch(tiny_edsr, images, layers)
+    calibrate(tiny_edsr, images, QuantConfig("minmax"), layers, watch=spreads.record)
+    assert spreads.mismatch().keys() == alone.keys()
+    for layer, found in spreads.mismatch().items():
+        assert found == pytest.approx(alone[layer], rel=1e-4)
+
+
+def test_windows_of_one_image_stay_together(images):
+    """As in transformers, whose layers get (images * windows, tokens, channels)."""
+    model = SwinIR(2, n_feats=4, depths=(2,), n_heads=2, window=4, hidden=6)
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    spreads, alone = Spreads(model, names), mismatch(model, images, names)
+    calibrate(model, images, QuantConfig("minmax"), names, watch=spreads.record)
+    for layer, found in spreads.mismatch().items():
+        assert found == pytest.approx(alone[layer], rel=1e-3, abs=1e-6)

@@ -16,6 +16,7 @@ from explorer.choices.own_runs import start_sweep, training_run, write_image, wr
 from explorer.choices.sweep_grid import SweepChoices
 from explorer.choices.visitor_files import VisitorFiles
 from explorer.jobs import sweep_runs
+from explorer.jobs.token import Token
 from explorer.pipeline import pictures, sweep_rows
 
 
@@ -103,7 +104,7 @@ def test_a_sweep_of_own_files_is_the_visitors_alone(mine, network, monkeypatch, 
             sweep_runs.delete(run.name)
         wait_for(lambda: not run.alive)
         assert run.problem() == ""
-        shown = sweep_rows.shown(run.name, network, images[0])
+        shown = sweep_rows.shown(run.name, network, images[0], token=Token())
         assert (shown.networks, set(shown.images)) == ([network], {"mean", *images})
         assert shown.reasons == {}
         picture = pictures.picture(network, images[0], "whole", core.QuantConfig("minmax", 4, 4))
@@ -115,7 +116,7 @@ def test_a_sweep_of_own_files_is_the_visitors_alone(mine, network, monkeypatch, 
         sweep_runs.end_private(run.name)
     assert not folder.exists()
     with pytest.raises(ValueError, match="There is no sweep named private-"):
-        sweep_rows.shown(run.name, network, images[0])
+        sweep_rows.shown(run.name, network, images[0], token=Token())
 
 
 @pytest.mark.slow

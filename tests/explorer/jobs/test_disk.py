@@ -44,17 +44,36 @@ def test_a_damaged_file_is_none(place, damage, caplog):
     assert disk.read("key")["x"].tolist() == [1, 1]
 
 
-def test_what_was_not_used_for_longest_goes_first(place):
+@pytest.fixture
+def each_time(monkeypatch):
+    """Look at the sizes after every file."""
+    monkeypatch.setattr(disk, "TRIM_EVERY", 1)
+
+
+@pytest.mark.parametrize("bound", ["MAX_BYTES", "MAX_FILES"])
+def test_what_was_not_used_for_longest_goes_first(place, each_time, monkeypatch, bound):
     array = {"x": np.zeros(1000)}
     for age, key in enumerate(("new", "older", "oldest")):
         disk.write(key, array)
         os.utime(place / f"{key}.npz", (time.time() - 100 * (age + 1),) * 2)
     disk.read("oldest")  # now it is the newest
-    disk.write("last", array, max_bytes=3 * (place / "new.npz").stat().st_size)
+    monkeypatch.setattr(
+        disk, bound, {"MAX_BYTES": 3 * (place / "new.npz").stat().st_size, "MAX_FILES": 3}[bound]
+    )
+    disk.write("last", array)
     assert sorted(path.stem for path in place.iterdir()) == ["last", "new", "oldest"]
 
 
-def test_half_files_of_killed_processes_go(place):
+def test_not_every_file_looks_at_all_others(place, monkeypatch):
+    looked = []
+    monkeypatch.setattr(disk, "_trim", looked.append)
+    monkeypatch.setattr(disk, "_since_trim", disk.TRIM_EVERY)
+    for i in range(disk.TRIM_EVERY + 1):
+        disk.write(f"key{i}", {"x": np.zeros(2)})
+    assert len(looked) == 2  # at the first one, and after as many as that
+
+
+def test_half_files_of_killed_processes_go(place, each_time):
     (place / "keyabc.partial").write_bytes(b"x")
     (place / "keyxyz.partial").write_bytes(b"x")
     os.utime(place / "keyabc.partial", (time.time() - 2 * disk.ABANDONED,) * 2)

@@ -6,9 +6,9 @@ from strangers import STRANGERS, stranger
 
 from core.images import demo_names
 from explorer.choices import visitor_files
+from explorer.choices.file_reading import checked
 from explorer.choices.region import CENTRE, WHOLE
 from explorer.choices.state import ExplorerState
-from explorer.choices.visitor_files import checked
 from explorer.pipeline import activations, deployment, pictures, points
 from explorer.views.canvas import Window
 from explorer.views.format import of_tiles

@@ -28,6 +28,7 @@ def visitor(monkeypatch, tmp_path):
 def test_own_images_calibrate_the_page(visitor):
     assert visitor.shown(visitor.widget("Network"))
     hr = visitor.session.uploads.files.labels("hr")["own: photo.png, as HR"]
+    visitor.choose(details=["by image"])
     before = visitor.drawn("heat map", "by image", "histogram", "staircase")
     picture = visitor.data("picture 3")["image"][0].copy()
     visitor.choose(calibration=[hr])
