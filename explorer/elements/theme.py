@@ -54,7 +54,7 @@ def named_part(name: str) -> Hook:
     """Return the hook that gives what one element of an overlay draws a name, for changes in place."""
 
     def hook(plot, element) -> None:
-        plot.handles.get("glyph_renderer", plot.handles["glyph"]).name = name
+        plot.handles["glyph_renderer"].name = name
 
     return hook
 
@@ -62,6 +62,7 @@ def named_part(name: str) -> Hook:
 def plain(plot, element) -> None:
     """Upright labels, no border, and no WebGL, in which browsers without a graphics card lose bars."""
     plot.state.min_border = 4
+    plot.state.min_border_right = 14  # for half of the last tick's label
     plot.state.output_backend = "canvas"
     for axis in plot.state.axis:
         axis.axis_label_text_font_style = "normal"
