@@ -77,6 +77,12 @@ class ExplorerState(param.Parameterized):
         objects=list(METHODS),
         doc="Methods side by side",
     )
+    large = param.Selector(
+        default=DEFAULT_METHOD,
+        objects=["hr", "float", *EVERY_METHOD],
+        doc="Method whose picture is large; the first one if it is not among them",
+    )
+    beside = param.Selector(objects=["reference", "difference"], doc="What is beside the large picture")
     box = param.List(
         [], item_type=int, bounds=(0, 4), doc="Region: left, top, right, bottom in SR pixels; none: the image"
     )

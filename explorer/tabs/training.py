@@ -15,7 +15,7 @@ from explorer.choices.catalog import NETWORKS, trained
 from explorer.choices.state import OWN_RUN, TRAINING, ExplorerState
 from explorer.choices.visitor_files import is_uploaded
 from explorer.jobs.training_run import Run
-from explorer.page.sections import details, html, question
+from explorer.page.sections import details, html, note, question
 from explorer.pipeline import pictures
 from explorer.server.document_queue import held
 from explorer.session import Output
@@ -211,7 +211,7 @@ class TrainingTab(Tab):
             question(QUESTION),
             pn.Column(chosen, constants, buttons, css_classes=["card"], sizing_mode="stretch_width"),
             trainer.view.panel,
-            details(NOTE),
+            details(note(NOTE)),
             sizing_mode="stretch_width",
             margin=0,
         )

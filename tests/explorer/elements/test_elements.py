@@ -264,10 +264,13 @@ def test_profile():
         for n, key in enumerate(("hr", "mse"))
     }
     drawn = figure(methods.profile(found, {"hr": "HR", "mse": "mse, W4A4"}, Inspection()))
-    assert [list(y) for y in columns(drawn)["y"]] == [list(np.arange(8.0)), list(np.arange(8.0) + 1)]
+    found = columns(drawn)
+    assert list(found["y"][0]) == list(np.arange(8.0))
+    assert [list(y) for y in found["ys"][0]] == [list(np.arange(8.0) + 1)]
+    assert list(found["color"][0]) == [METHOD_COLORS["mse"]]
     assert drawn.name == "profile"
-    assert labels(drawn) == ("pixel", "luma / 8-bit levels")
-    assert [item.label.value for item in drawn.select_one(Legend).items] == ["HR", "mse, W4A4"]
+    assert labels(drawn) == ("pixel (dashed: HR)", "luma / 8-bit levels")
+    assert drawn.title.text == "Luma along row 4"
 
 
 def test_picture_and_its_difference():

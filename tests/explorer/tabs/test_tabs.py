@@ -14,6 +14,7 @@ from core.zoo import create_model, model_card
 from explorer.choices.catalog import NETWORKS
 from explorer.elements import layers
 from explorer.pipeline import deployment
+from explorer.views import methods
 
 # A test takes seconds, and those of a worker share what is computed.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tabs")]
@@ -71,6 +72,13 @@ def test_too_small_a_set_is_said_in_a_sentence():
 # Methods
 
 
+def tap(visitor, name: str, x: float, y: float = 0.0) -> None:
+    """Tap on a figure, as a hand does, and wait for what follows."""
+    figure = visitor.figure(name)
+    figure._trigger_event(Tap(figure, x=x, y=y))
+    visitor.settle()
+
+
 def rows(visitor, text: str) -> list[list[str]]:
     """The cells, row by row, of the table beside which the text stands."""
     shown = [str(getattr(pane, "object", "")) for pane in visitor.page.select()]
@@ -81,25 +89,53 @@ def rows(visitor, text: str) -> list[list[str]]:
 
 def scores(visitor) -> dict[str, list[str]]:
     """Method -> the numbers of its row in the table."""
-    return {name.split()[0]: numbers for name, *numbers in rows(visitor, "PSNR / dB")}
+    return {name.strip("■ ").split()[0]: numbers for name, *numbers in rows(visitor, "PSNR / dB")}
 
 
 def test_methods_at_the_same_bits():
-    methods = ["dfsq-exact", "dfsq+", "minmax", "percentile"]
-    visitor = Visitor(network="xlsr_x3", tab="methods", methods=methods, activation_bits=3)
-    for name in methods:
+    names = ["dfsq-exact", "dfsq+", "minmax", "percentile"]
+    visitor = Visitor(network="xlsr_x3", tab="methods", methods=names, activation_bits=3)
+    for name in names:
         assert picture(visitor, f"method {name}").size > 50
-        assert picture(visitor, f"error {name}").size > 50
     found = scores(visitor)
-    assert list(found) == ["Float", *methods]
+    assert list(found) == ["Float", *names]
     assert float(found["dfsq+"][0]) > float(found["minmax"][0])
-    lines = [renderer.data_source.data["y"] for renderer in visitor.figure("profile").renderers]
-    assert len(lines) == 6
-    assert all(len(line) == 64 for line in lines)
+    first, *others = visitor.column("profile", "xs")
+    assert len(others) == 4
+    assert len(first) == len(visitor.column("profile", "y")) == 64
+    assert len(set(visitor.column("profile", "color"))) == 5
     before = picture(visitor, "method dfsq-exact")
     visitor.choose(activation_bits=6)
     assert not np.array_equal(picture(visitor, "method dfsq-exact"), before)
     assert visitor.count("dfsq-exact W6A6") >= 1
+
+
+def test_one_method_is_large_beside_the_truth_or_its_difference():
+    visitor = Visitor(network="xlsr_x3", tab="methods", methods=["minmax", "mse"], activation_bits=3)
+
+    def large() -> np.ndarray:
+        return picture(visitor, "method large")
+
+    np.testing.assert_array_equal(large(), picture(visitor, "method minmax"))
+    np.testing.assert_array_equal(picture(visitor, "method beside"), picture(visitor, "method hr"))
+    tap(visitor, "method mse", 10, 10)
+    assert visitor.state.large == "mse"
+    np.testing.assert_array_equal(large(), picture(visitor, "method mse"))
+    visitor.press("minmax W3A3")
+    assert visitor.state.large == "minmax"
+    visitor.choose(beside="difference")
+    error = np.abs(rgb(large()).astype(int) - rgb(picture(visitor, "method hr"))).mean(2)
+    np.testing.assert_array_equal(rgb(picture(visitor, "method beside")), methods.heat(error))
+    tap(visitor, "method large", 20, 30)
+    assert visitor.state.spot == [20, large().shape[0] - 30]
+    visitor.choose(box=[10, 10, 60, 60])
+    assert len(scores(visitor)["mse"]) == 5, "the region's scores beside those of the whole picture"
+    visitor.choose(methods=["mse"])
+    np.testing.assert_array_equal(large(), picture(visitor, "method mse"))
+
+
+def rgb(packed: np.ndarray) -> np.ndarray:
+    return packed.view(np.uint8).reshape(*packed.shape, 4)[..., :3]
 
 
 def test_a_method_that_cannot_be_says_why():
@@ -140,13 +176,6 @@ def test_bars_by_layer_and_what_keeping_one_float_is_worth():
     assert visitor.column("layers alone", "only") == before, "the bars quantize every layer"
     tap(visitor, "layers saved", 0.8)
     assert visitor.count("with 0 kept float") == 1
-
-
-def tap(visitor, name: str, x: float, y: float = 0.0) -> None:
-    """Tap on a figure, as a hand does, and wait for what follows."""
-    figure = visitor.figure(name)
-    figure._trigger_event(Tap(figure, x=x, y=y))
-    visitor.settle()
 
 
 def test_more_bits_hurt_less():
