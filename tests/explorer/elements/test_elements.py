@@ -18,7 +18,8 @@ from explorer.pipeline.deployment import Outputs
 from explorer.pipeline.method_comparison import Inspection, MethodResult
 from explorer.pipeline.pictures import Picture
 from explorer.pipeline.points import Points
-from explorer.pipeline.sweep_rows import Shown, Table
+from explorer.pipeline.sweep_rows import Shown, Table, enough
+from explorer.views.sweep import nearest
 
 NAMES = ["conv.0", "conv.1", "conv.2"]
 
@@ -223,6 +224,20 @@ def test_sweep_by_bits_and_cost(shown):
     assert [10, 20, 40] in [list(x) for x in columns(cost)["kib"]]
     assert (bits.name, cost.name) == ("sweep bits", "sweep cost")
     assert labels(bits) == ("bits of the activations", "PSNR / dB")
+
+
+def test_the_dot_next_to_a_tap(shown):
+    kind = sweep.by_cost
+    assert nearest(kind, shown, "kib", 10.1, 30.1) == 0
+    assert nearest(kind, shown, "kib", 19.9, 33.0) == 1
+    assert nearest(kind, shown, "kib", 15.0, 31.5) is None
+    assert nearest(sweep.by_set, shown, "kib", 107, 33.0) == 1
+    assert nearest(sweep.by_bits, shown, "kib", 4.0, 29.95) == 0
+
+
+def test_the_smallest_set_that_is_enough():
+    lines = [("mse", 4, [9, 29, 107], [30.0, 30.95, 31.0]), ("dfsq", 4, [377], [30.0])]
+    assert enough(lines, 0.1) == {"mse": {4: 29}}
 
 
 def test_sweep_by_the_size_of_the_set(shown):

@@ -3,7 +3,9 @@
 import html
 import itertools
 import re
+import types
 
+import holoviews as hv
 import numpy as np
 import pytest
 from bokeh.events import Tap
@@ -13,6 +15,7 @@ from core.ptq.scope import choose_layers
 from core.zoo import create_model, model_card
 from explorer.choices.catalog import NETWORKS
 from explorer.elements import layers
+from explorer.jobs import sweep_runs
 from explorer.pipeline import deployment
 from explorer.views import methods
 
@@ -262,11 +265,14 @@ def test_the_bundled_sweep_is_there_at_once():
     visitor = Visitor(network="xlsr_x3", compared_bits=[])
     assert visitor.figure("sweep bits") is None, "the tab is not made before it is opened"
     visitor.choose(tab="sweep")
-    dots = visitor.data("sweep bits")
-    assert len(dots["psnr"]) > 50
-    assert {"dfsq", "dfsq+", "minmax"} <= set(dots["method"])
-    assert len(visitor.data("sweep table")["value"]) > 20
+    assert len(visitor.column("sweep bits", "psnr")) > 50
+    assert {"dfsq", "dfsq+", "minmax"} <= set(visitor.column("sweep bits", "method"))
+    assert len(visitor.column("sweep table", "value")) > 20
     assert visitor.count("32 random LR patches of the packaged photographs") == 1
+    assert visitor.count(r"Points in the set that come within 0.1 dB .* dfsq-exact at 2 bits \d+") == 1
+    assert not visitor.shown(visitor.widget("Networks")), "the grid of a new sweep is folded"
+    visitor.move("New sweep", True)
+    assert visitor.shown(visitor.widget("Networks"))
 
 
 def test_plots_follow_their_choices():
@@ -274,13 +280,59 @@ def test_plots_follow_their_choices():
     before = visitor.drawn("sweep cost")
     visitor.move("Cost", "gbitops")
     assert visitor.drawn("sweep cost") != before
+    assert visitor.figure("sweep cost").xaxis[0].axis_label == "GBitOPs at 1280×720"
     before = visitor.drawn("sweep table")
     visitor.move("Across", "set_size")
     assert visitor.drawn("sweep table") != before
+    assert "377" in visitor.figure("sweep table").x_range.factors
     before = [visitor.drawn(name) for name in PLOTS]
     visitor.visit.made["sweep"].sweeper.choices.shown_image = "chelsea the cat (scikit-image)"
     visitor.settle()
     assert all(visitor.drawn(name) != was for name, was in zip(PLOTS, before, strict=True))
+
+
+def test_configurations_selected_in_one_figure_are_selected_in_all():
+    visitor = Visitor(tab="sweep")
+    view = visitor.visit.made["sweep"].sweeper.view
+    dots = visitor.column("sweep cost", "psnr")
+
+    def strong(name: str) -> int:
+        """How many dots are drawn at full strength."""
+        found = [r for r in visitor.figure(name).renderers if "psnr" in r.data_source.data]
+        return sum(len(r.data_source.data["psnr"]) for r in found if r.glyph.fill_alpha == 1)
+
+    assert strong("sweep cost") == len(dots)
+    view.link.selection_expr = (hv.dim("activation_bits") > 3.5) & (hv.dim("activation_bits") < 4.5)
+    chosen = sum(bits == 4 for bits in visitor.column("sweep bits", "activation_bits"))
+    assert 0 < chosen < len(dots)
+    assert [strong(name) for name in PLOTS[:3]] == [chosen] * 3
+    assert visitor.count(f"{chosen} of {len(dots)} configurations selected; the best of them: ") == 1
+    visitor.press("Select none")
+    assert strong("sweep bits") == len(dots)
+
+
+def test_a_tap_on_a_dot_opens_its_configuration():
+    visitor = Visitor(tab="sweep", network="xlsr_x3", compared_bits=[])
+    visitor.visit.made["sweep"].sweeper.choices.shown_network = "xlsr_x3"
+    visitor.settle()
+    psnr, kib, methods = (visitor.column("sweep cost", name) for name in ("psnr", "cost", "method"))
+    best = int(np.argmax(psnr))
+    tap(visitor, "sweep cost", kib[best] + 0.01, psnr[best] + 0.001)
+    assert (visitor.state.tab, visitor.state.method) == ("explore", methods[best])
+
+
+def test_a_sweep_without_rows_yet_shows_nothing_of_another(monkeypatch):
+    visitor = Visitor(tab="sweep")
+    assert visitor.figure("sweep bits") is not None
+    run = types.SimpleNamespace(
+        name="new", alive=True, cancelled=False, progress=lambda: (0, 3), seconds_left=lambda: None
+    )
+    monkeypatch.setattr(sweep_runs, "current", lambda: run)
+    visitor.choose(sweep="new")
+    assert all(visitor.figure(name) is None for name in PLOTS)
+    assert visitor.count("The first rows of new are being computed.") == 1
+    assert visitor.count("new: 0 of 3 rows") == 1
+    visitor.visit.made["sweep"].sweeper.leave()
 
 
 def test_the_preview_follows_the_grid():
@@ -315,4 +367,4 @@ def test_names_that_cannot_be(title, said):
 def test_a_sweep_that_is_not_there():
     visitor = Visitor(tab="sweep", sweep="nobody")
     assert visitor.count("There is no sweep named nobody") == 1
-    assert len(visitor.data("sweep bits")["psnr"]) == 0
+    assert visitor.figure("sweep bits") is None
