@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable, Sequence
 
 import holoviews as hv
 import numpy as np
@@ -12,7 +14,7 @@ from explorer.elements.colors import ACCENT, METHOD_COLORS, NEUTRAL, PALETTE
 from explorer.elements.theme import COLOR_BAR, figure, tip
 from explorer.pipeline.sweep_rows import Shown, Table
 
-HEIGHT = 300
+HEIGHT, TABLE_HEIGHT = 320, 340
 MAX_LOSS = 8.0  # dB below the best that is drawn: what is worse is no picture, and would press the rest flat
 TICKS = [1, 3, 10, 30, 100, 300, 1000, 3000]
 TIP = (
@@ -24,40 +26,86 @@ COST_NAMES = {
 }
 
 
-def by_bits(data: Shown) -> hv.Overlay:
-    """Draw the PSNR of every configuration by its bits, and a line for each method."""
-    lines = [_line(x, y, method, 1.5) for method, (x, y) in data.by_bits.items()]
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One figure of a sweep: PSNR by `field`; `behind` draws what is behind the dots, `ends` its limits."""
+
+    name: str
+    title: str
+    field: str
+    label: str
+    behind: Callable[[Shown, str], hv.Overlay]
+    ends: Callable[[Shown, str], tuple[float, float]]
+    options: dict
+
+    def figure(self) -> dict:
+        """Return the options of the figure that do not follow the data."""
+        whole = "x" if self.field == "activation_bits" else ""
+        options = dict(xlabel=self.label, ylabel="PSNR / dB", active_tools=[], show_legend=False)
+        return figure(self.name, self.title, HEIGHT, whole=whole, **options, **self.options)
+
+    def dots(self, data: Shown, cost: str) -> hv.Points:
+        """Draw a dot for each configuration; cost: the field of COSTS that is the dots' "cost"."""
+        colors = [METHOD_COLORS.get(method, NEUTRAL) for method in data.dots["method"]]
+        values = data.dots | {"color": colors, "cost": data.dots[cost]}
+        others = [name for name in values if name not in (self.field, "psnr")]
+        dots = hv.Points(values, [self.field, "psnr"], others)
+        return dots.opts(color="color", size=8, **tip(TIP))
+
+    def __call__(self, data: Shown, cost: str = "kib") -> hv.Overlay:
+        """Draw the whole figure."""
+        drawn = self.behind(data, cost) * self.dots(data, cost)
+        label = COST_NAMES[cost] if self.field == "cost" else self.label
+        limit = dict(xlim=self.ends(data, cost), ylim=limits(data), xlabel=label)
+        return drawn.opts(**self.figure() | limit)
+
+
+def _behind_bits(data: Shown, cost: str) -> hv.Overlay:
+    return hv.Overlay([_lines([(method, *line) for method, line in data.by_bits.items()])])
+
+
+def _bits_ends(data: Shown, cost: str) -> tuple[float, float]:
     bits = data.dots["activation_bits"]
-    return hv.Overlay([*lines, _dots(data, "activation_bits")]).opts(
-        **_figure(data, "sweep bits", "PSNR by bits", "bits of the activations", "x"),
-        xlim=(min(bits) - 0.4, max(bits) + 0.4),
-    )  # fmt: skip
+    return min(bits) - 0.4, max(bits) + 0.4
 
 
-def by_set(data: Shown) -> hv.Overlay:
-    """Draw the PSNR by the size of the universal set, a line for each method and bits."""
-    lines = [_line(x, y, method, 1.2) for method, _, x, y in data.by_set]
+def _behind_sets(data: Shown, cost: str) -> hv.Overlay:
+    ends = line_ends(data, *limits(data))
+    texts = [f"  {text}" for text in ends["label"]]
+    words = hv.Labels((ends["x"], ends["y"], texts, ends["color"]), ["x", "y"], ["label", "color"])
+    style = dict(text_color="color", text_font_size="11px", text_align="left")
+    return hv.Overlay([_lines([(method, x, y) for method, _, x, y in data.by_set]), words.opts(**style)])
+
+
+def _sets_ends(data: Shown, cost: str) -> tuple[float, float]:
+    """Leave room at the right for the texts."""
     sizes = [size for size in data.dots["set_size"] if size == size] or [10, 1000]
-    # Room at the right for the texts.
-    limits = (min(sizes) / 1.3, max(sizes) * (max(sizes) / min(sizes)) ** 0.45 * 1.5)
-    ticks = [(size, f"{size:,}") for size in TICKS]
-    return hv.Overlay([*lines, _dots(data, "set_size"), _end_labels(data)]).opts(
-        **_figure(data, "sweep sets", "PSNR by size of the set", "points in the set (log)", ""),
-        logx=True, xlim=limits, xticks=ticks,
-    )  # fmt: skip
+    return min(sizes) / 1.3, max(sizes) * (max(sizes) / min(sizes)) ** 0.45 * 1.5
 
 
-def by_cost(data: Shown, cost: str) -> hv.Overlay:
-    """Draw the PSNR by what it costs, a field of COSTS, and the Pareto front."""
+def _behind_cost(data: Shown, cost: str) -> hv.Overlay:
+    """Draw the Pareto front: a step from each best to the next, and a ring around it."""
     front = hv.Curve(data.front[cost], "x", "y").opts(
-        interpolation="steps-post", color=ACCENT, line_width=1.5, alpha=0.8
+        interpolation="steps-post", color=ACCENT, line_width=2, alpha=0.8
     )
+    rings = hv.Points(data.front[cost], ["x", "y"])
+    return front * rings.opts(fill_alpha=0, line_color=ACCENT, line_width=2, size=14)
+
+
+def _cost_ends(data: Shown, cost: str) -> tuple[float, float]:
     costs = data.dots[cost]
     edge = 0.05 * max(max(costs) - min(costs), 0.05 * max(costs))
-    return hv.Overlay([front, _dots(data, cost)]).opts(
-        **_figure(data, "sweep cost", "PSNR by cost", COST_NAMES[cost], ""),
-        xlim=(min(costs) - edge, max(costs) + edge),
-    )  # fmt: skip
+    return min(costs) - edge, max(costs) + edge
+
+
+by_bits = Kind(
+    "sweep bits", "PSNR by bits", "activation_bits", "bits of the activations", _behind_bits, _bits_ends, {}
+)
+by_set = Kind(
+    "sweep sets", "PSNR by size of the set", "set_size", "points in the set (log)", _behind_sets, _sets_ends,
+    {"logx": True, "xticks": [(size, f"{size:,}") for size in TICKS]},
+)  # fmt: skip
+by_cost = Kind("sweep cost", "PSNR by cost", "cost", COST_NAMES["kib"], _behind_cost, _cost_ends, {})
 
 
 def table(data: Table, across: str, down: str, value: str) -> hv.Overlay:
@@ -77,7 +125,7 @@ def table(data: Table, across: str, down: str, value: str) -> hv.Overlay:
     ) * words.opts(text_color="color", text_font_size="11px")  # fmt: skip
     slanted = max((len(text) for text in data.across), default=0) >= 12
     return shown.opts(
-        **figure("sweep table", f"{value}, mean", 340, show_grid=False),
+        **figure("sweep table", f"{value}, mean", TABLE_HEIGHT, show_grid=False),
         xlabel=across, ylabel=down, xrotation=36 if slanted else 0,
     )  # fmt: skip
 
@@ -110,23 +158,7 @@ def line_ends(data: Shown, low: float, high: float) -> dict[str, list]:
     )
 
 
-def _figure(data: Shown, name: str, title: str, x: str, whole: str) -> dict:
-    return figure(name, title, HEIGHT, whole=whole, xlabel=x, ylabel="PSNR / dB", ylim=limits(data))
-
-
-def _line(x, y, method: str, width: float) -> hv.Curve:
-    return hv.Curve((x, y), "x", "y").opts(color=METHOD_COLORS.get(method, NEUTRAL), line_width=width)
-
-
-def _dots(data: Shown, field: str) -> hv.Points:
-    values = data.dots | {"color": [METHOD_COLORS.get(method, NEUTRAL) for method in data.dots["method"]]}
-    others = [name for name in values if name not in (field, "psnr")]
-    dots = hv.Points(values, [field, "psnr"], others)
-    return dots.opts(color="color", size=8, alpha=0.8, **tip(TIP))
-
-
-def _end_labels(data: Shown) -> hv.Labels:
-    ends = line_ends(data, *limits(data))
-    texts = [f"  {text}" for text in ends["label"]]
-    found = hv.Labels((ends["x"], ends["y"], texts, ends["color"]), ["x", "y"], ["label", "color"])
-    return found.opts(text_color="color", text_font_size="11px", text_align="left")
+def _lines(lines: Sequence[tuple[str, list, list]]) -> hv.Contours:
+    """Draw lines in the colours of their methods, each (method, x values, y values)."""
+    paths = [{"x": x, "y": y, "color": METHOD_COLORS.get(method, NEUTRAL)} for method, x, y in lines]
+    return hv.Contours(paths, ["x", "y"], "color").opts(color=hv.dim("color"), line_width=1.4)

@@ -54,7 +54,7 @@ def named_part(name: str) -> Hook:
     """Return the hook that gives what one element of an overlay draws a name, for changes in place."""
 
     def hook(plot, element) -> None:
-        plot.handles.get("glyph_renderer", plot.handles["glyph"]).name = name
+        plot.handles["glyph_renderer"].name = name
 
     return hook
 

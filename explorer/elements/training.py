@@ -8,11 +8,13 @@ import holoviews as hv
 import numpy as np
 
 from explorer.elements.colors import ACCENT, NEUTRAL
-from explorer.elements.theme import LEGEND, figure, room
+from explorer.elements.theme import LEGEND, figure, named_part, room
 
-HEIGHT = 200
+HEIGHT = 170
 LINE = "#0072B2"
 BEFORE, NOW, AFTER = "#8A9199", "#E3342F", "#0072B2"
+# Parts that follow the moment.
+MOMENT, SHAPE, RANGE = "line of the moment", "at this step", "range learned"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +29,9 @@ class Progress:
 
 CURVES = (
     Progress("Validation", "PSNR / dB", "psnr_y", by_layer=False),
-    Progress("Regularizer, by layer", "‖x − q(x)‖₂", "mismatch"),
-    Progress("Angle of the two gradients, by layer", "cosine", "cosine"),
-    Progress("Weights whose gradients conflict, by layer", "share", "conflict"),
+    Progress("Regularizer", "‖x − q(x)‖₂", "mismatch"),
+    Progress("Angle of the two gradients", "cosine", "cosine"),
+    Progress("Weights in conflict", "share", "conflict"),
 )
 
 
@@ -40,7 +42,8 @@ def curve(drawn: Progress, card: dict, layer: str, moment: float) -> hv.Overlay:
     """
     record = card["record"]
     steps, every, chosen = _values(drawn, record, layer)
-    parts = [hv.VLine(moment).opts(color=ACCENT, alpha=0.5, line_width=2)]
+    mark = {"hooks": [named_part(MOMENT)]}
+    parts = [hv.VLines([moment], "moment").opts(color=ACCENT, alpha=0.5, line_width=2, **mark)]
     if drawn.by_layer:
         lines = [np.column_stack([steps, values]) for values in every]
         parts.insert(0, hv.Path(lines, ["step", "value"]).opts(color=NEUTRAL, alpha=0.35))
@@ -59,14 +62,13 @@ def received(card: dict, layer: str, moment: float) -> hv.Overlay:
     """Draw what a layer of the network receives before, at the moment and at the end, and its range then."""
     record = card["record"]
     low, high = record["spans"][layer]
-    shapes = _shapes(record, layer, moment)
-    parts = [_shape(name, share, low, high, color) for name, (share, color) in shapes.items()]
-    parts.append(hv.VLines(_range(record, layer, moment)).opts(color=NOW, line_dash="dashed", line_width=1))
-    # Zeros after a ReLU tower above the rest.
-    top = max((float(np.partition(share, -2)[-2]) for share, _ in shapes.values()), default=1.0)
-    return hv.Overlay(parts).opts(
-        **figure("layer in training", f"Input of {layer}", 260),
-        xlim=(low, high), ylim=(0, 1.1 * top),
+    found = shapes(record, layer, moment)
+    parts = [_shape(name, share, low, high, color) for name, (share, color) in found.items()]
+    lines = hv.VLines(range_at(record, layer, moment), "end")
+    look = dict(color=NOW, line_dash="dashed", line_width=1, hooks=[named_part(RANGE)])
+    return hv.Overlay([*parts, lines.opts(**look)]).opts(
+        **figure("layer in training", f"Input of {layer}", 240),
+        xlim=(low, high), ylim=(0, height(found)),
         xlabel="activation (dashed: the range learned)", ylabel="share of the values",
         legend_position="top_right", legend_opts=LEGEND,
     )  # fmt: skip
@@ -81,14 +83,20 @@ def _values(drawn: Progress, record: dict, layer: str):
     return record["step"], values, values[_index(record, layer)]
 
 
-def _shapes(record: dict, layer: str, moment: float) -> dict[str, tuple[np.ndarray, str]]:
+def shapes(record: dict, layer: str, moment: float) -> dict[str, tuple[np.ndarray, str]]:
+    """Return how a layer's inputs are distributed before, at the moment and at the end, with colours."""
     counts = {shot["step"]: np.array(shot["histograms"][layer]) for shot in record["snapshots"]}
     steps = [step for step in counts if step is not None]
     if not steps:
         return {}
     near = min(steps, key=lambda step: abs(step - moment))
-    shown = {"float network": (None, BEFORE), "at this step": (near, NOW), "at the end": (steps[-1], AFTER)}
+    shown = {"float network": (None, BEFORE), SHAPE: (near, NOW), "at the end": (steps[-1], AFTER)}
     return {name: (counts[step] / counts[step].sum(), color) for name, (step, color) in shown.items()}
+
+
+def height(found: dict[str, tuple[np.ndarray, str]]) -> float:
+    """Return the end of the axis for `shapes`: zeros after a ReLU tower above the rest."""
+    return 1.1 * max((float(np.partition(share, -2)[-2]) for share, _ in found.values()), default=1.0)
 
 
 def _shape(name: str, share: np.ndarray, low: float, high: float, color: str) -> hv.Element:
@@ -96,10 +104,10 @@ def _shape(name: str, share: np.ndarray, low: float, high: float, color: str) ->
     data = ((edges[1:] + edges[:-1]) / 2, share)
     if name == "float network":
         return hv.Area(data, "x", "top", label=name).opts(color=color, fill_alpha=0.35, line_width=0)
-    return hv.Curve(data, "x", "top", label=name).opts(color=color, line_width=2)
+    return hv.Curve(data, "x", "top", label=name).opts(color=color, line_width=2, hooks=[named_part(name)])
 
 
-def _range(record: dict, layer: str, moment: float) -> list[float]:
+def range_at(record: dict, layer: str, moment: float) -> list[float]:
     """Return the ends of the layer's range at the recorded step next to the moment."""
     at = int(np.argmin(np.abs(np.array(record["step"]) - moment)))
     return [record[end][at][_index(record, layer)] for end in ("low", "high")]

@@ -95,12 +95,11 @@ def question(text: str) -> pn.pane.HTML:
     return pn.pane.HTML(f"<h2>{text}</h2>", css_classes=["text", "question"], sizing_mode="stretch_width")
 
 
-def details(note: str, *content) -> pn.Column:
-    """Return what is below a tab's answer: a note, HTML, after more content."""
-    return pn.Column(
-        *content,
-        html(f"<p class='note'>{note}</p>", sizing_mode="stretch_width", margin=0),
-        css_classes=["details"],
-        sizing_mode="stretch_width",
-        margin=0,
-    )
+def note(text: str) -> pn.pane.HTML:
+    """Return a small text of full width."""
+    return html(f"<p class='note'>{text}</p>", sizing_mode="stretch_width", margin=0)
+
+
+def details(*content) -> pn.Column:
+    """Return what is below a tab's answer, for those who want to know more."""
+    return pn.Column(*content, css_classes=["details"], sizing_mode="stretch_width", margin=0)

@@ -189,6 +189,22 @@ def _by_set(table: pd.DataFrame) -> list[tuple[str, int, list, list]]:
     return lines
 
 
+def enough(lines: list[tuple[str, int, list, list]], within: float) -> dict[str, dict[int, int]]:
+    """Find the smallest set that is within so many dB of the best: method -> bits -> its points.
+
+    lines: as `Shown.by_set`; one of a single size says nothing, and is left out.
+    """
+    found: dict[str, dict[int, int]] = {}
+    for method, bits, sizes, psnr in lines:
+        if len(sizes) > 1:
+            smallest = min(
+                size for size, value in zip(sizes, psnr, strict=True) if value >= max(psnr) - within
+            )
+            known = found.setdefault(method, {})
+            known[bits] = max(int(smallest), known.get(bits, 0))
+    return found
+
+
 def front(cost: pd.Series, psnr: pd.Series) -> tuple[list, list]:
     """Find the Pareto front: cost and PSNR, by cost, of those better than all that cost no more."""
     order = np.lexsort((-psnr.to_numpy(), cost.to_numpy()))

@@ -8,7 +8,7 @@ from functools import partial
 import panel as pn
 
 from explorer.choices.state import LAYERS, ExplorerState
-from explorer.page.sections import details, question
+from explorer.page.sections import details, note, question
 from explorer.pipeline import pictures
 from explorer.server.document_queue import held
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
@@ -86,5 +86,9 @@ class LayersTab(Tab):
     def layout(self) -> pn.Column:
         """Return the question, figures and pictures, and the note."""
         return pn.Column(
-            question(QUESTION), self.layers.view.panel, details(NOTE), sizing_mode="stretch_width", margin=0
+            question(QUESTION),
+            self.layers.view.panel,
+            details(note(NOTE)),
+            sizing_mode="stretch_width",
+            margin=0,
         )

@@ -11,23 +11,22 @@ import panel as pn
 from core.measured import ingredients, measured, over_draws
 from explorer.choices.catalog import NETWORKS, without_truth
 from explorer.choices.state import METHODS_TAB, ExplorerState
-from explorer.page.sections import TOGGLE, html, labelled, section
+from explorer.page.sections import TOGGLE, details, html, question
 from explorer.pipeline.method_comparison import Inspection, inspect
 from explorer.pipeline.names import TITLES, references, weights_and_activations
 from explorer.pipeline.pictures import FLOAT_SR, TRUTH, PictureRequest
+from explorer.server.document_queue import held
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
 from explorer.tabs.tab import Tab
 from explorer.views.methods import SELECT, MethodsView
 from explorer.views.theme import TABLE
 
-LEAD = (
-    "The same picture by several methods at the bits of the sidebar. Look where they ring, blur or band: "
-    "draw a region to score it alone, tap an edge to see the luma across it."
-)
+QUESTION = "Which method keeps the picture best at these bits?"
 NOTE = (
-    "PSNR and SSIM as in the tab Explore; in a region nothing is cropped, and SSIM needs 11×11 pixels. "
-    "Colour shift: how far the mean colour of the region is from that of the {}, the largest of the "
-    "three channels. Set, selector and layers kept float are those of the sidebar."
+    "Tap a small picture to see it large. Look where methods ring, blur or band: tap an edge to see the luma "
+    "across it, draw a region to score it alone. PSNR and SSIM as in the tab Explore; in a region nothing is "
+    "cropped, and SSIM needs 11×11 pixels. Colour shift: how far the mean colour of the region, or else of "
+    "the picture, is from that of the {}, in 8-bit levels, the largest of the three channels."
 )
 
 
@@ -66,7 +65,12 @@ class Methods(Output):
 
     def __init__(self, state: ExplorerState):
         super().__init__(state)
-        self.view = MethodsView(state.param.update)
+        self.view = MethodsView(state.param.update, lambda key: state.param.update(large=key))
+        self._enlarge()
+        state.param.watch(held(lambda *_: self._enlarge()), ["large", "beside"])
+
+    def _enlarge(self) -> None:
+        self.view.enlarge(self.state.large, self.state.beside)
 
     def work(self) -> Work:
         """Show the pictures one after the other, then table and profiles."""
@@ -82,7 +86,6 @@ class Methods(Output):
 
         def work(token):
             yield partial(view.arrange, names)
-            found = {}
             for done, key in enumerate(names):
                 token.progress("Super-resolving", done / len(names))
                 try:
@@ -91,8 +94,8 @@ class Methods(Output):
                 except ValueError as error:
                     yield partial(view.say, key, str(error))
                 else:
-                    yield partial(view.show, key, found[key], inspection)
-            yield partial(view.show_all, found, names, inspection)
+                    yield partial(view.show, key, found, inspection)
+            yield partial(view.show_all, inspection)
 
         return work
 
@@ -111,41 +114,40 @@ class MethodsTab(Tab):
         """Return controls, pictures and notes."""
         state, view = self.state, self.methods.view
         p = state.param
-        draw = pn.widgets.Toggle(label="Draw a region", width=130, margin=(18, 8, 0, 8), **TOGGLE)
-        draw.param.watch(lambda event: setattr(view, "selecting", event.new), "value")
+        button = dict(margin=(18, 8, 0, 8))
+        draw = pn.widgets.Toggle(label="Draw a region", width=130, **button, **TOGGLE)
         draw.jscallback(value=SELECT)
-        whole = pn.widgets.Button(
-            label="Clear the region", width=130, margin=(18, 8, 0, 8), disabled=p.box.rx.not_()
-        )
+        whole = pn.widgets.Button(label="Clear the region", width=130, disabled=p.box.rx.not_(), **button)
         whole.on_click(lambda _: state.param.update(box=[]))
-        zoom = pn.widgets.Button(label="Reset zoom", width=110, margin=(18, 8, 0, 8))
+        zoom = pn.widgets.Button(label="Reset zoom", width=110, **button)
         zoom.on_click(lambda _: view.window.reset())
-        line = pn.widgets.RadioButtonGroup.from_param(p.direction, **TOGGLE)
+        methods = pn.widgets.CheckButtonGroup.from_param(
+            p.methods, css_classes=["wrap"], **TOGGLE, sizing_mode="stretch_width", margin=(0, 8)
+        )
+
+        def group(label: str, parameter) -> pn.Column:
+            widget = pn.widgets.RadioButtonGroup.from_param(parameter, **TOGGLE)
+            return pn.Column(html(f"<label>{label}</label>", margin=(0, 8)), widget, margin=(0, 8))
 
         def note(image: str) -> str:
             return f"<p class='note'>{NOTE.format(FLOAT_SR if without_truth(image) else TRUTH)}</p>"
 
-        return section(
-            "Methods side by side",
-            LEAD,
-            labelled(
-                "Methods",
-                pn.widgets.CheckButtonGroup.from_param(
-                    p.methods, css_classes=["wrap"], **TOGGLE, sizing_mode="stretch_width", margin=(0, 8)
-                ),
-            ),
-            pn.FlexBox(
-                pn.Column(html("<label>Line along the</label>", margin=(0, 8)), line, margin=(0, 8)),
-                draw,
-                whole,
-                zoom,
-                margin=0,
-            ),
+        looks = pn.FlexBox(
+            group("Beside the large picture", p.beside),
+            group("Line along the", p.direction),
+            draw,
+            whole,
+            zoom,
+        )
+        worths = html(
+            pn.bind(worth, p.network, p.activation_bits), stylesheets=[TABLE], sizing_mode="stretch_width"
+        )
+        wide = dict(sizing_mode="stretch_width")
+        return pn.Column(
+            question(QUESTION),
+            pn.Column(methods, looks, css_classes=["card"], **wide),
             view.panel,
-            html(pn.bind(note, p.image), sizing_mode="stretch_width"),
-            html(
-                pn.bind(worth, p.network, p.activation_bits),
-                stylesheets=[TABLE],
-                sizing_mode="stretch_width",
-            ),
+            details(worths, html(pn.bind(note, p.image), sizing_mode="stretch_width")),
+            margin=0,
+            **wide,
         )

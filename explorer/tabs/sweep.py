@@ -21,19 +21,20 @@ from explorer.server.document_queue import held
 from explorer.session import Output
 from explorer.tabs.sweeper import Sweeper
 from explorer.tabs.tab import Tab
-from explorer.views.theme import columns
+from explorer.views.sweep import SELECT
 
-LEAD = (
+QUESTION = "Which set size is enough, and what do more bits cost?"
+GRID = (
     "Every combination of what is chosen here, on every image, computed on all cores of this machine. A "
     "sweep is saved by its name: it continues when you leave the page, and can be stopped and resumed."
 )
-RESULTS = "Every dot is a configuration. Tap one to open it in the other views."
 FIXED = (
     "The table fixes every field that is not on an axis at its default, if the sweep has it: all layers, as "
     "many weight bits as activation bits, the 4 × 4 set, points as each method chooses them."
 )
 NOTE = (
-    "Size: weights with their scales and codebooks, the rest float. BitOPs: of one "
+    "Lines: as many weight bits as activation bits, points as each method chooses them, by bits from the "
+    "4 × 4 set. Size: weights with their scales and codebooks, the rest float. BitOPs: of one "
     "output of 1280×720 pixels. Larger grids, photographs of your own and clusters: python -m core sweep."
 )
 UPLOADED = (
@@ -41,11 +42,14 @@ UPLOADED = (
     "this page closes. Save them by CSV or Parquet."
 )
 LAYER_NAMES = {"all together": ALL, "each alone": EACH}
+WIDE = dict(sizing_mode="stretch_width", margin=0)
+SMALL = dict(width=150, margin=(0, 8))
+BUTTON = dict(margin=(18, 8, 0, 8))
 PLACE = dict(sizing_mode="stretch_width", margin=(2, 8))
 
 
 class SweepTab(Tab):
-    """The grid, its progress, and the plots."""
+    """The figures of a sweep, its progress, and the grid of a new one."""
 
     key = SWEEP
 
@@ -66,14 +70,72 @@ class SweepTab(Tab):
         self.sweeper.choices.offer_uploads(files.labels("network"), files.labels("hr"))
 
     def layout(self) -> pn.Column:
-        """Return the grid and the results."""
-        parts = _grid(self.sweeper, self.state), _results(self.sweeper, self.state)
-        return pn.Column(*parts, sizing_mode="stretch_width", margin=0)
+        """Return the question, what is shown and the grid of a new sweep, the figures, and the table."""
+        sweeper, state = self.sweeper, self.state
+        controls = pn.Column(
+            _shown(sweeper, state), _progress(sweeper), _grid(sweeper, state), css_classes=["card"], **WIDE
+        )
+        return pn.Column(question(QUESTION), controls, sweeper.view.panel, _details(sweeper), **WIDE)
+
+
+def _shown(sweeper: Sweeper, state: ExplorerState) -> pn.FlexBox:
+    """Return the choice of what the figures show, and of what drags on them do."""
+    p = sweeper.choices.param
+
+    def named(objects: list[str]) -> dict[str, str]:
+        names = {key: name for name, key in NETWORK_NAMES.items()} | {MEAN: "mean over all"}
+        return {names.get(key, key): key for key in objects}
+
+    select = pn.widgets.Toggle(label="Select by a box", width=124, **BUTTON, **TOGGLE)
+    select.jscallback(value=SELECT)
+    every = pn.widgets.Button(
+        label="Select none",
+        width=104,
+        disabled=pn.bind(lambda chosen: chosen is None, sweeper.view.link.param.selection_expr),
+        **BUTTON,
+    )
+    every.on_click(held(lambda _: sweeper.view.select_none()))
+    return pn.FlexBox(
+        pn.widgets.Select.from_param(state.param.sweep, label="Sweep", options=sweeper.param.names, **SMALL),
+        pn.widgets.Select.from_param(
+            p.shown_network, label="Network", options=pn.bind(named, sweeper.param.networks), **SMALL
+        ),
+        pn.widgets.Select.from_param(
+            p.shown_image, label="Image", options=pn.bind(named, sweeper.param.images), **SMALL
+        ),
+        pn.widgets.Select.from_param(p.cost, label="Cost", options=COSTS, **SMALL),
+        select,
+        every,
+        pn.widgets.Toggle.from_param(sweeper.param.form, width=104, **BUTTON, **TOGGLE),
+        margin=0,
+    )
+
+
+def _progress(sweeper: Sweeper) -> pn.Row:
+    """Return the progress of the sweep, which shows only while there is some, with Cancel or Resume."""
+
+    def bar(report: tuple[float, str]) -> str:
+        share, text = report
+        fill = f"<div class='bar' style='width:{100 * share:.0f}%'></div>"
+        return f"<div class='progress'>{fill}<span>{escape(text)}</span></div>" if text else ""
+
+    resume = pn.widgets.Button(label="Resume", width=76, margin=(0, 8), visible=sweeper.param.unfinished)
+    resume.on_click(lambda _: sweeper.go_on())
+    cancel = pn.widgets.Button(label="Cancel", width=76, margin=(0, 8), visible=sweeper.param.running)
+    cancel.on_click(lambda _: sweeper.cancel())
+    report = html(pn.bind(bar, sweeper.param.progress), margin=(6, 8), sizing_mode="stretch_width")
+    return pn.Row(
+        report,
+        resume,
+        cancel,
+        visible=pn.bind(lambda report: bool(report[1]), sweeper.param.progress),
+        **WIDE,
+    )
 
 
 def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
+    """Return the grid of a new sweep, folded until it is asked for."""
     p = sweeper.choices.param
-
     sizes = {f"{w} × {t}: {len(UniversalSet(w, t)):,} points": (w, t) for w, t in SETS}
     fields = columns(
         "repeat(4, minmax(0, 1fr))",
@@ -87,21 +149,14 @@ def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
         _offered(p.images, "Images", {}),
     )
     start = pn.widgets.Button(
-        label="Start", color="primary", width=76, margin=(18, 8, 0, 8), disabled=sweeper.param.running
+        label="Start", width=76, color="primary", disabled=sweeper.param.running, **BUTTON
     )
     start.on_click(lambda _: sweeper.start())
-    cancel = pn.widgets.Button(
-        label="Cancel", width=76, margin=(18, 8, 0, 8), disabled=sweeper.param.running.rx.not_()
-    )
-    cancel.on_click(lambda _: sweeper.cancel())
-    ahead = pn.bind(
-        lambda text: f"<div class='note' style='padding-top:26px'>{escape(text)}</div>", sweeper.param.ahead
-    )
+    ahead = pn.bind(lambda text: f"<div class='note'>{escape(text)}</div>", sweeper.param.ahead)
     bar = pn.FlexBox(
         pn.widgets.TextInput.from_param(p.title, label="Name", width=140, margin=(0, 8)),
         start,
-        cancel,
-        html(ahead, margin=(0, 8), min_width=260),
+        html(ahead, margin=(26, 8, 0, 8), min_width=260),
         margin=0,
     )
 
@@ -126,14 +181,6 @@ def _offered(parameter: param.Parameter, label: str, names: dict[str, str]) -> p
 
 def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
     p = sweeper.choices.param
-    small = dict(width=170, margin=(0, 8))
-
-    def progress(report: tuple[float, str]) -> str:
-        share, text = report
-        if not text:
-            return ""
-        fill = f"<div class='bar' style='width:{100 * share:.0f}%'></div>"
-        return f"<div class='progress'>{fill}<span>{escape(text)}</span></div>"
 
     def failed(reasons: dict[str, int]) -> str:
         items = "".join(f"<li>{escape(reason)} (rows: {number:,})</li>" for reason, number in reasons.items())
@@ -170,35 +217,12 @@ def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
         delete,
         margin=0,
     )
-    axes = pn.FlexBox(
-        pn.widgets.Select.from_param(p.across, label="Across", options=FIELDS, **small),
-        pn.widgets.Select.from_param(p.down, label="Down", options=FIELDS, **small),
-        pn.widgets.Select.from_param(p.value, label="Colour", options=VALUES, **small),
-        margin=0,
-    )
     protocol = pn.bind(lambda text: f"<p class='note'>{escape(text)} {NOTE}</p>", sweeper.param.protocol)
-    return section(
-        "Results",
-        RESULTS,
-        shown,
-        pn.Row(
-            html(pn.bind(progress, sweeper.param.progress), sizing_mode="stretch_width", margin=(6, 8)),
-            _go_on(sweeper),
-        ),
-        sweeper.view.panel,
-        axes,
-        sweeper.table.panel,
-        html(f"<p class='note'>{FIXED}</p>", sizing_mode="stretch_width"),
+    return details(
+        pn.Column(axes, sweeper.table.panel, note(FIXED), css_classes=["card"], sizing_mode="stretch_width"),
         html(pn.bind(failed, sweeper.param.reasons), sizing_mode="stretch_width"),
         html(protocol, sizing_mode="stretch_width"),
     )
-
-
-def _go_on(sweeper: Sweeper) -> pn.widgets.Button:
-    """Make the button that shows only where the sweep was stopped."""
-    button = pn.widgets.Button(label="Resume", width=76, margin=(0, 8), visible=sweeper.param.unfinished)
-    button.on_click(lambda _: sweeper.go_on())
-    return button
 
 
 def _download(sweeper: Sweeper, label: str, suffix: str) -> pn.widgets.FileDownload:
@@ -209,5 +233,5 @@ def _download(sweeper: Sweeper, label: str, suffix: str) -> pn.widgets.FileDownl
         label=label,
         color="primary",
         width=90,
-        margin=(18, 8, 0, 8),
+        **BUTTON,
     )

@@ -13,14 +13,15 @@ from explorer.choices.catalog import layer_channels
 from explorer.choices.own_runs import start_sweep
 from explorer.choices.state import BITS, EXPLORE, SAME, SWEEP, ExplorerState
 from explorer.choices.sweep_grid import FIELDS, MEAN, VALUES, SweepChoices
+from explorer.elements.sweep import TABLE_HEIGHT, table
 from explorer.jobs import sweep_runs
 from explorer.jobs.latest import QUICK
 from explorer.jobs.token import Token
 from explorer.pipeline import sweep_rows
 from explorer.server.document_queue import held
 from explorer.tabs.poll import Poll
+from explorer.views.drawn import Drawn
 from explorer.views.sweep import SweepView
-from explorer.views.sweep_table import SweepTableView
 
 GRID = ["networks", "methods", "bits", "weight_bits", "sets", "selectors", "layers", "images"]
 
@@ -35,6 +36,7 @@ class Sweeper(param.Parameterized):
     ahead = param.String("", doc="How many rows the grid has, and how long they take")
     progress = param.Tuple((0.0, ""), doc="Share done, and a sentence, of the sweep that is shown")
     running = param.Boolean(False, doc="Whether the sweep that is shown is under way")
+    form = param.Boolean(False, label="New sweep", doc="Whether the grid of a new sweep can be chosen")
     unfinished = param.Boolean(False, doc="Whether the sweep that is shown was stopped before its end")
     names = param.List(["bundled"], doc="Sweeps that can be shown")
     networks = param.List(["edsr_x2"], doc="Networks of the sweep that is shown")
@@ -48,7 +50,7 @@ class Sweeper(param.Parameterized):
         super().__init__()
         self.state, self.choices = state, SweepChoices()
         self._later = later
-        self.view, self.table = SweepView(self.open), SweepTableView()
+        self.view, self.table = SweepView(self.open), Drawn(table, TABLE_HEIGHT)
         self._run, self._stop, self._complain = run, stop, complain
         self._data: sweep_rows.Shown | None = None
         self._version: tuple = ()
@@ -70,20 +72,21 @@ class Sweeper(param.Parameterized):
         self.names = list(dict.fromkeys([*self.private, *sweep_runs.names(), self.state.sweep]))
         if not self.ahead:
             self.look_ahead()
+        self._follow()
         self._draw()
-        self._watch()
         if self.running:
             self._poll.start()
 
     def _draw(self) -> None:
         name, c = self.state.sweep, self.choices
         chosen = (c.shown_network, c.shown_image)
-        axes, cost = (c.across, c.down, c.value), c.cost
+        axes, cost, running = (c.across, c.down, c.value), c.cost, self.running
 
         def work(token):
             self._version = sweep_runs.version(name)
-            if not self._version and self.running:
-                return  # nothing has come yet
+            if not self._version and running:
+                yield partial(self._clear, f"The first rows of {name} are being computed.")
+                return
             data = sweep_rows.shown(name, *chosen, token=token)
             table = sweep_rows.table(name, data.network, data.image, *axes, token=token)
             yield partial(self._show, data, table, axes, cost)
@@ -97,14 +100,19 @@ class Sweeper(param.Parameterized):
         self.choices.param.update(
             shown_network=data.network or self.choices.shown_network, shown_image=data.image
         )
-        self.view.show(data, cost) if data.dots["psnr"] else self.view.clear()
+        if not data.dots["psnr"]:
+            self._clear("No configuration has a score.")
+            self.reasons, self.protocol = data.reasons, data.protocol
+            return
+        self.view.show(data, cost)
         words = [{v: k for k, v in names.items()} for names in (FIELDS, FIELDS, VALUES)]
         self.table.show(table, *(names[field] for names, field in zip(words, axes, strict=True)))
         self.reasons, self.protocol = data.reasons, data.protocol
 
-    def _clear(self) -> None:
+    def _clear(self, sentence: str = "") -> None:
         self._data = None
-        self.view.clear()
+        self.view.clear(sentence)
+        self.table.clear()
         self.reasons, self.protocol = {}, ""
 
     def look_ahead(self) -> None:
@@ -184,20 +192,22 @@ class Sweeper(param.Parameterized):
     @held
     def _watch(self) -> None:
         """Show the progress of the sweep, and its plots when there are new rows."""
+        run = self._follow()
+        if not self.running and self._poll.running:
+            self._poll.stop()
+            if run is not None and run.problem():
+                self._complain(run.problem())
+        if sweep_runs.version(self.state.sweep) != self._version:
+            self._draw()
+
+    def _follow(self) -> sweep_runs.Run | None:
+        """Show the progress of the sweep, and return its run, None if it is not under way."""
         run, name = self._current(), self.state.sweep
         self.running = run is not None and run.alive
         done, total = run.progress() if run else sweep_runs.last_progress(name)
         self.unfinished = not self.running and done < total
         self.progress = _progress(run, done, total) if run else _left(name, done, total)
-        if self.running:
-            if sweep_runs.version(name) != self._version:
-                self._draw()
-        elif self._poll.running:
-            self._poll.stop()
-            if run is not None and run.problem():
-                self._complain(run.problem())
-            if sweep_runs.version(name) != self._version:
-                self._draw()
+        return run
 
     def leave(self) -> None:
         """Stop following when the visitor is gone; the sweep goes on, unless it is of own files."""

@@ -15,7 +15,7 @@ from explorer.choices.catalog import trained
 from explorer.choices.own_runs import training_run
 from explorer.choices.state import OWN_RUN, TRAINING, ExplorerState
 from explorer.jobs.training_run import Run
-from explorer.page.sections import html, section
+from explorer.page.sections import details, html, note, question
 from explorer.pipeline import pictures
 from explorer.server.document_queue import held
 from explorer.session import Output
@@ -24,7 +24,8 @@ from explorer.tabs.tab import Tab
 from explorer.views.training import TILES, TrainingView
 
 NO_RUN = "No run yet: choose its settings and press Start."
-LEAD = (
+QUESTION = "Can training repair what few bits break?"
+NOTE = (
     "The float network is quantized, then trained: ranges and weights learn together. The regularizer makes "
     "the layers' inputs easier to quantize; ODM lets it act only where its gradient agrees with that of "
     "reconstruction. Grey: every layer; blue: the layer of the sidebar."
@@ -195,18 +196,17 @@ class TrainingTab(Tab):
             button.on_click(lambda _, act=act: act())
             buttons.append(button)
         buttons.append(html(pn.bind(escape, trainer.param.text), margin=(10, 8)))
-        return section(
-            "Training with quantization",
-            LEAD,
-            pn.FlexBox(
-                pn.widgets.Select.from_param(p.run, label="Run", width=220, **small),
-                pn.widgets.IntSlider.from_param(
-                    p.moment, label="Moment / % of the steps", width=260, **small
-                ),
-                margin=0,
-            ),
-            constants,
-            buttons,
+        chosen = pn.FlexBox(
+            pn.widgets.Select.from_param(p.run, label="Run", width=220, **small),
+            pn.widgets.IntSlider.from_param(p.moment, label="Moment / % of the steps", width=260, **small),
+            pn.widgets.Select.from_param(p.layer, label="Layer", width=180, **small),
+            margin=0,
+        )
+        return pn.Column(
+            question(QUESTION),
+            pn.Column(chosen, constants, buttons, css_classes=["card"], sizing_mode="stretch_width"),
             trainer.view.panel,
-            html(f"<p class='note'>{NOTE}</p>", sizing_mode="stretch_width"),
+            details(note(NOTE)),
+            sizing_mode="stretch_width",
+            margin=0,
         )

@@ -33,8 +33,13 @@ def open_tab(explorer, choices=""):
 def drawn(explorer):
     """Wait until the tab is."""
     explorer.page.get_by_text("Every dot is a configuration").wait_for()
-    until(lambda: explorer.figure("sweep bits")["data"][0]["psnr"], explorer)
+    until(lambda: explorer.figure("sweep bits"), explorer)
     explorer.settle()
+
+
+def dots(explorer, name):
+    """What a figure's dots are."""
+    return next(data for data in explorer.figure(name)["data"] if "psnr" in data)
 
 
 def drop(explorer, option):
@@ -59,20 +64,44 @@ def test_rows_are_downloaded_and_a_tap_opens_their_configuration(explorer):
     assert list(found["Parquet"].columns) == list(found["CSV"].columns) == SCHEMA.names
     assert len(found["CSV"]) == len(found["Parquet"]) > 100
 
-    dots = explorer.figure("sweep bits")["data"][0]
-    best = max(range(len(dots["psnr"])), key=dots["psnr"].__getitem__)
-    bits = dots["activation_bits"][best]
+    found = dots(explorer, "sweep bits")
+    best = max(range(len(found["psnr"])), key=found["psnr"].__getitem__)
+    bits = found["activation_bits"][best]
     assert bits != 7
     explorer.tap_at(
-        lambda: explorer.place("sweep bits", bits, dots["psnr"][best]),
+        lambda: explorer.place("sweep bits", bits, found["psnr"][best]),
         lambda: f"activation_bits={bits}" in explorer.page.url,
     )
     assert "tab=" not in explorer.page.url or "tab=explore" in explorer.page.url
     assert explorer.count(rf"W\dA{bits}")
 
 
+def test_a_box_in_one_figure_selects_in_all(explorer):
+    open_tab(explorer, "&compared_bits=[]")
+    explorer.press("Select by a box")
+    until(lambda: explorer.tool_is_active("sweep bits", "BoxSelectTool"), explorer)
+    found, mouse = dots(explorer, "sweep bits"), explorer.page.mouse
+    left, bottom = explorer.place("sweep bits", 3.6, min(found["psnr"]))
+    right, top = explorer.place("sweep bits", 4.4, max(found["psnr"]) + 0.1)
+    mouse.move(left, top)
+    mouse.down()
+    mouse.move(right, bottom, steps=5)
+    mouse.up()
+    until(lambda: explorer.count(r"\d+ of \d+ configurations selected; the best of them: "), explorer)
+    (chosen,) = {bits for bits in found["activation_bits"] if 3.6 < bits < 4.4}
+
+    def selected(name):
+        data = explorer.figure(name)["data"]
+        return [set(part["activation_bits"]) for part in data if "activation_bits" in part][-1]
+
+    until(lambda: all(selected(name) == {chosen} for name in ("sweep sets", "sweep cost")), explorer)
+    explorer.press("Select none")
+    until(lambda: len(selected("sweep cost")) > 1, explorer)
+
+
 def test_a_sweep_fills_is_cancelled_is_found_again_and_goes_on(explorer, name, chromium, server):
     open_tab(explorer)
+    explorer.press("New sweep")
     for method in ("dfsq-exact", "mse"):
         drop(explorer, method)
     drop(explorer, "coffee (scikit-image)")
@@ -96,7 +125,8 @@ def test_a_sweep_fills_is_cancelled_is_found_again_and_goes_on(explorer, name, c
     later.get_by_text("Every dot is a configuration").wait_for()
     later.wait_for_function(
         "() => window.Bokeh?.documents?.[0]?.get_model_by_name('sweep bits')"
-        "?.renderers[0].data_source.length === 3"
+        "?.renderers.find((r) => r.data_source.data.psnr ?? r.data_source.data.get?.('psnr'))"
+        ".data_source.length === 3"
     )
     later.context.close()
     rows = pd.read_parquet(FOLDER / name)

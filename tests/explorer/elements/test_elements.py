@@ -18,7 +18,8 @@ from explorer.pipeline.deployment import Outputs
 from explorer.pipeline.method_comparison import Inspection, MethodResult
 from explorer.pipeline.pictures import Picture
 from explorer.pipeline.points import Points
-from explorer.pipeline.sweep_rows import Shown, Table
+from explorer.pipeline.sweep_rows import Shown, Table, enough
+from explorer.views.sweep import nearest
 
 NAMES = ["conv.0", "conv.1", "conv.2"]
 
@@ -225,6 +226,20 @@ def test_sweep_by_bits_and_cost(shown):
     assert labels(bits) == ("bits of the activations", "PSNR / dB")
 
 
+def test_the_dot_next_to_a_tap(shown):
+    kind = sweep.by_cost
+    assert nearest(kind, shown, "kib", 10.1, 30.1) == 0
+    assert nearest(kind, shown, "kib", 19.9, 33.0) == 1
+    assert nearest(kind, shown, "kib", 15.0, 31.5) is None
+    assert nearest(sweep.by_set, shown, "kib", 107, 33.0) == 1
+    assert nearest(sweep.by_bits, shown, "kib", 4.0, 29.95) == 0
+
+
+def test_the_smallest_set_that_is_enough():
+    lines = [("mse", 4, [9, 29, 107], [30.0, 30.95, 31.0]), ("dfsq", 4, [377], [30.0])]
+    assert enough(lines, 0.1) == {"mse": {4: 29}}
+
+
 def test_sweep_by_the_size_of_the_set(shown):
     drawn = figure(sweep.by_set(shown))
     assert ["  4 bits"] in [list(text) for text in columns(drawn)["label"]]
@@ -264,10 +279,13 @@ def test_profile():
         for n, key in enumerate(("hr", "mse"))
     }
     drawn = figure(methods.profile(found, {"hr": "HR", "mse": "mse, W4A4"}, Inspection()))
-    assert [list(y) for y in columns(drawn)["y"]] == [list(np.arange(8.0)), list(np.arange(8.0) + 1)]
+    found = columns(drawn)
+    assert list(found["y"][0]) == list(np.arange(8.0))
+    assert [list(y) for y in found["ys"][0]] == [list(np.arange(8.0) + 1)]
+    assert list(found["color"][0]) == [METHOD_COLORS["mse"]]
     assert drawn.name == "profile"
-    assert labels(drawn) == ("pixel", "luma / 8-bit levels")
-    assert [item.label.value for item in drawn.select_one(Legend).items] == ["HR", "mse, W4A4"]
+    assert labels(drawn) == ("pixel (dashed: HR)", "luma / 8-bit levels")
+    assert drawn.title.text == "Luma along row 4"
 
 
 def test_picture_and_its_difference():

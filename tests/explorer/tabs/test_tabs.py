@@ -3,7 +3,9 @@
 import html
 import itertools
 import re
+import types
 
+import holoviews as hv
 import numpy as np
 import pytest
 from bokeh.events import Tap
@@ -13,7 +15,9 @@ from core.ptq.scope import choose_layers
 from core.zoo import create_model, model_card
 from explorer.choices.catalog import NETWORKS
 from explorer.elements import layers
+from explorer.jobs import sweep_runs
 from explorer.pipeline import deployment
+from explorer.views import methods
 
 # A test takes seconds, and those of a worker share what is computed.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tabs")]
@@ -71,6 +75,13 @@ def test_too_small_a_set_is_said_in_a_sentence():
 # Methods
 
 
+def tap(visitor, name: str, x: float, y: float = 0.0) -> None:
+    """Tap on a figure, as a hand does, and wait for what follows."""
+    figure = visitor.figure(name)
+    figure._trigger_event(Tap(figure, x=x, y=y))
+    visitor.settle()
+
+
 def rows(visitor, text: str) -> list[list[str]]:
     """The cells, row by row, of the table beside which the text stands."""
     shown = [str(getattr(pane, "object", "")) for pane in visitor.page.select()]
@@ -81,25 +92,53 @@ def rows(visitor, text: str) -> list[list[str]]:
 
 def scores(visitor) -> dict[str, list[str]]:
     """Method -> the numbers of its row in the table."""
-    return {name.split()[0]: numbers for name, *numbers in rows(visitor, "PSNR / dB")}
+    return {name.strip("■ ").split()[0]: numbers for name, *numbers in rows(visitor, "PSNR / dB")}
 
 
 def test_methods_at_the_same_bits():
-    methods = ["dfsq-exact", "dfsq+", "minmax", "percentile"]
-    visitor = Visitor(network="xlsr_x3", tab="methods", methods=methods, activation_bits=3)
-    for name in methods:
+    names = ["dfsq-exact", "dfsq+", "minmax", "percentile"]
+    visitor = Visitor(network="xlsr_x3", tab="methods", methods=names, activation_bits=3)
+    for name in names:
         assert picture(visitor, f"method {name}").size > 50
-        assert picture(visitor, f"error {name}").size > 50
     found = scores(visitor)
-    assert list(found) == ["Float", *methods]
+    assert list(found) == ["Float", *names]
     assert float(found["dfsq+"][0]) > float(found["minmax"][0])
-    lines = [renderer.data_source.data["y"] for renderer in visitor.figure("profile").renderers]
-    assert len(lines) == 6
-    assert all(len(line) == 64 for line in lines)
+    first, *others = visitor.column("profile", "xs")
+    assert len(others) == 4
+    assert len(first) == len(visitor.column("profile", "y")) == 64
+    assert len(set(visitor.column("profile", "color"))) == 5
     before = picture(visitor, "method dfsq-exact")
     visitor.choose(activation_bits=6)
     assert not np.array_equal(picture(visitor, "method dfsq-exact"), before)
     assert visitor.count("dfsq-exact W6A6") >= 1
+
+
+def test_one_method_is_large_beside_the_truth_or_its_difference():
+    visitor = Visitor(network="xlsr_x3", tab="methods", methods=["minmax", "mse"], activation_bits=3)
+
+    def large() -> np.ndarray:
+        return picture(visitor, "method large")
+
+    np.testing.assert_array_equal(large(), picture(visitor, "method minmax"))
+    np.testing.assert_array_equal(picture(visitor, "method beside"), picture(visitor, "method hr"))
+    tap(visitor, "method mse", 10, 10)
+    assert visitor.state.large == "mse"
+    np.testing.assert_array_equal(large(), picture(visitor, "method mse"))
+    visitor.press("minmax W3A3")
+    assert visitor.state.large == "minmax"
+    visitor.choose(beside="difference")
+    error = np.abs(rgb(large()).astype(int) - rgb(picture(visitor, "method hr"))).mean(2)
+    np.testing.assert_array_equal(rgb(picture(visitor, "method beside")), methods.heat(error))
+    tap(visitor, "method large", 20, 30)
+    assert visitor.state.spot == [20, large().shape[0] - 30]
+    visitor.choose(box=[10, 10, 60, 60])
+    assert len(scores(visitor)["mse"]) == 5, "the region's scores beside those of the whole picture"
+    visitor.choose(methods=["mse"])
+    np.testing.assert_array_equal(large(), picture(visitor, "method mse"))
+
+
+def rgb(packed: np.ndarray) -> np.ndarray:
+    return packed.view(np.uint8).reshape(*packed.shape, 4)[..., :3]
 
 
 def test_a_method_that_cannot_be_says_why():
@@ -142,13 +181,6 @@ def test_bars_by_layer_and_what_keeping_one_float_is_worth():
     assert visitor.count("with 0 kept float") == 1
 
 
-def tap(visitor, name: str, x: float, y: float = 0.0) -> None:
-    """Tap on a figure, as a hand does, and wait for what follows."""
-    figure = visitor.figure(name)
-    figure._trigger_event(Tap(figure, x=x, y=y))
-    visitor.settle()
-
-
 def test_more_bits_hurt_less():
     visitor = Visitor(network="xlsr_x3", tab="layers", method="minmax", activation_bits=3)
     worse = visitor.column("layers alone", "only")
@@ -179,12 +211,15 @@ CURVES = ("curve psnr_y", "curve mismatch", "curve cosine", "curve conflict")
 def test_a_recorded_run_plays():
     visitor = Visitor(tab="training")
     for name in CURVES:
-        data = visitor.data(name)
-        assert len(data.get("step", data.get("xs"))) >= 15, name
+        assert len(visitor.column(name, "step")) >= 15, name
     assert visitor.count(r"PSNR at step 2,000: \d\d\.\d\d dB") == 1
     before = visitor.drawn("layer in training")
+    figures = [visitor.figure(name) for name in CURVES]
     visitor.move("Moment / % of the steps", 80)
     assert visitor.drawn("layer in training") != before
+    assert [visitor.column(name, "moment") for name in CURVES] == [[1600]] * 4
+    assert [visitor.figure(name) for name in CURVES] == figures, "changed in place"
+    assert visitor.column("layer in training", "top") != []
     assert visitor.count(r"PSNR at step 1,[56]\d\d: \d\d\.\d\d dB") == 1
     for name in ("Float", "Before training", "After training", "Without training: dfsq+"):
         assert picture(visitor, f"trained {name}").size > 50, name
@@ -192,6 +227,7 @@ def test_a_recorded_run_plays():
     before = [visitor.drawn(name) for name in CURVES[1:]]
     visitor.move("Layer", "body.3.body.2")
     assert all(visitor.drawn(name) != was for name, was in zip(CURVES[1:], before, strict=True))
+    assert [visitor.column(name, "moment") for name in CURVES] == [[1600]] * 4
     assert visitor.figure("layer in training").title.text.startswith("Input of body.3.body.2")
 
 
@@ -229,11 +265,14 @@ def test_the_bundled_sweep_is_there_at_once():
     visitor = Visitor(network="xlsr_x3", compared_bits=[])
     assert visitor.figure("sweep bits") is None, "the tab is not made before it is opened"
     visitor.choose(tab="sweep")
-    dots = visitor.data("sweep bits")
-    assert len(dots["psnr"]) > 50
-    assert {"dfsq", "dfsq+", "minmax"} <= set(dots["method"])
-    assert len(visitor.data("sweep table")["value"]) > 20
+    assert len(visitor.column("sweep bits", "psnr")) > 50
+    assert {"dfsq", "dfsq+", "minmax"} <= set(visitor.column("sweep bits", "method"))
+    assert len(visitor.column("sweep table", "value")) > 20
     assert visitor.count("32 random LR patches of the packaged photographs") == 1
+    assert visitor.count(r"Points in the set that come within 0.1 dB .* dfsq-exact at 2 bits \d+") == 1
+    assert not visitor.shown(visitor.widget("Networks")), "the grid of a new sweep is folded"
+    visitor.move("New sweep", True)
+    assert visitor.shown(visitor.widget("Networks"))
 
 
 def test_plots_follow_their_choices():
@@ -241,13 +280,59 @@ def test_plots_follow_their_choices():
     before = visitor.drawn("sweep cost")
     visitor.move("Cost", "gbitops")
     assert visitor.drawn("sweep cost") != before
+    assert visitor.figure("sweep cost").xaxis[0].axis_label == "GBitOPs at 1280×720"
     before = visitor.drawn("sweep table")
     visitor.move("Across", "set_size")
     assert visitor.drawn("sweep table") != before
+    assert "377" in visitor.figure("sweep table").x_range.factors
     before = [visitor.drawn(name) for name in PLOTS]
     visitor.visit.made["sweep"].sweeper.choices.shown_image = "chelsea the cat (scikit-image)"
     visitor.settle()
     assert all(visitor.drawn(name) != was for name, was in zip(PLOTS, before, strict=True))
+
+
+def test_configurations_selected_in_one_figure_are_selected_in_all():
+    visitor = Visitor(tab="sweep")
+    view = visitor.visit.made["sweep"].sweeper.view
+    dots = visitor.column("sweep cost", "psnr")
+
+    def strong(name: str) -> int:
+        """How many dots are drawn at full strength."""
+        found = [r for r in visitor.figure(name).renderers if "psnr" in r.data_source.data]
+        return sum(len(r.data_source.data["psnr"]) for r in found if r.glyph.fill_alpha == 1)
+
+    assert strong("sweep cost") == len(dots)
+    view.link.selection_expr = (hv.dim("activation_bits") > 3.5) & (hv.dim("activation_bits") < 4.5)
+    chosen = sum(bits == 4 for bits in visitor.column("sweep bits", "activation_bits"))
+    assert 0 < chosen < len(dots)
+    assert [strong(name) for name in PLOTS[:3]] == [chosen] * 3
+    assert visitor.count(f"{chosen} of {len(dots)} configurations selected; the best of them: ") == 1
+    visitor.press("Select none")
+    assert strong("sweep bits") == len(dots)
+
+
+def test_a_tap_on_a_dot_opens_its_configuration():
+    visitor = Visitor(tab="sweep", network="xlsr_x3", compared_bits=[])
+    visitor.visit.made["sweep"].sweeper.choices.shown_network = "xlsr_x3"
+    visitor.settle()
+    psnr, kib, methods = (visitor.column("sweep cost", name) for name in ("psnr", "cost", "method"))
+    best = int(np.argmax(psnr))
+    tap(visitor, "sweep cost", kib[best] + 0.01, psnr[best] + 0.001)
+    assert (visitor.state.tab, visitor.state.method) == ("explore", methods[best])
+
+
+def test_a_sweep_without_rows_yet_shows_nothing_of_another(monkeypatch):
+    visitor = Visitor(tab="sweep")
+    assert visitor.figure("sweep bits") is not None
+    run = types.SimpleNamespace(
+        name="new", alive=True, cancelled=False, progress=lambda: (0, 3), seconds_left=lambda: None
+    )
+    monkeypatch.setattr(sweep_runs, "current", lambda: run)
+    visitor.choose(sweep="new")
+    assert all(visitor.figure(name) is None for name in PLOTS)
+    assert visitor.count("The first rows of new are being computed.") == 1
+    assert visitor.count("new: 0 of 3 rows") == 1
+    visitor.visit.made["sweep"].sweeper.leave()
 
 
 def test_the_preview_follows_the_grid():
@@ -282,4 +367,4 @@ def test_names_that_cannot_be(title, said):
 def test_a_sweep_that_is_not_there():
     visitor = Visitor(tab="sweep", sweep="nobody")
     assert visitor.count("There is no sweep named nobody") == 1
-    assert len(visitor.data("sweep bits")["psnr"]) == 0
+    assert visitor.figure("sweep bits") is None
