@@ -62,6 +62,7 @@ def named_part(name: str) -> Hook:
 def plain(plot, element) -> None:
     """Upright labels, no border, and no WebGL, in which browsers without a graphics card lose bars."""
     plot.state.update(min_border=4, output_backend="canvas")
+    plot.state.min_border_right = 14  # for half of the last tick's label
     for axis in plot.state.axis:
         axis.axis_label_text_font_style = "normal"
 

@@ -17,7 +17,7 @@ def status_word(status: Status, stop_all: Callable[[], None]) -> pn.Row:
     def progress(busy: dict, stopped: bool) -> str:
         if not busy:
             text = "Stopped. Change any setting to continue." if stopped else "Ready"
-            return f"<div class='progress'><i></i><span>{text}</span></div>"
+            return f"<div class='now'><i></i><span>{text}</span></div>"
         # A job that has begun, if any; else one that waits for its turn.
         what, share = max(busy.values(), key=lambda job: (bool(job[0]) and job[1] is not None, bool(job[0])))
         percent = round(100 * (share or 0))
@@ -26,8 +26,8 @@ def status_word(status: Status, stop_all: Callable[[], None]) -> pn.Row:
             if what and share is not None
             else f"{escape(what) or 'Working'} …"
         )
-        line = f"<div class='bar' style='width:{percent}%'></div>"
-        return f"<div class='progress busy'><i></i><span>{text}</span>{line}</div>"
+        line = f"<div class='line' style='width:{percent}%'></div>"
+        return f"<div class='now busy'><i></i><span>{text}</span>{line}</div>"
 
     stop = pn.widgets.Button(
         label="Stop",

@@ -90,7 +90,7 @@ class Methods(Output):
                 token.progress("Super-resolving", done / len(names))
                 try:
                     what = (configs[key](bits), kept, None, own) if key in configs else (key,)
-                    found[key] = inspect(PictureRequest(*where, *what), inspection, token)
+                    found = inspect(PictureRequest(*where, *what), inspection, token)
                 except ValueError as error:
                     yield partial(view.say, key, str(error))
                 else:

@@ -16,7 +16,7 @@ from explorer.choices.state import SWEEP, ExplorerState
 from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, VALUES
 from explorer.choices.visitor_files import file_name
 from explorer.jobs import sweep_runs
-from explorer.page.sections import WEIGHT_NAMES, checklist, html, section
+from explorer.page.sections import TOGGLE, WEIGHT_NAMES, checklist, details, html, note, question
 from explorer.server.document_queue import held
 from explorer.session import Output
 from explorer.tabs.sweeper import Sweeper
@@ -73,7 +73,7 @@ class SweepTab(Tab):
         """Return the question, what is shown and the grid of a new sweep, the figures, and the table."""
         sweeper, state = self.sweeper, self.state
         controls = pn.Column(
-            _shown(sweeper, state), _progress(sweeper), _grid(sweeper, state), css_classes=["card"], **WIDE
+            _shown(sweeper, state), _progress(sweeper), _grid(sweeper), css_classes=["card"], **WIDE
         )
         return pn.Column(question(QUESTION), controls, sweeper.view.panel, _details(sweeper), **WIDE)
 
@@ -84,8 +84,18 @@ def _shown(sweeper: Sweeper, state: ExplorerState) -> pn.FlexBox:
 
     def named(objects: list[str]) -> dict[str, str]:
         names = {key: name for name, key in NETWORK_NAMES.items()} | {MEAN: "mean over all"}
-        return {names.get(key, key): key for key in objects}
+        return {names.get(key, file_name(key)): key for key in objects}
 
+    def titled(sweeps: list[str]) -> dict[str, str]:
+        return {sweep_runs.title(name): name for name in sweeps}
+
+    delete = pn.widgets.Button(
+        label="Delete",
+        width=76,
+        disabled=(state.param.sweep.rx() == sweep_runs.BUNDLED) | sweeper.param.running.rx(),
+        **BUTTON,
+    )
+    delete.on_click(lambda _: sweeper.delete())
     select = pn.widgets.Toggle(label="Select by a box", width=124, **BUTTON, **TOGGLE)
     select.jscallback(value=SELECT)
     every = pn.widgets.Button(
@@ -96,7 +106,9 @@ def _shown(sweeper: Sweeper, state: ExplorerState) -> pn.FlexBox:
     )
     every.on_click(held(lambda _: sweeper.view.select_none()))
     return pn.FlexBox(
-        pn.widgets.Select.from_param(state.param.sweep, label="Sweep", options=sweeper.param.names, **SMALL),
+        pn.widgets.Select.from_param(
+            state.param.sweep, label="Sweep", options=pn.bind(titled, sweeper.param.names), **SMALL
+        ),
         pn.widgets.Select.from_param(
             p.shown_network, label="Network", options=pn.bind(named, sweeper.param.networks), **SMALL
         ),
@@ -107,6 +119,7 @@ def _shown(sweeper: Sweeper, state: ExplorerState) -> pn.FlexBox:
         select,
         every,
         pn.widgets.Toggle.from_param(sweeper.param.form, width=104, **BUTTON, **TOGGLE),
+        delete,
         margin=0,
     )
 
@@ -133,12 +146,11 @@ def _progress(sweeper: Sweeper) -> pn.Row:
     )
 
 
-def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
+def _grid(sweeper: Sweeper) -> pn.Column:
     """Return the grid of a new sweep, folded until it is asked for."""
     p = sweeper.choices.param
     sizes = {f"{w} × {t}: {len(UniversalSet(w, t)):,} points": (w, t) for w, t in SETS}
-    fields = columns(
-        "repeat(4, minmax(0, 1fr))",
+    fields = pn.Column(
         _offered(p.networks, "Networks", {key: name for name, key in NETWORK_NAMES.items()}),
         checklist(p.methods, "Methods", **PLACE),
         checklist(p.bits, "Activation bits", **PLACE),
@@ -147,6 +159,8 @@ def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
         checklist(p.selectors, "Selectors", **PLACE),
         checklist(p.layers, "Layers", options=LAYER_NAMES, **PLACE),
         _offered(p.images, "Images", {}),
+        css_classes=["fields"],
+        sizing_mode="stretch_width",
     )
     start = pn.widgets.Button(
         label="Start", width=76, color="primary", disabled=sweeper.param.running, **BUTTON
@@ -163,8 +177,8 @@ def _grid(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
     def own(*_) -> str:
         return f"<p class='note'>{UPLOADED}</p>" if sweeper.choices.own_files() else ""
 
-    note = html(pn.bind(own, p.networks, p.images), sizing_mode="stretch_width", margin=(0, 8))
-    return section("Sweep", LEAD, fields, bar, note)
+    uploaded = html(pn.bind(own, p.networks, p.images), sizing_mode="stretch_width")
+    return pn.Column(note(GRID), fields, bar, uploaded, visible=sweeper.param.form, **WIDE)
 
 
 def _offered(parameter: param.Parameter, label: str, names: dict[str, str]) -> pn.Column:
@@ -179,7 +193,8 @@ def _offered(parameter: param.Parameter, label: str, names: dict[str, str]) -> p
     return boxes
 
 
-def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
+def _details(sweeper: Sweeper) -> pn.Column:
+    """Return the table of any two fields, the rows as files, and the protocol."""
     p = sweeper.choices.param
 
     def failed(reasons: dict[str, int]) -> str:
@@ -187,34 +202,12 @@ def _results(sweeper: Sweeper, state: ExplorerState) -> pn.Column:
         head = f"{sum(reasons.values()):,} rows have no score:"
         return f"<div class='note'>{head}<ul style='margin:2px 0'>{items}</ul></div>" if reasons else ""
 
-    def named(objects: list[str]) -> dict[str, str]:
-        names = {key: name for name, key in NETWORK_NAMES.items()} | {MEAN: "mean over all"}
-        return {names.get(key, file_name(key)): key for key in objects}
-
-    def titled(sweeps: list[str]) -> dict[str, str]:
-        return {sweep_runs.title(name): name for name in sweeps}
-
-    delete = pn.widgets.Button(
-        label="Delete",
-        width=76,
-        margin=(18, 8, 0, 8),
-        disabled=(state.param.sweep.rx() == sweep_runs.BUNDLED) | sweeper.param.running.rx(),
-    )
-    delete.on_click(lambda _: sweeper.delete())
-    shown = pn.FlexBox(
-        pn.widgets.Select.from_param(
-            state.param.sweep, label="Sweep", options=pn.bind(titled, sweeper.param.names), **small
-        ),
-        pn.widgets.Select.from_param(
-            p.shown_network, label="Network", options=pn.bind(named, sweeper.param.networks), **small
-        ),
-        pn.widgets.Select.from_param(
-            p.shown_image, label="Image", options=pn.bind(named, sweeper.param.images), **small
-        ),
-        pn.widgets.Select.from_param(p.cost, label="Cost", options=COSTS, **small),
+    axes = pn.FlexBox(
+        pn.widgets.Select.from_param(p.across, label="Across", options=FIELDS, **SMALL),
+        pn.widgets.Select.from_param(p.down, label="Down", options=FIELDS, **SMALL),
+        pn.widgets.Select.from_param(p.value, label="Colour", options=VALUES, **SMALL),
         _download(sweeper, "CSV", "csv"),
         _download(sweeper, "Parquet", "parquet"),
-        delete,
         margin=0,
     )
     protocol = pn.bind(lambda text: f"<p class='note'>{escape(text)} {NOTE}</p>", sweeper.param.protocol)

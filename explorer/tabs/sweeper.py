@@ -172,6 +172,7 @@ class Sweeper(param.Parameterized):
 
     def _started(self, run: sweep_runs.Run) -> None:
         self._complain("")
+        self.form = False
         if run.name.startswith(sweep_runs.PRIVATE) and run.name not in self.private:
             self.private.insert(0, run.name)
         if self.state.sweep == run.name:

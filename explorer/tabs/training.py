@@ -28,14 +28,12 @@ QUESTION = "Can training repair what few bits break?"
 NOTE = (
     "The float network is quantized, then trained: ranges and weights learn together. The regularizer makes "
     "the layers' inputs easier to quantize; ODM lets it act only where its gradient agrees with that of "
-    "reconstruction. Grey: every layer; blue: the layer of the sidebar."
+    "reconstruction. Grey lines: every layer; blue: the chosen one; red: the moment. ODM: arXiv 2307.13337, "
+    "v1 and v2; PAMS: learned clipping (arXiv 2011.04212). A run of your own trains on four of the packaged "
+    "photographs and is scored on the other two, in a process of its own; it ends when this page closes, "
+    "and its files are deleted. On your own photographs: python -m core odm."
 )
-NOTE = (
-    "ODM: arXiv 2307.13337, v1 and v2; PAMS: learned clipping (arXiv 2011.04212). A run of your own trains "
-    "on four of the packaged photographs and is scored on the other two, in a process of its own; it stops "
-    "when this page closes, and its files are deleted, also those of a network of your own. On your own "
-    "photographs: python -m core odm. Method and bits of the sidebar do not matter here."
-)
+
 VERSION_NAMES = {"ODM v2": "v2", "ODM v1": "v1", "PAMS": "pams"}
 assert set(VERSION_NAMES.values()) == set(VERSIONS)
 

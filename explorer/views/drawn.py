@@ -7,7 +7,7 @@ from collections.abc import Callable
 import holoviews as hv
 import panel as pn
 from bokeh.events import Tap
-from bokeh.models import GlyphRenderer, Plot
+from bokeh.models import ColumnDataSource, GlyphRenderer, Plot
 from holoviews.streams import Pipe
 
 import explorer.elements.theme  # noqa: F401 (chooses the backend)
@@ -67,6 +67,11 @@ class Drawn:
     def clear(self) -> None:
         """Show nothing: an empty figure looks like a result."""
         self.panel.objects, self.figure = [], None
+
+
+def part(figure: Plot, name: str) -> ColumnDataSource:
+    """Return what the element of an overlay draws to which `named_part` gave that name."""
+    return figure.select_one({"name": name, "type": GlyphRenderer}).data_source
 
 
 def tapped(call: Callable[[float, float], None]) -> Callable[[Plot], None]:

@@ -13,8 +13,8 @@ from bokeh.models import BoxAnnotation, BoxSelectTool, Span
 from explorer.elements.colors import DIFFERENCE_PALETTE
 from explorer.elements.methods import profile
 from explorer.pipeline.method_comparison import Inspection, MethodResult
-from explorer.pipeline.pictures import TRUTH
-from explorer.views.canvas import Canvas, Window, grid
+from explorer.views.canvas import Canvas, Window, rgba
+from explorer.views.drawn import Drawn
 from explorer.views.format import against, decibel
 from explorer.views.theme import (
     ACCENT,

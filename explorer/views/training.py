@@ -21,8 +21,8 @@ from explorer.elements.training import (
     shapes,
 )
 from explorer.pipeline.pictures import Picture
-from explorer.views.canvas import Window, grid
-from explorer.views.theme import ACCENT, NEUTRAL, columns, pane, plot
+from explorer.views.canvas import Window
+from explorer.views.drawn import Drawn, part
 from explorer.views.tile import Tile
 
 TILES = ("Float", "Before training", "After training", "Without training: dfsq+")

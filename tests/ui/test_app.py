@@ -56,7 +56,9 @@ def test_the_wheel_scrolls_the_page_and_a_tap_enlarges(explorer):
     until(lambda: explorer.page.evaluate(scrolled) > before, explorer)
     assert explorer.figure("picture 4")["x"] == zoom
     explorer.tap("picture 4", 0.5, 0.5, lambda: "large" in explorer.page.url)
-    until(lambda: explorer.figure("large left") and explorer.figure("large left")["data"][0]["image"], explorer)
+    until(
+        lambda: explorer.figure("large left") and explorer.figure("large left")["data"][0]["image"], explorer
+    )
 
 
 def test_the_tour_keeps_the_visitors_choices(explorer):

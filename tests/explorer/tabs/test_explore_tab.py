@@ -94,7 +94,9 @@ def test_a_tapped_picture_becomes_large_beside_float():
     visitor.settle()
     state = visitor.state
     assert (state.left, state.right, state.details) == ("2", "float", ["large"])
-    left, right, difference = (visitor.drawn(name) for name in ("large left", "large right", "large difference"))
+    left, right, difference = (
+        visitor.drawn(name) for name in ("large left", "large right", "large difference")
+    )
     visitor.move("Left", "hr")
     assert visitor.drawn("large left") != left
     assert visitor.drawn("large difference") != difference
