@@ -39,6 +39,8 @@ HELP = {
     "photographs",
     "tab": "The tab that is open",
     "methods": "The methods whose pictures are shown side by side, all at the bits of the sliders",
+    "large": "The method whose picture is large; the first one if it is not among them",
+    "beside": "What is beside the large picture",
     "box": "Region: left, top, right, bottom in SR pixels; none: the image",
     "spot": "Middle of the line: x, y in SR pixels; none: the image's",
     "direction": "Whether the luma is drawn along a row or a column. Take the one that crosses the edge",

@@ -94,6 +94,8 @@ class ExplorerState(param.Parameterized):
         objects=list(METHODS),
         doc=HELP["methods"],
     )
+    large = param.Selector(default=DEFAULT_METHOD, objects=["hr", "float", *EVERY_METHOD], doc=HELP["large"])
+    beside = param.Selector(objects=["reference", "difference"], doc=HELP["beside"])
     box = param.List([], item_type=int, bounds=(0, 4), doc=HELP["box"])
     spot = param.List([], item_type=int, bounds=(0, 2), doc=HELP["spot"])
     direction = param.Selector(objects=["row", "column"], doc=HELP["direction"])

@@ -127,12 +127,13 @@ def zoom(explorer) -> None:
 def stop(explorer) -> None:
     pictures = explorer.signature("picture 3")
     explorer.element("picture 3")
-    explorer.choose("Method", "dfsq+")
+    explorer.choose("Network", "SRResNet ×4")  # whose calibration takes a while
     explorer.press("Stop")
     said = explorer.page.get_by_text("Stopped. Change any setting to continue.")
     said.wait_for()
     assert 0 <= said.bounding_box()["y"] < 200, "in sight, though the page is scrolled"
     assert explorer.signature("picture 3") == pictures
+    explorer.choose("Network", "XLSR ×3")
     explorer.choose("Method", "minmax")
     explorer.after_change(("picture 3",), pictures)
 

@@ -53,6 +53,8 @@ def test_every_choice_comes_back_by_its_link():
         below="float",
         details=["set", "mismatch"],
         lesson=3,
+        large="mse",
+        beside="difference",
         hand=[-7, 0, 12],
         hand_layer=True,
         snap="grid",
