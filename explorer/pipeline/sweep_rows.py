@@ -78,9 +78,10 @@ def rows(name: str, version: tuple, token: Token) -> pd.DataFrame:
         raise ValueError(f"There is no sweep named {name}; choose another one, or start it.")
     found = read_part(path).to_pandas() if path.is_file() else read_sweep(path)
     networks, images = sweep_runs.own_keys(name)
-    keys = found["network"] + "_x" + found["scale"].astype(str)
-    found["network"] = found["network"].map(networks).fillna(keys)
-    found["image"] = found["image"].map(images).fillna(found["image"])
+    bundled = found["network"] + "_x" + found["scale"].astype(str)
+    pairs = zip(found["network"], bundled, strict=True)
+    found["network"] = [networks.get(name, key) for name, key in pairs]
+    found["image"] = [images.get(image, image) for image in found["image"]]
     return found
 
 

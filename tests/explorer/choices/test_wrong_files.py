@@ -9,7 +9,7 @@ from networks import checkpoint
 
 import core
 from core.models import SwinIR, new_model
-from explorer.choices import visitor_files
+from explorer.choices import file_reading
 
 
 class Evil:
@@ -70,7 +70,7 @@ WRONG = {
 @pytest.mark.parametrize("what", WRONG)
 def test_a_wrong_file_is_a_sentence(what, files, xlsr, tmp_path, monkeypatch, capsys):
     if what == "too large a network":
-        monkeypatch.setattr(visitor_files, "PARAMETERS", 100_000)
+        monkeypatch.setattr(file_reading, "PARAMETERS", 100_000)
     name, make, sentence = WRONG[what]
     with pytest.raises(ValueError, match=sentence) as error:
         files.add(name, make(tmp_path, xlsr))

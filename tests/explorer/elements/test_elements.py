@@ -261,7 +261,7 @@ def test_sweep_table():
 
 def test_outputs():
     counts, edges = np.array([0, 3, 100, 2]), np.linspace(-0.5, 1.5, 5)
-    range = types.SimpleNamespace(low=0.1, high=1.3)
+    range = types.SimpleNamespace(low=0.1, high=1.3, given=None)
     drawn = figure(deployment.outputs(Outputs(edges, counts, range)))
     values = columns(drawn)
     assert list(counts) in [list(top) for top in values["top"]]

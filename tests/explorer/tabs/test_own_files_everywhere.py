@@ -65,7 +65,7 @@ def test_a_sweep_of_own_files(visitor):
     assert visitor.session.status.errors == {}
     sweeper.choices.shown_image = MEAN
     visitor.settle()
-    assert len(visitor.data("sweep bits")["psnr"]) == 1
+    assert len(visitor.column("sweep bits", "psnr")) == 1
     assert visitor.count("my-sweep \\(yours alone\\): 1 of 1 rows") == 1
     sweeper.open(0)
     visitor.settle()

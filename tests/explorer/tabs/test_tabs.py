@@ -7,6 +7,7 @@ import types
 
 import holoviews as hv
 import numpy as np
+import panel as pn
 import pytest
 from bokeh.events import Tap
 from headless import Visitor
@@ -43,19 +44,21 @@ def test_every_method_has_its_levels_and_picture():
         if method in ("minmax", "percentile"):
             steps = [b - a for a, b in itertools.pairwise(found)]
             assert max(steps) - min(steps) < 2e-4, method
-        assert visitor.count("441 points with doubles, grid") == (method == "dfsq+")
+        doubled = "Universal set: 441 points, doubled"
+        assert any(w.label == doubled for w in visitor.page.select(pn.widgets.Toggle)) == (method == "dfsq+")
 
 
 @pytest.mark.parametrize("key", NETWORKS)
 def test_every_view_works_with_every_network(key):
     name, scale = NETWORKS[key]
-    visitor = Visitor(compared_bits=[4])
+    visitor = Visitor(compared_bits=[4], references=["bicubic", "float"], details=["mismatch"])
     visitor.choose(network=key)
     assert not visitor.session.status.errors
     assert visitor.count(re.escape(model_card(name, scale)["about"])) == 1
     assert picture(visitor, "heat map").size > 50
     assert len(levels(visitor)) == 16
-    assert len(visitor.data("mismatch of deviations")["rank"]) > 5
+    assert len(visitor.column("mismatch of deviations", "rank")) > 5
+    assert len(visitor.column("strip", "layer")) > 5
     side = min(128, 504 // scale)  # the photograph has 504 pixels
     assert visitor.data("picture 4")["dw"] == [side * scale]
     assert visitor.count(r"\d+\.\d\d dB · SSIM 0\.\d{3}") >= 3
@@ -63,7 +66,8 @@ def test_every_view_works_with_every_network(key):
 
 def test_too_small_a_set_is_said_in_a_sentence():
     said = "4 bits need 16 points but the universal set of words=1, terms=3 has 5"
-    visitor = Visitor(network="xlsr_x3", words=1, terms=3, tab="layers")
+    references = ["bicubic", "float"]
+    visitor = Visitor(network="xlsr_x3", words=1, terms=3, tab="layers", references=references)
     assert visitor.count(said) == 1
     visitor.choose(tab="explore")
     assert levels(visitor) == []
@@ -195,7 +199,7 @@ def test_a_trained_method_has_no_layer_by_itself():
 
 
 def test_a_trained_network_among_the_methods():
-    visitor = Visitor(method="odm", activation_bits=2, compared_bits=[2, 3])
+    visitor = Visitor(method="odm", activation_bits=2, compared_bits=[2, 3], details=["protocol"])
     assert picture(visitor, "picture 2").size > 50
     assert visitor.count("odm is bundled at W2A2") >= 1, "there is none at 3 bits"
     assert visitor.count("learned in training") == 1
