@@ -10,12 +10,38 @@ from numba import njit
 KMEANS_ITERATIONS, KMEANS_TOLERANCE = 100, 1e-3  # as in the code of DFSQ's authors
 
 
+@njit(nogil=True, cache=True)
+def _below(values, x):
+    """Count the sorted values below x; NumPy's searchsorted takes seconds to compile."""
+    low, high = 0, len(values)
+    while low < high:
+        middle = (low + high) >> 1
+        if values[middle] < x:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(nogil=True, cache=True)
+def _up_to(values, x):
+    """Count the sorted values up to x."""
+    low, high = 0, len(values)
+    while low < high:
+        middle = (low + high) >> 1
+        if values[middle] <= x:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 @njit(nogil=True, cache=True, inline="always")
 def _edge(values, candidates, position, i, j):
     """Count the values below the midpoint of candidates i and j."""
     if position.size:
         return (position[i] + position[j]) >> 1
-    return np.searchsorted(values, 0.5 * (candidates[i] + candidates[j]))
+    return _below(values, 0.5 * (candidates[i] + candidates[j]))
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -99,6 +125,17 @@ def shortest_paths(start, stop, prefix, sum_sq, values, candidates, position, pi
 
 
 @njit(nogil=True, cache=True)
+def _sort(points):
+    """Sort a few points in place, which are nearly in order; NumPy's sort would take seconds to compile."""
+    for i in range(1, len(points)):
+        point, place = points[i], i
+        while place > 0 and points[place - 1] > point:
+            points[place] = points[place - 1]
+            place -= 1
+        points[place] = point
+
+
+@njit(nogil=True, cache=True)
 def lloyd(prefix, values, centres, pinned, max_iterations, tolerance, spare):
     """Run Lloyd's iteration on sorted values, in place, and return the number of assignments made.
 
@@ -113,9 +150,9 @@ def lloyd(prefix, values, centres, pinned, max_iterations, tolerance, spare):
     moved = np.empty(k)
     replaced = 0
     for iteration in range(max_iterations):
-        centres.sort()
+        _sort(centres)
         for i in range(k - 1):
-            edges[i + 1] = np.searchsorted(values, 0.5 * (centres[i] + centres[i + 1]), side="right")
+            edges[i + 1] = _up_to(values, 0.5 * (centres[i] + centres[i + 1]))
         farthest = 0.0
         kept = False
         for i in range(k):
@@ -132,21 +169,22 @@ def lloyd(prefix, values, centres, pinned, max_iterations, tolerance, spare):
             farthest = max(farthest, abs(moved[i] - centres[i]))
         if farthest < tolerance or farthest == 0:
             return iteration + 1
-        centres[:] = moved
+        for i in range(k):
+            centres[i] = moved[i]
     return max_iterations
 
 
 @njit(nogil=True, cache=True)
 def _at_rank(prefix, values, rank):
     """Return the value of the given rank (from 0), where each value counts as often as `prefix` says."""
-    place = np.searchsorted(prefix[:, 0], rank, side="right") - 1
+    place = _up_to(prefix[:, 0], rank) - 1
     return values[min(max(place, 0), len(values) - 1)]
 
 
 @njit(nogil=True, cache=True)
 def nearest(candidates, value):
     """Return the sorted candidate nearest to `value`; the lower of two equally near ones."""
-    i = np.searchsorted(candidates, value)
+    i = _below(candidates, value)
     if i == 0:
         return candidates[0]
     if i == len(candidates) or value - candidates[i - 1] <= candidates[i] - value:
@@ -160,7 +198,7 @@ def _assigned_sse(prefix, sum_sq, values, points):
     last = points[-1]
     total = sum_sq - 2.0 * last * prefix[-1, 1] + last * last * prefix[-1, 0]
     for i in range(len(points) - 1):
-        edge = np.searchsorted(values, 0.5 * (points[i] + points[i + 1]))
+        edge = _below(values, 0.5 * (points[i] + points[i + 1]))
         total += _step(prefix, edge, points[i], points[i + 1])
     return total
 
@@ -170,15 +208,19 @@ def kmeans_restarts(start, stop, prefix, sum_sq, values, candidates, draws, chos
     """Run Lloyd from the ranks `draws` (C, restarts, k-1) in [0, 1), snap, and write the best to `chosen`."""
     for c in range(start, stop):
         # Leave out cells without data.
-        filled = np.nonzero(prefix[c, 1:, 0] > prefix[c, :-1, 0])[0]
-        data = values[c][filled]
-        sums = np.zeros((len(filled) + 1, 2))
-        for i in range(len(filled)):
-            sums[i + 1] = prefix[c, filled[i] + 1]
+        data = np.empty(values.shape[1])
+        sums = np.zeros((values.shape[1] + 1, 2))
+        filled = 0
+        for i in range(values.shape[1]):
+            if prefix[c, i + 1, 0] > prefix[c, i, 0]:
+                data[filled] = values[c, i]
+                filled += 1
+                sums[filled, 0], sums[filled, 1] = prefix[c, i + 1, 0], prefix[c, i + 1, 1]
+        data, sums = data[:filled], sums[: filled + 1]
         best = np.inf
         for r in range(draws.shape[1]):
             centres = np.zeros(draws.shape[2] + 1)
-            if len(filled):
+            if filled:
                 ranks = _without_replacement(draws[c, r], sums[-1, 0])
                 for i in range(len(ranks)):
                     centres[i + 1] = _at_rank(sums, data, ranks[i])
@@ -186,11 +228,12 @@ def kmeans_restarts(start, stop, prefix, sum_sq, values, candidates, draws, chos
             lloyd(sums, data, centres, 0, KMEANS_ITERATIONS, KMEANS_TOLERANCE, spare)
             for i in range(len(centres)):
                 centres[i] = nearest(candidates, centres[i])
-            centres.sort()
+            _sort(centres)
             sse = _assigned_sse(sums, sum_sq[c], data, centres)
             if sse < best:
                 best = sse
-                chosen[c] = centres
+                for i in range(len(centres)):
+                    chosen[c, i] = centres[i]
 
 
 @njit(nogil=True, cache=True)
@@ -256,4 +299,8 @@ def greedy(start, stop, prefix, sum_sq, values, candidates, position, chosen):
                 low -= 1
             while high < m and not taken[high]:
                 high += 1
-        chosen[c] = candidates[taken]
+        place = 0
+        for j in range(m):
+            if taken[j]:
+                chosen[c, place] = candidates[j]
+                place += 1

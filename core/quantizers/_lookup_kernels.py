@@ -61,12 +61,14 @@ def search(start, stop, x, mean, scale, levels, rows_per_image, out):
     n_channels, k = mean.shape[1], levels.shape[1]
     padded = -(-max(k - 1, 1) // 5) * 5
     normalized, found = np.empty(AT_ONCE, np.float32), np.empty(AT_ONCE, np.float32)
+    middles, above = np.empty(padded, np.float32), np.empty(padded, np.float32)
     for row in range(start, stop):
         image, channel = row // n_channels // rows_per_image, row % n_channels
         own = levels[channel if levels.shape[0] > 1 else 0]
-        middles, above = np.full(padded, np.float32(np.inf)), np.full(padded, own[k - 1])
-        middles[: k - 1] = (own[1:] + own[:-1]) / np.float32(2)
-        above[: k - 1] = own[1:]
+        for i in range(padded):
+            inside = i < k - 1
+            above[i] = own[i + 1] if inside else own[k - 1]
+            middles[i] = (own[i + 1] + own[i]) / np.float32(2) if inside else np.float32(np.inf)
         m, s = mean[image, channel], scale[image, channel]
         for first in range(0, x.shape[1], AT_ONCE):
             part, result = x[row, first : first + AT_ONCE], out[row, first : first + AT_ONCE]
@@ -77,7 +79,14 @@ def search(start, stop, x, mean, scale, levels, rows_per_image, out):
                 _step_by_step(normalized[:n], middles, above, own[0], found)
             else:
                 for i in range(n):
-                    found[i] = own[min(np.searchsorted(middles[: k - 1], normalized[i]), k - 1)]
+                    place, end = 0, k - 1  # the first boundary that is not below the value, by bisection
+                    while place < end:
+                        middle = (place + end) >> 1
+                        if middles[middle] < normalized[i]:
+                            place = middle + 1
+                        else:
+                            end = middle
+                    found[i] = own[place]
             for i in range(n):
                 value = found[i] * s + m
                 result[i] = part[i] if part[i] != part[i] else value
@@ -107,8 +116,8 @@ def _step_by_step(values, middles, above, lowest, found):
 def block_ranges(x, width, low, high):
     """Compute `block_normalization` of a row of blocks x (height, W): middles into low, scales into high."""
     half, eps = np.float32(0.5), np.float32(EPS)
-    low[:] = x[0]
-    high[:] = x[0]
+    for i in range(x.shape[1]):
+        low[i] = high[i] = x[0, i]
     for y in range(1, x.shape[0]):
         for i in range(x.shape[1]):
             v = x[y, i]
@@ -120,8 +129,9 @@ def block_ranges(x, width, low, high):
         for i in range(first + 1, stop):
             a = low[i] if low[i] < a or low[i] != low[i] else a
             b = high[i] if high[i] > b or high[i] != high[i] else b
-        low[first:stop] = a * half + b * half
-        high[first:stop] = b * half - a * half + eps
+        middle, scale = a * half + b * half, b * half - a * half + eps
+        for i in range(first, stop):
+            low[i], high[i] = middle, scale
 
 
 @njit(nogil=True, cache=True)

@@ -25,8 +25,12 @@ def _error(values, weights, low, high, n_steps):
 
 @njit(nogil=True, cache=True)
 def _present(values, weights):
-    kept = np.nonzero(weights)[0]
-    return values[kept], weights[kept]
+    kept, own, weight = 0, np.empty(len(values)), np.empty(len(values))
+    for i in range(len(values)):
+        if weights[i] != 0:
+            own[kept], weight[kept] = values[i], weights[i]
+            kept += 1
+    return own[:kept], weight[:kept]
 
 
 @njit(nogil=True, cache=True)
