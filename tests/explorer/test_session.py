@@ -27,7 +27,7 @@ def at_rest() -> bool:
 
 
 def until(condition):
-    end = time.monotonic() + 300
+    end = time.monotonic() + 900
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)

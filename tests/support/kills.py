@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GRID = {"method": ["dfsq-exact", "minmax", "mse", "daq"], "bits": [2, 3, 4, 6, 8], "seed": [0, 1]}
 IMAGES, SIDE = 4, 144
 ROWS = IMAGES * 4 * 5 * 2
-LONGEST = 120.0  # seconds that anything may take
+LONGEST = 600.0  # seconds that anything may take
 
 
 def prepare(folder: Path) -> Path:

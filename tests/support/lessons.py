@@ -25,7 +25,7 @@ from PIL import Image
 
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-TIMEOUT = 150  # seconds a cell
+TIMEOUT = 900  # seconds a cell may take on a busy machine
 TIMEOUT_LIVE = 3600  # where LIVE = True may compute anew what is recorded
 WIDTH, SHARPNESS = 860, 1.5  # of a picture: CSS pixels, and device pixels for each
 COLORS = 256

@@ -56,7 +56,7 @@ class Connection:
         )
         return re.search(r'"token":"([^"]+)"', page)[1]
 
-    async def connect(self, token: str, patience: float = 60) -> None:
+    async def connect(self, token: str, patience: float = 600) -> None:
         """Open the websocket."""
         request = HTTPRequest(f"{self.app.replace('http', 'ws', 1)}/ws", headers={"Origin": self.base})
         request.request_timeout = patience
@@ -98,7 +98,7 @@ class Connection:
 
     async def _fetch(self, address: str) -> bytes:
         async with self._connections:
-            return (await AsyncHTTPClient().fetch(address, connect_timeout=60, request_timeout=60)).body
+            return (await AsyncHTTPClient().fetch(address, connect_timeout=600, request_timeout=600)).body
 
 
 class Visitor(Connection):

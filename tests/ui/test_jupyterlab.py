@@ -8,7 +8,7 @@ import urllib.request
 
 import nbformat
 import pytest
-from browser import ROOT, free_port
+from browser import LONGEST, ROOT, free_port
 
 pytestmark = pytest.mark.browser
 
@@ -17,7 +17,7 @@ CELLS = {
     "2_universal_sets": ("start()", "def universal_set", "def draw_set", "def write_down"),
     "5_odm": ("start()", "elements.CURVES"),
 }
-SECONDS = 120
+SECONDS = LONGEST
 SHOWS = """(text) => Bokeh.documents.flatMap((d) => [...d._all_models.values()])
     .some((m) => typeof m.text == 'string' && m.text.includes(text))"""
 
@@ -57,7 +57,7 @@ def lab(tmp_path):
         yield url
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(SECONDS)
 
 
 def excerpt():

@@ -6,7 +6,7 @@ import uuid
 
 import pandas as pd
 import pytest
-from browser import until
+from browser import LONGEST, until
 from playwright.sync_api import TimeoutError
 
 from core.sweep.store import SCHEMA
@@ -14,7 +14,7 @@ from explorer.jobs.sweep_runs import FOLDER, LOG
 
 pytestmark = pytest.mark.browser
 
-LONG = 300_000  # ms that a sweep may take on a busy machine
+LONG = 1000 * LONGEST  # ms that a sweep may take on a busy machine
 
 
 @pytest.fixture

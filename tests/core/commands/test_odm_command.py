@@ -1,8 +1,6 @@
 import json
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -17,6 +15,7 @@ from core import (
 from core.commands.odm import main
 from core.commands.odm_table import main as table_main
 from core.ptq.saving import load_quantized as load
+from core.qat.training import QuantizedTraining
 
 
 def photographs(n=2, side=40):
@@ -93,18 +92,27 @@ def test_names_with_dots_and_a_checkpoint_of_another_scale(folder, monkeypatch, 
     capsys.readouterr()
 
 
-def test_the_command_stops_and_goes_on(folder):
-    argv = [sys.executable, "-m", "core", *command(folder, "--steps", "400")]
-    process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (folder / "out" / "run.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "the same command goes on from" in error
+def test_the_command_stops_and_goes_on(folder, monkeypatch):
+    """SIGTERM, as it comes from the system, in the middle of the third step."""
+    advance, steps = QuantizedTraining.advance, []
+
+    def interrupted(training, gradients):
+        advance(training, gradients)
+        steps.append(training.step)
+        if len(steps) == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(QuantizedTraining, "advance", interrupted)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit, match="the same command goes on from"):
+            main(command(folder, "--steps", "5")[1:])
+    finally:
+        signal.signal(signal.SIGTERM, before)
     state = torch.load(folder / "out" / "run.ckpt", weights_only=True)
-    assert 0 < state["step"] < 400
+    assert state["step"] == 3
+    main(command(folder, "--steps", "5")[1:])
+    assert steps == [1, 2, 3, 4, 5]
 
 
 def test_the_table_is_the_mean_over_seeds(tmp_path, monkeypatch, capsys):

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from distributed import LocalCluster
-from kills import ROOT, ROWS, prepare, rounds, wait_for
+from kills import LONGEST, ROOT, ROWS, prepare, rounds, wait_for
 
 from core.commands.sweep import main
 from core.sweep import cluster as cluster_module
@@ -113,11 +113,11 @@ def test_ctrl_c_keeps_what_is_done_and_ends_the_workers(tmp_path):
     wait_for(lambda: out.exists() and len(read_sweep(out)) >= 5, "rows")
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process gets it
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=LONGEST)
     assert process.returncode == 130
     assert told.strip().endswith(f"What is done is in {out}; the same command goes on from there.")
     assert "Traceback" not in told
     assert "distributed" not in told, "Dask's own log is no news to a person who stopped it"
-    assert not psutil.wait_procs(children, timeout=30)[1]
+    assert not psutil.wait_procs(children, timeout=LONGEST)[1]
     assert pd.read_parquet(out)["key"].is_unique
     assert json.loads((out / "_sweep.json").read_text())["rows"] == ROWS // 2 * len(seeds)

@@ -346,13 +346,13 @@ def test_the_field_beside_the_file_changes_the_network():
     panel = files_panel(state, uploads)
     uploads.take("edsr.pth", without_res_scale(0.1)[1])
     for _ in range(2):  # what came, and that no file is being read any more
-        finished.get(timeout=60)()
+        finished.get(timeout=600)()
     (field,) = panel.select(pn.widgets.FloatInput)
     assert field.value == 1
     guessed = state.network
     field.value = 0.1
     for _ in range(2):  # what came, and that no file is being read any more
-        finished.get(timeout=60)()
+        finished.get(timeout=600)()
     assert state.network != guessed
     assert catalog.make_network(state.network).res_scale == 0.1
     assert [shown.value for shown in panel.select(pn.widgets.FloatInput)] == [0.1]

@@ -11,7 +11,7 @@ from bokeh.document import Document
 from bokeh.models import Column, Div
 from bokeh.protocol.message import Message
 from bokeh.server.views.ws import WSHandler
-from browser import free_port
+from browser import LONGEST, free_port
 from visitor import Connection
 
 from explorer.server.document_queue import DocumentQueue, held
@@ -41,7 +41,7 @@ def browse(app, visit):
     server = pn.serve({"app": app}, port=port, address="127.0.0.1", show=False, threaded=True)
     try:
         with ThreadPoolExecutor(1) as pool:  # a browser's tests leave a loop running in the main thread
-            return pool.submit(asyncio.run, visit(f"http://127.0.0.1:{port}/app")).result(120)
+            return pool.submit(asyncio.run, visit(f"http://127.0.0.1:{port}/app")).result(LONGEST)
     finally:
         server.stop()
 
@@ -49,7 +49,7 @@ def browse(app, visit):
 @contextlib.asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Connection]:
     """A connection that has not asked for the page yet; the server may still be starting."""
-    for _ in range(200):
+    for _ in range(10 * LONGEST):
         connection = Connection(url)
         try:
             await connection.connect(await connection.fetch_page())
@@ -105,7 +105,7 @@ def test_all_that_a_turn_changes_is_one_message_and_turns_keep_their_order():
             copy, seen = Copy(await connection.pull()), []
             await connection.say_ready()
             while not seen or str(TURNS) not in seen[-1]:
-                seen.append(copy.take(await asyncio.wait_for(connection.next(), 30)))
+                seen.append(copy.take(await asyncio.wait_for(connection.next(), LONGEST)))
             return seen
 
     seen = [texts for texts in browse(app, visit) if len(texts) == 3]
@@ -128,7 +128,7 @@ def test_what_a_widget_changes_is_one_message():
             change = {"kind": "ModelChanged", "model": {"id": slider.id}, "attr": "value", "new": 7}
             await connection.send("PATCH-DOC", {"events": [change]})
             while not seen or "7" not in seen[-1]:
-                seen.append(copy.take(await asyncio.wait_for(connection.next(), 30)))
+                seen.append(copy.take(await asyncio.wait_for(connection.next(), LONGEST)))
             return seen[-1]
 
     assert browse(app, visit) == ("7", "7", "7")
@@ -142,9 +142,9 @@ def test_nothing_comes_before_the_page():
             await asyncio.sleep(2)  # a slow browser
             await connection.pull()  # raises if the next message is not the page
             await connection.say_ready()
-            message = await asyncio.wait_for(connection.next(), 60)
+            message = await asyncio.wait_for(connection.next(), LONGEST)
             while message.msgtype != "PATCH-DOC":
-                message = await asyncio.wait_for(connection.next(), 60)
+                message = await asyncio.wait_for(connection.next(), LONGEST)
             return message.content["events"]
 
     async def visit(url):
