@@ -76,13 +76,16 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serve(log: Path, *options: str):
-    """Serve the dashboard while the context is open; its address. `options` are of `panel serve`."""
+def serve(log: Path, *options: str, warm: bool = True):
+    """Serve the dashboard while the context is open; its address. `options` are of `panel serve`.
+
+    warm: whether what a new visitor sees first is computed at once.
+    """
     port = free_port()
     # The script, as `panel serve` on a command line: it does not look for modules here by itself.
-    panel = str(Path(sys.executable).with_name("panel"))
+    panel = [str(Path(sys.executable).with_name("panel"))]
     command = [
-        panel,
+        *(panel if warm else [sys.executable, str(Path(__file__).with_name("cold_server.py"))]),
         "serve",
         "explorer/app.py",
         "--address",

@@ -23,7 +23,7 @@ def test_a_closed_page_a_refused_connection_a_forgotten_session_and_a_lost_serve
     context = chromium.new_context(viewport={"width": 390, "height": 844})
     context.set_default_timeout(1000 * LONGEST)
     closed, page, refused = (context.new_page() for _ in range(3))
-    with serve(tmp_path / "log", *options) as url:
+    with serve(tmp_path / "log", *options, warm=False) as url:
         training = Explorer(closed, url).open("?tab=training&network=xlsr_x3&train_steps=5000")
         training.press("Start")
         until(trainings, training)

@@ -1,0 +1,11 @@
+"""Serves as `panel serve`, but for what is computed before the first visitor comes: where that is not asked."""
+
+import sys
+
+from panel.command import main
+
+from explorer.pipeline import warm_up
+
+if __name__ == "__main__":
+    warm_up.warm_up = lambda: None  # the page takes it from this module
+    sys.exit(main())
