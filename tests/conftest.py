@@ -4,6 +4,7 @@ import pytest
 import torch
 from browser import chromium, explorer, server  # noqa: F401
 from hypothesis import settings
+from networks import checkpoint
 
 from core import EDSR, create_model
 
@@ -51,6 +52,22 @@ def tiny(tmp_path_factory) -> str:
 @pytest.fixture
 def images() -> torch.Tensor:
     return torch.rand(3, 3, 14, 12, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def files():
+    """A visitor's own files."""
+    from explorer.choices.visitor_files import VisitorFiles  # the tests of core need none of the explorer
+
+    mine = VisitorFiles()
+    yield mine
+    mine.close()
+
+
+@pytest.fixture(scope="session")
+def xlsr(tmp_path_factory) -> bytes:
+    """The file of a bundled network, as a visitor brings it."""
+    return checkpoint(create_model("xlsr", 3), tmp_path_factory.mktemp("xlsr") / "mine.safetensors")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Serves as `panel serve`, but for what is computed before the first visitor comes: where that is not asked."""
+"""Serves as `panel serve`, without computing anything before the first visitor comes."""
 
 import sys
 

@@ -1,5 +1,4 @@
 import copy
-import dataclasses
 import pickle
 
 import pytest
@@ -9,8 +8,7 @@ from networks import Twice, pairs
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-import core.ptq.quantize
-from core import METHODS, QuantConfig, UniversalSet, audit, calibrate, quantize_model
+from core import METHODS, QuantConfig, audit, calibrate, quantize_model
 from core.analysis.cost import cost
 from core.ptq.rounding import rounded_rows
 from core.quantizers.weights import from_rows, weight_rows
@@ -90,13 +88,6 @@ def test_original_is_untouched(images, tiny_edsr):
     assert not any(m.training for m in quantize_model(tiny_edsr.eval(), images, DFSQ).modules())
 
 
-def test_calibration_sees_eval_mode(images):
-    model = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.9), nn.Conv2d(3, 3, 1))
-    quantized = quantize_model(model, images, QuantConfig("minmax", 8, 32), ["2"])
-    assert quantized[2].activation_quantizer.high == pytest.approx(float(images.max()), rel=1e-4)
-    assert torch.equal(model[0].running_mean, torch.zeros(3))
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_copies_give_the_same(method, images, tiny_edsr):
     quantized = quantize_model(tiny_edsr, images, QuantConfig(method))
@@ -120,72 +111,6 @@ def test_cuda_gives_the_same_picture(method, images, tiny_edsr):
     on_cpu = quantize_model(tiny_edsr, images, QuantConfig(method, bits, bits))(images)
     on_cuda = quantize_model(tiny_edsr.cuda(), images, QuantConfig(method, bits, bits))(images.cuda()).cpu()
     assert F.mse_loss(on_cuda, on_cpu) < 1e-3 * on_cpu.var()
-
-
-def test_generator_is_streamed_once(images, tiny_edsr):
-    taken = []
-
-    def stream():
-        for image in images.split(1):
-            taken.append(len(image))
-            yield image
-
-    done = []
-    streamed = quantize_model(tiny_edsr, stream(), DFSQ, progress=lambda *told: done.append(told))
-    assert taken == [1, 1, 1]
-    assert [what for what, _ in done] == ["Calibrating"] * 3
-    for other in (images, list(images.split(2))):
-        assert torch.equal(streamed(images), quantize_model(tiny_edsr, other, DFSQ)(images))
-
-
-@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: iter(x.split(1))])
-def test_groups_of_layers_give_the_same(wrap, images, tiny_edsr, monkeypatch):
-    together = quantize_model(tiny_edsr, images, DFSQ)
-    monkeypatch.setattr(core.ptq.quantize, "MAX_MOMENTS_BYTES", 1)
-    done = []
-    apart = quantize_model(tiny_edsr, wrap(images), DFSQ, progress=lambda what, share: done.append(share))
-    assert done[-1] == 1
-    assert len(done) % 4 == 0  # a pass for each layer
-    assert done == sorted(done)
-    assert torch.equal(apart(images), together(images))
-    assert audit(apart) == audit(together)
-
-
-def test_one_calibration_serves_bits_selectors_and_layers(images, tiny_edsr):
-    calibration = calibrate(tiny_edsr, images, DFSQ)
-    first = ["body.0.body.0"]
-    for config, layers in (
-        (QuantConfig(activation_bits=6, weight_bits=2), None),
-        (QuantConfig(activation_bits=2, selector="kmeans", seed=3), None),
-        (DFSQ, first),
-    ):
-        again = quantize_model(tiny_edsr, calibration, config, layers)
-        own = quantize_model(tiny_edsr, images, config, layers)
-        assert torch.equal(again(images), own(images))
-        assert audit(again) == audit(own)
-
-
-@pytest.mark.parametrize(
-    ("config", "what"),
-    [
-        (QuantConfig("minmax"), "static ranges"),
-        (QuantConfig("daq"), "normalization 'deviation'"),
-        (QuantConfig(universal_set=UniversalSet(3, 3)), "normalization 'image', .* a grid of 1/24"),
-        (QuantConfig(side_bits=8), "normalization 'image', 8 bits"),
-    ],
-)
-def test_a_calibration_for_something_else(config, what, images, tiny_edsr):
-    calibration = calibrate(tiny_edsr, images, DFSQ)
-    with pytest.raises(
-        ValueError, match=f"made for normalization 'image', .* not for {what}.*calibrate again"
-    ):
-        quantize_model(tiny_edsr, calibration, config)
-
-
-def test_a_calibration_without_the_layer(images, tiny_edsr):
-    calibration = calibrate(tiny_edsr, images, DFSQ)
-    with pytest.raises(ValueError, match=r"does not cover head.0"):
-        quantize_model(tiny_edsr, calibration, DFSQ, ["head.0"])
 
 
 def test_post_relu_is_found_from_the_data(images, tiny_edsr):
@@ -231,71 +156,6 @@ def test_weights_that_are_not_finite(images):
         quantize_model(model, images, DFSQ)
 
 
-@pytest.mark.parametrize("calibration", [[], iter([]), torch.empty(0, 3, 8, 8)])
-def test_empty_calibration(calibration, tiny_edsr):
-    with pytest.raises(ValueError, match=r"got none|must not be empty"):
-        quantize_model(tiny_edsr, calibration, DFSQ)
-
-
-@pytest.mark.parametrize("name", ["activation_bits", "weight_bits"])
-@pytest.mark.parametrize("bits", [0, 1, 9, 16, -4, True, "4", None, 4.5])
-def test_bits_out_of_range(name, bits):
-    with pytest.raises(ValueError, match=f"{name} must be 2 to 8, or 32 for float, got"):
-        QuantConfig(**{name: bits})
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"method": "magic"}, "no method 'magic'; there are dfsq, dfsq"),
-        ({"selector": "best"}, "no selector 'best'; there are exact, kmeans, greedy, exhaustive"),
-        ({"universal_set": 4}, "must be a UniversalSet, got int"),
-        ({"universal_set": UniversalSet(1, 3)}, "4 bits need 16 points .* words=1, terms=3 has 5"),
-        ({"normalization": "layer"}, "no normalization 'layer'; there are tensor, channel, image, block"),
-        ({"levels": "odd"}, "no levels 'odd'; there are uniform, subset, log2, apot, piecewise, gaussian"),
-        ({"ranges": "wide"}, "no ranges 'wide'; there are minmax, percentile, mse, 2dquant"),
-        ({"weights": "light"}, "no weights 'light'; there are minmax, mse"),
-        ({"side_bits": 5}, "side_bits must be 4, 8 or 16, got 5"),
-        (
-            {"levels": "gaussian"},
-            "with normalization 'image' go levels uniform, .* got 'gaussian'; choose both",
-        ),
-        ({"method": "daq", "normalization": "image"}, "'image' go levels .* got 'gaussian'"),
-        ({"method": "mx", "activation_bits": 3}, "MX has elements of 4, 6, 8 bits, not of 3; choose one"),
-        ({"method": "mx", "weight_bits": 5}, "MX has elements of 4, 6, 8 bits, not of 5"),
-        ({"method": "nvfp4", "activation_bits": 8}, "NVFP4 has elements of 4 bits, not of 8"),
-        (
-            {"method": "piecewise", "activation_bits": 2},
-            "piecewise levels are 0 alone at 2 bits; give 3 bits or more",
-        ),
-        ({"levels": "piecewise"}, "with normalization 'image' go levels uniform, .* got 'piecewise'"),
-        (
-            {"method": "mx", "refine": ("rounding",)},
-            "'rounding' needs levels by row, and mx has them by block",
-        ),
-    ],
-)
-def test_configurations_that_cannot_be(change, message):
-    with pytest.raises(ValueError, match=message):
-        QuantConfig(**change)
-
-
-def test_a_small_set_is_enough_where_no_points_are_chosen():
-    assert QuantConfig("minmax", universal_set=UniversalSet(1, 3)).activation_bits == 4
-    assert QuantConfig(activation_bits=32, universal_set=UniversalSet(1, 3)).from_subset
-
-
-def test_config_is_a_value():
-    assert len({QuantConfig(), QuantConfig(), QuantConfig(seed=1)}) == 2
-    assert str(QuantConfig(weight_bits=8)) == "dfsq-exact W8A4"
-    assert str(QuantConfig("minmax")) == "minmax W4A4"
-    assert str(QuantConfig("dfsq", selector="exact")) == "dfsq W4A4, exact points"
-    assert str(QuantConfig("dfsq+", 4, 3, selector="exact", weights="subset")) == "dfsq+ W3A4, subset weights"
-    assert str(QuantConfig("daq", side_bits=8)) == "daq W4A4, 8 bits of side information"
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        QuantConfig().seed = 1
-
-
 def test_exact_is_never_above_kmeans_on_the_bundled_network(edsr_x2, images):
     layers = ["body.0.body.0", "body.7.body.2"]
     calibration = calibrate(edsr_x2, images, DFSQ, layers)
@@ -307,13 +167,6 @@ def test_exact_is_never_above_kmeans_on_the_bundled_network(edsr_x2, images):
             assert (exact <= kmeans * (1 + 1e-9)).all()
 
 
-def test_a_published_name_is_the_published_method():
-    assert QuantConfig("dfsq").recipe[:7] == ("image", "subset", "minmax", "minmax", (), "kmeans", False)
-    assert QuantConfig("dfsq-exact").recipe.selector == "exact"
-    assert QuantConfig("daq").recipe[:4] == ("deviation", "gaussian", "minmax", "daq")
-    assert QuantConfig("2dquant").recipe[:4] == ("tensor", "uniform", "2dquant", "2dquant")
-
-
 def test_dfsq_plus_costs_as_much_as_dfsq(images, tiny_edsr):
     """One mean and maximum a channel and image, as many points, two numbers a row of weights."""
     found = [cost(quantize_model(tiny_edsr, images, QuantConfig(m)), 90, 90) for m in ("dfsq", "dfsq+")]
@@ -322,25 +175,6 @@ def test_dfsq_plus_costs_as_much_as_dfsq(images, tiny_edsr):
     assert found[0].bitops == found[1].bitops
 
 
-def test_methods_of_one_normalization_share_a_calibration(images, tiny_edsr):
-    calibration = calibrate(tiny_edsr, images, QuantConfig("dfsq"))
-    for method in ("dfsq-exact", "dfsq+", "uniform+"):
-        again = quantize_model(tiny_edsr, calibration, QuantConfig(method, 3, 3))
-        own = quantize_model(tiny_edsr, images, QuantConfig(method, 3, 3))
-        assert torch.equal(again(images), own(images))
-
-
 def test_quantizing_nothing_warns(images, tiny_edsr):
     with pytest.warns(UserWarning, match="no layer is quantized"):
         quantize_model(tiny_edsr, images, DFSQ, [])
-
-
-def test_float_activations_need_no_moments(images, tiny_edsr):
-    weights_only = QuantConfig(activation_bits=32)
-    calibration = calibrate(tiny_edsr, images, weights_only)
-    quantized = quantize_model(tiny_edsr, calibration, weights_only)
-    expected = quantize_model(tiny_edsr, calibrate(tiny_edsr, images, DFSQ), weights_only)
-    assert torch.equal(quantized(images), expected(images))
-    assert [row.post_relu for row in audit(quantized)] == [row.post_relu for row in audit(expected)]
-    with pytest.raises(ValueError, match="calibrate again with 2 to 8 bits"):
-        quantize_model(tiny_edsr, calibration, DFSQ)

@@ -4,16 +4,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from other_networks import Plain, Rewritten, conv
-from torch.nn.utils.parametrizations import weight_norm
+from odm import CONFIG, LAYERS, finished, network, new_training, photographs
 
 from core import (
-    EDSR,
     QuantConfig,
     audit,
-    calibration_patches,
-    demo_image,
-    demo_names,
     evaluate,
     load_quantized,
     make_lr,
@@ -21,31 +16,10 @@ from core import (
 )
 from core.analysis.cost import cost
 from core.images import Pair
-from core.qat.config import VERSIONS, OdmConfig
+from core.qat.config import VERSIONS
 from core.qat.cooperation import COOPERATION
 from core.qat.frozen import quantized_before
-from core.qat.run import middles, run, train
-from core.qat.training import QuantizedTraining
-from core.training.patches import PatchSampler
-
-CONFIG = OdmConfig(bits=3, steps=6, batch=2, patch=8, seed=3)
-LAYERS = ["body.0.body.0", "body.0.body.2"]
-
-
-def photographs(n=2, side=40):
-    return [demo_image(name)[..., :side, :side] for name in demo_names()[:n]]
-
-
-def network():
-    torch.manual_seed(7)
-    model = EDSR(2, n_blocks=1, n_feats=4, rgb_range=1.0)
-    for p in model.body.parameters():
-        p.data.mul_(3)
-    return model
-
-
-def new_training(config=CONFIG, model=None, layers=None):
-    return QuantizedTraining(model or network(), PatchSampler(photographs(), 2, config.patch), config, layers)
+from core.qat.run import middles, run
 
 
 @pytest.mark.parametrize("regularizer", ["none", "naive", "cooperative"])
@@ -119,12 +93,6 @@ def test_a_run_begun_on_a_gpu_goes_on_on_a_cpu(tmp_path):
 
 
 # The run
-
-
-def finished(config, tmp_path, name="run", **arguments):
-    training = new_training(config)
-    record = train(training, tmp_path / f"{name}.ckpt", **arguments)
-    return training, record
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -257,69 +225,6 @@ def test_the_float_network_is_left_as_it_is(tmp_path):
     training.advance(training.gradients(True))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(hasattr(module, "quantization") for module in model.modules())
-
-
-# What goes wrong
-
-
-def test_the_loss_is_not_finite(tmp_path):
-    model = network()
-    model.tail[1].bias.data[0] = float("nan")
-    with pytest.raises(FloatingPointError, match="the loss is nan at step 0; lower lr"):
-        train(new_training(model=model), tmp_path / "a.ckpt")
-    assert not (tmp_path / "a.ckpt").exists()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        ({"bits": 1}, "bits must be 2 to 8, got 1"),
-        ({"bits": 32}, "bits must be 2 to 8, got 32"),
-        ({"version": "v3"}, "no version 'v3'; there are v2, v1, pams"),
-        ({"regularizer": "maybe"}, "no regularizer 'maybe'; there are none, naive, cooperative"),
-        ({"steps": 0}, "steps must be a whole number above 0, got 0"),
-        ({"lr": 0.0}, "lr must be above 0"),
-        ({"lambda_m": float("nan")}, "lambda_m must not be below 0"),
-        ({"percentile": 50.0}, "percentile must be above 50"),
-        ({"offset_share": 1.5}, "offset_share must be from 0 to 1"),
-    ],
-)
-def test_constants_out_of_range(wrong, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        OdmConfig(**wrong)
-
-
-def test_nothing_to_train_on():
-    with pytest.raises(ValueError, match="no training image is at least 16 pixels"):
-        QuantizedTraining(network(), PatchSampler([], 2, 8), CONFIG)
-
-
-def test_networks_of_others():
-    with pytest.raises(ValueError, match="the network writes the weights of a anew at every forward"):
-        new_training(model=Rewritten())
-    done = new_training(model=Plain(lambda *sizes: weight_norm(conv(*sizes))), layers=["a"]).quantized()
-    assert [row.name for row in audit(done) if row.weight_bits == 3] == ["a"]
-    done.a.weight.data.normal_()
-    assert all(row.weight_bits == 32 for row in audit(done))
-
-
-def test_no_layer_to_quantize():
-    with pytest.raises(ValueError, match="no layer to quantize"):
-        new_training(layers=[])
-
-
-def test_a_checkpoint_of_another_run(tmp_path):
-    finished(CONFIG, tmp_path)
-    with pytest.raises(ValueError, match=r"was made with config .*choose another --out"):
-        finished(dataclasses.replace(CONFIG, seed=4), tmp_path)
-
-
-def test_odm_is_not_calibrated():
-    images = calibration_patches([make_lr(photographs(1)[0], 2)], 2, 8)
-    with pytest.raises(
-        ValueError, match="odm is learned in training, not calibrated: use python -m core odm"
-    ):
-        quantize_model(network(), images, QuantConfig("odm"))
 
 
 def test_the_middle_of_the_validation_images():

@@ -4,58 +4,30 @@ The files hold numbers alone. Without them these tests are skipped; small cases 
 same formulas stand in the tests of each module.
 """
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED_DATA
+from reference import REFERENCE, close, close_but_for_ties, load
 from torch import nn
 
 from core import UniversalSet
 from core.points._selection_kernels import KMEANS_ITERATIONS, KMEANS_TOLERANCE, lloyd
 from core.points.moments import Moments
 from core.points.selection import ExactSelection, prepare
-from core.qat.cooperation import by_angle, cosine, mismatch_penalty
-from core.qat.fake_quantization import ClippedWeight, FakeQuantize
 from core.quantizers._range_kernels import bound_search
 from core.quantizers.daq import GaussianQuantizer
 from core.quantizers.levels import GAUSSIAN_STEPS, apot_levels
 from core.quantizers.lookup import nearest_levels
 from core.quantizers.normalization import EPS, Normalization
 from core.quantizers.normalized import SubsetQuantizer
-from core.quantizers.pams import PamsRange, PamsWeight
 from core.quantizers.ranges import is_one_sided
 from core.quantizers.static import LevelQuantizer, uniform
 from core.quantizers.weights import WEIGHTS, nearest
 
-REFERENCE = SHARED_DATA.parent / "reference"
 pytestmark = pytest.mark.skipif(
     not REFERENCE.is_dir(),
     reason="the reference vectors (shared/reference beside the repository) are not here",
 )
-
-
-def load(name):
-    return (
-        dict(np.load(REFERENCE / name))
-        if name.endswith(".npz")
-        else json.loads((REFERENCE / name).read_text())
-    )
-
-
-def close(found, expected, tolerance=1e-6):
-    found, expected = (np.asarray(x, dtype=np.float64) for x in (found, expected))
-    return np.abs(found - expected).max() <= tolerance * max(np.abs(expected).max(), 1e-30)
-
-
-def close_but_for_ties(found, expected, unrounded, step):
-    """All within tolerance; where the unrounded value is within 1e-4 of a half, one step is allowed."""
-    found, expected, unrounded = (np.asarray(x, dtype=np.float64) for x in (found, expected, unrounded))
-    off = np.abs(found - expected) > 1e-6 * max(np.abs(expected).max(), 1e-30)
-    tie = np.abs(np.abs(unrounded - np.floor(unrounded)) - 0.5) < 1e-4
-    step = np.broadcast_to(step, found.shape)
-    return not (off & ~(tie & (np.abs(found - expected) <= step * 1.001))).any()
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
@@ -249,80 +221,3 @@ def test_apot_quantization():
     for bits in range(2, 7):
         quantizer = LevelQuantizer(float(data["x.alpha"]) * apot_levels(bits, False), bits)
         assert close(quantizer(x), data[f"x.b{bits}.quantized"])
-
-
-@pytest.mark.parametrize("alpha", ["1.7", "10.0"])
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-@pytest.mark.parametrize("kind", ["signed", "post_relu"])
-def test_pams_activations(kind, bits, alpha):
-    data = load("pams.npz")
-    x = torch.from_numpy(data[f"{kind}.x"]).requires_grad_()
-    learned = PamsRange(bits, 1, high=float(alpha))
-    found = learned(x)
-    key = f"{kind}.b{bits}.alpha{alpha}"
-    assert close(found.detach(), data[f"{key}.output"])
-    found.backward(torch.from_numpy(data["upstream"]))
-    assert close(x.grad, data[f"{key}.grad_x"])
-    assert close(learned.high.grad, data[f"{key}.grad_alpha"].reshape(()), 5e-5)
-
-
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-def test_pams_weights(bits):
-    data = load("pams.npz")
-    weight = torch.from_numpy(data["weight"])
-    rows = weight.flatten(1)
-    expected = data[f"weight.b{bits}.quantized"]
-    found = nearest(rows, WEIGHTS["symmetric"].levels(rows, bits, None)).view(weight.shape)
-    assert close(found, expected)
-    assert close(PamsWeight(bits)(weight), expected)
-
-
-def test_pams_start():
-    data = load("pams.npz")
-    learned = PamsRange(4, 1, ema_epochs=2)
-    for batch, epoch, after in zip(
-        data["start.batches"], data["start.epochs"], data["start.alpha_after"], strict=True
-    ):
-        learned.follow(torch.from_numpy(batch), int(epoch))
-        assert close(learned.high.detach(), after)
-
-
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-@pytest.mark.parametrize("case", ["a", "b"])
-def test_odm_formula(case, bits):
-    data = load("odm_formula.npz")
-    x = torch.from_numpy(data["x"]).double().requires_grad_()
-    low, high = (
-        torch.tensor(float(end), dtype=torch.float64, requires_grad=True)
-        for end in data[f"{case}.b{bits}.range"]
-    )
-    found = FakeQuantize.apply(x, low, high, bits)
-    assert close(found.detach(), data[f"{case}.b{bits}.quantized"])
-    found.backward(torch.from_numpy(data["upstream"]).double())
-    assert close(x.grad, data[f"{case}.b{bits}.grad_x"])
-    assert close([float(low.grad), float(high.grad)], data[f"{case}.b{bits}.grad_range"], 2e-6)
-    x.grad = None
-    penalty = mismatch_penalty(x, found.detach())
-    penalty.backward()
-    assert close(penalty.item(), data[f"{case}.b{bits}.mismatch"])
-    assert close(x.grad, data[f"{case}.b{bits}.mismatch_grad_x_q_fixed"])
-
-
-@pytest.mark.parametrize("gamma", ["1.0", "0.85"])
-@pytest.mark.parametrize("bits", [2, 4])
-def test_odm_weights(bits, gamma):
-    data = load("odm_formula.npz")
-    weight = torch.from_numpy(data["weight"]).double()
-    clipped = ClippedWeight(bits, True, 99.0).double()
-    with torch.no_grad():
-        clipped.gamma.fill_(float(gamma))
-    assert close(clipped.high(weight).detach(), data[f"weight.b{bits}.gamma{gamma}.u"])
-    assert close(clipped(weight).detach(), data[f"weight.b{bits}.gamma{gamma}.quantized"])
-
-
-def test_odm_cooperation():
-    data = load("odm_formula.npz")
-    for r, m, sim in zip(data["sim.grad_r"], data["sim.grad_m"], data["sim.value"], strict=True):
-        r, m = torch.from_numpy(r), torch.from_numpy(m)
-        assert close((cosine(r, m) + 1) / 2, sim)
-        assert close(by_angle(r, m), sim * m.numpy())

@@ -27,7 +27,9 @@ class Desk:
         self.number = 0
         for i in range(threads):
             taken = threading.Event()
-            self.pool.submit(f"first {i}", Token(), lambda taken=taken: (taken.set(), self.gate.wait(LONGEST)))
+            self.pool.submit(
+                f"first {i}", Token(), lambda taken=taken: (taken.set(), self.gate.wait(LONGEST))
+            )
             assert taken.wait(LONGEST)
 
     def submit(self, visitor, name) -> Token:
