@@ -3,14 +3,21 @@ from pathlib import Path
 import pytest
 import torch
 from browser import chromium, explorer, server  # noqa: F401
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from networks import checkpoint
 
 from core import EDSR, create_model
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-settings.register_profile("core", deadline=None, derandomize=True, max_examples=40)
+# However long an example takes on a busy machine.
+settings.register_profile(
+    "core",
+    deadline=None,
+    derandomize=True,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("core")
 
 
