@@ -19,6 +19,7 @@ from core.sweep.run import sweep
 from core.sweep.store import SCHEMA, read_sweep
 from core.sweep.tasks import Failure, failure, handing_on, merge, pack
 
+PATCHES = 12
 METHODS = [name for name in core.METHODS if name not in FORMATS]
 
 
@@ -30,6 +31,12 @@ def client():
         Client(cluster) as client,
     ):
         yield client
+
+
+@pytest.fixture(autouse=True)
+def _fewer_patches(monkeypatch):
+    """So many that there are two chunks of them, whose statistics are merged."""
+    monkeypatch.setattr("core.sweep.run.PATCHES", PATCHES)
 
 
 @pytest.fixture
@@ -84,7 +91,7 @@ def test_rows_are_what_evaluate_says(tiny, pictures, client):
     assert list(found.columns) == SCHEMA.names
     assert len(found) == len(METHODS) * 2
     model = load_checkpoint(tiny)
-    patches = calibration_patches([make_lr(demo_image(n), 2) for n in demo_names()], 32, 96)
+    patches = calibration_patches([make_lr(demo_image(n), 2) for n in demo_names()], PATCHES, 96)
     for method in METHODS:
         quantized = quantize_model(model, patches, QuantConfig(method, 3, 3, seed=1))
         for name, hr in pictures.items():
@@ -94,7 +101,7 @@ def test_rows_are_what_evaluate_says(tiny, pictures, client):
             assert row["psnr"] == pytest.approx(expected.psnr, abs=1e-3), method
             assert row["drop"] == pytest.approx(row["float_psnr"] - row["psnr"])
     row = found.iloc[0]
-    assert row["calibration"] == "32 random LR patches of the packaged photographs, seed 0"
+    assert row["calibration"] == f"{PATCHES} random LR patches of the packaged photographs, seed 0"
     assert "every residual block" in row["scope"]
     assert f"torch {torch.__version__}" in row["versions"]
     assert found[["psnr", "ssim", "kib", "gbitops"]].notna().all(axis=None)
