@@ -31,9 +31,7 @@ def alone(found: dict[str, Sensitivity], kept: Collection[str] = ()) -> hv.Overl
         for part, (color, shift) in PARTS.items()
     ]
     every = [value for part in values.values() for value in part.values()]
-    return _finish(
-        "layers alone", "Error with this layer alone quantized", "quantized layer", found, bars, every
-    )
+    return _finish("layers alone", "Error if it alone is quantized", "quantized layer", found, bars, every)
 
 
 def saved(total: float, found: dict[str, Sensitivity], kept: Collection[str] = ()) -> hv.Overlay:
@@ -43,7 +41,7 @@ def saved(total: float, found: dict[str, Sensitivity], kept: Collection[str] = (
     """
     gains = {layer: total - row.all_but for layer, row in found.items()}
     bars = [_bars(gains, kept, "saved", 0.0, 0.7, "{0.000} levels less error if it alone stays float", WHOLE)]
-    title = f"Error saved with this layer alone float, of {total:.2f}"
+    title = f"Error saved if it stays float, of {total:.2f}"
     return _finish("layers saved", title, "layer left float", found, bars, gains.values())
 
 

@@ -142,7 +142,7 @@ def line_ends(data: Shown, low: float, high: float) -> dict[str, list]:
     found = sorted((line[3][-1], line[2][-1], line[1], line[0]) for line in data.by_set if line[3][-1] > low)
     groups: list[list[tuple]] = []
     for end in found:
-        if groups and end[0] - groups[-1][0][0] < 0.09 * (high - low):
+        if groups and end[0] - groups[-1][0][0] < 0.12 * (high - low):
             groups[-1].append(end)
         else:
             groups.append([end])

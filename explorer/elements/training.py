@@ -30,7 +30,7 @@ class Progress:
 CURVES = (
     Progress("Validation", "PSNR / dB", "psnr_y", by_layer=False),
     Progress("Regularizer", "‖x − q(x)‖₂", "mismatch"),
-    Progress("Angle of the two gradients", "cosine", "cosine"),
+    Progress("Angle of the gradients", "cosine", "cosine"),
     Progress("Weights in conflict", "share", "conflict"),
 )
 
@@ -54,7 +54,7 @@ def curve(drawn: Progress, card: dict, layer: str, moment: float) -> hv.Overlay:
     limits = room(np.nanmin(every), np.nanmax(every), 0.06) if np.size(every) else (0, 1)
     return hv.Overlay(parts).opts(
         **figure(f"curve {drawn.field}", drawn.title, HEIGHT),
-        xlim=(0, card["steps"]), ylim=limits, xlabel="step", ylabel=label,
+        xlim=(0, card["steps"]), ylim=limits, xlabel="step", ylabel=label, xticks=4,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 
 import holoviews as hv
@@ -37,7 +38,7 @@ class Drawn:
     def _drawn(self, data: tuple) -> hv.Element | hv.Overlay:
         element = self._draw(*data)
         hooks = element.opts.get("plot").kwargs.get("hooks", [])
-        return element.opts(hooks=[*hooks, self.keep])
+        return element.opts(hooks=[*hooks, weak_hook(self.keep)])
 
     def keep(self, plot, element) -> None:
         """Keep Bokeh's figure, for what changes in place: a hook of HoloViews."""
@@ -81,3 +82,14 @@ def tapped(call: Callable[[float, float], None]) -> Callable[[Plot], None]:
         figure.on_event(Tap, lambda event: event.x is not None and call(event.x, event.y))
 
     return once
+
+
+def weak_hook(method: Callable) -> Callable:
+    """Return a hook that calls a method, but does not keep its object: HoloViews keeps options for good."""
+    reference = weakref.WeakMethod(method)
+
+    def hook(plot, element) -> None:
+        if (call := reference()) is not None:
+            call(plot, element)
+
+    return hook

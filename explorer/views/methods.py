@@ -46,7 +46,9 @@ class Thumbnail:
     def __init__(self, key: str, window: Window, on_choice: Callable[[str], None]):
         self.canvas = Canvas(f"method {key}", window)
         self.canvas.figure.on_event(Tap, lambda event: on_choice(key))
-        self.button = pn.widgets.Button(css_classes=["small"], sizing_mode="stretch_width", margin=0)
+        self.button = pn.widgets.Button(
+            color="primary", css_classes=["small"], sizing_mode="stretch_width", margin=0
+        )
         self.button.on_click(lambda _: on_choice(key))
         self.score = pn.pane.HTML("", css_classes=["text"], sizing_mode="stretch_width", margin=(2, 0))
         self.panel = pn.Column(
@@ -171,10 +173,9 @@ class MethodsView:
         """Name the large picture, and the small ones so that its button stands out."""
         self.large.label(self._names[self._shown], False, COLORS[self._shown])
         for key, name in self._names.items():
-            chosen = key == self._shown
-            self._thumbnail(key).button.param.update(
-                label=name, color="primary" if chosen else "default", variant="solid" if chosen else "outline"
-            )
+            short = key if key in METHOD_COLORS else name.split(",")[0]
+            variant = "solid" if key == self._shown else "outline"
+            self._thumbnail(key).button.param.update(label=short, variant=variant)
 
     def _draw(self) -> None:
         """Draw the large picture, and the reference or the difference beside it."""
@@ -240,7 +241,7 @@ def _small(text: str) -> str:
 def _row(color: str, name: str, found: MethodResult, truth: str, region: bool) -> dict[str, str]:
     """Write a picture's scores; `region`: and those of the region."""
     row = {
-        "": f"<span style='color:{color}'>■</span> {escape(name)}",
+        "": f"<span style='white-space:nowrap'><span style='color:{color}'>■</span> {escape(name)}</span>",
         f"PSNR{against(truth)} / dB": decibel(found.picture.psnr).removesuffix(" dB"),
         f"SSIM{against(truth)}": f"{found.picture.ssim:.4f}",
     }

@@ -12,7 +12,7 @@ from bokeh.events import Tap
 
 from explorer.elements.sweep import COST_NAMES, HEIGHT, MAX_LOSS, Kind, by_bits, by_cost, by_set, limits
 from explorer.pipeline.sweep_rows import Shown, enough
-from explorer.views.drawn import Drawn
+from explorer.views.drawn import Drawn, weak_hook
 from explorer.views.theme import ACCENT, METHOD_COLORS, NEUTRAL
 
 KINDS = (by_bits, by_set, by_cost)
@@ -38,7 +38,7 @@ class Linked(Drawn):
         behind = hv.DynamicMap(lambda data: self.kind.behind(*data), streams=[self._pipe])
         dots = hv.DynamicMap(lambda data: self.kind.dots(*data), streams=[self._pipe])
         options = self.kind.figure()
-        options["hooks"] = [*options["hooks"], self._fit, self.keep]
+        options["hooks"] = [*options["hooks"], *map(weak_hook, (self._fit, self.keep))]
         return (behind * self._link(dots)).opts(hv.opts.Overlay(**options))
 
     def _fit(self, plot, element) -> None:

@@ -43,7 +43,7 @@ class TrainingView:
             "", css_classes=["text"], sizing_mode="stretch_width", margin=(0, 0, 8, 0)
         )
         wide = dict(sizing_mode="stretch_width")
-        curves = pn.Column(*(drawn.panel for drawn in self.curves), css_classes=["pairs"], **wide)
+        curves = pn.Column(*(drawn.panel for drawn in self.curves), css_classes=["curves"], **wide)
         tiles = pn.Column(*(tile.panel for tile in self.tiles.values()), css_classes=["pairs"], **wide)
         self.panel = pn.Column(
             pn.Column(self.summary, curves, self.histogram.panel, css_classes=["card"], **wide),

@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import panel as pn
 import psutil
+import pytest
 from bokeh.client import pull_session
 from browser import LONGEST, free_port
 
 from explorer.choices.state import ExplorerState
+from explorer.jobs.token import Token
+from explorer.pipeline import sweep_rows
 from explorer.session import Session
 from explorer.visit import Visit, page
 
@@ -33,11 +36,23 @@ def visit(url: str) -> None:
             time.sleep(0.1)
 
 
-def test_closed_sessions_are_freed():
+def with_figures():
+    """A page whose open tab has figures by HoloViews; `page` has none before it starts."""
+    visit = Visit(ExplorerState(tab="sweep"))
+    sweeper = visit.made["sweep"].sweeper
+    data = sweep_rows.shown("bundled", "edsr_x2", "mean", token=Token())
+    sweeper.view.show(data, "kib")
+    table = sweep_rows.table("bundled", "edsr_x2", "mean", "activation_bits", "method", "drop", token=Token())
+    sweeper.table.show(table, "bits", "method", "dB")
+    return visit.tabs
+
+
+@pytest.mark.parametrize("app", [page, with_figures])
+def test_closed_sessions_are_freed(app):
     before = live_states()
     port = free_port()
     server = pn.serve(
-        {"app": lambda: page()},
+        {"app": lambda: app()},
         port=port,
         show=False,
         threaded=True,

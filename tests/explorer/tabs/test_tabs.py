@@ -128,7 +128,7 @@ def test_one_method_is_large_beside_the_truth_or_its_difference():
     tap(visitor, "method mse", 10, 10)
     assert visitor.state.large == "mse"
     np.testing.assert_array_equal(large(), picture(visitor, "method mse"))
-    visitor.press("minmax W3A3")
+    visitor.press("minmax")
     assert visitor.state.large == "minmax"
     visitor.choose(beside="difference")
     error = np.abs(rgb(large()).astype(int) - rgb(picture(visitor, "method hr"))).mean(2)
