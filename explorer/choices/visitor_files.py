@@ -18,7 +18,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -27,10 +26,19 @@ from core.checkpoints.loading import guessed_res_scale, set_res_scale
 from core.images import IMAGE_SUFFIXES, to_uint8
 from core.images.reading import has_transparent_pixels
 from core.networks.folding import fold_parametrizations
-from core.ptq.scope import channel_dim_of, choose_layers, input_channels
-from explorer.jobs.cache import forget
+from core.ptq.scope import choose_layers
+from explorer.choices.checks import convolutions, example, tried
+from explorer.choices.sources import (
+    PREFIX,
+    ImageSource,
+    NetworkSource,
+    file_name,
+    hold,
+    is_own,
+    release,
+    source,
+)
 
-PREFIX = "own:"
 CHECKPOINT_SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar"}  # .pth.tar
 IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"GIF8")
 SCALES = (2, 3, 4)
@@ -45,26 +53,10 @@ LIMITS = (
     f".ckpt, up to {PARAMETERS // 10**6} million parameters. Files up to {FILE_MB} MB."
 )
 _reading = threading.Lock()  # one file at a time: decoding takes several times its memory
-_known: dict[str, UploadedImage | UploadedNetwork] = {}
 
 
 @dataclasses.dataclass(frozen=True)
-class UploadedImage:
-    """An image file, as HR or as LR."""
-
-    name: str  # of the file
-    pixels: np.ndarray  # (H, W, 3) uint8
-    is_lr: bool  # without ground truth; otherwise the HR
-    transparent: bool = False  # whether it had pixels that were put on white
-
-    @property
-    def bytes(self) -> int:
-        """Size of the image in memory."""
-        return self.pixels.nbytes
-
-
-@dataclasses.dataclass(frozen=True)
-class UploadedNetwork:
+class UploadedNetwork(NetworkSource):
     """A checkpoint that was read and checked."""
 
     name: str  # of the file
@@ -84,22 +76,30 @@ class UploadedNetwork:
         """Size of the weights in memory."""
         return 4 * self.parameters
 
+    def make(self) -> nn.Module:
+        """Return the network that was read."""
+        return self.model
 
-def is_uploaded(key: str) -> bool:
-    """Tell whether the key is that of a visitor's file."""
-    return key.startswith(PREFIX)
+    @property
+    def about(self) -> str:
+        """What it is, and how it was read."""
+        kind = type(self.model)
+        facts = f"{kind.__name__} ×{self.scale}, {self.parameters / 1e3:,.0f} k parameters, your file."
+        return " ".join(filter(None, (facts, getattr(kind, "about", ""), self.note)))
+
+    @property
+    def stem(self) -> str:
+        """The file's name in letters, digits and _."""
+        return re.sub(r"\W+", "_", Path(self.name).stem)
+
+    @property
+    def code(self) -> str:
+        """The call that reads the file."""
+        more = "" if self.res_scale is None else f", res_scale={self.res_scale:g}"
+        return f"core.load_checkpoint({self.name!r}{more})"
 
 
-def file_name(key: str) -> str:
-    """Return the file name of an uploaded key, also of another visitor's; any other key itself."""
-    return key.split(":", 3)[-1]
-
-
-def uploaded(key: str) -> UploadedImage | UploadedNetwork:
-    """Return the image or network of a key; ValueError if the file is no longer loaded."""
-    if key not in _known:
-        raise ValueError(f"{file_name(key)} is no longer loaded; choose it again")
-    return _known[key]
+is_uploaded, uploaded = is_own, source  # a program's own networks and images are as a visitor's
 
 
 class VisitorFiles:
@@ -122,14 +122,13 @@ class VisitorFiles:
         token = hashlib.blake2b(content, key=self._secret, digest_size=6).hexdigest()
         made = {f"{PREFIX}{kind}:{token}:{name}": thing for kind, thing in things.items()}
         with self._lock:
-            others = sum(_known[keys[0]].bytes for other, keys in self._files.items() if other != name)
+            others = sum(source(keys[0]).bytes for other, keys in self._files.items() if other != name)
             if others + next(iter(made.values())).bytes > TOGETHER_MB * 10**6:
                 raise ValueError(f"Your files take more than {TOGETHER_MB} MB together; remove one first")
             before = [key for key in self._files.get(name, []) if key not in made]
             if not self._closed:
-                _known.update(made)
+                self._hold(made)
                 self._files[name] = list(made)
-                self._held.update(made)
         return next(iter(made)), before
 
     def rescale(self, name: str, res_scale: float) -> tuple[str, list[str]]:
@@ -138,7 +137,7 @@ class VisitorFiles:
             before = list(self._files.get(clean(name), []))
         if not before:
             raise ValueError(f"{name} is no longer loaded; choose it again")
-        found = uploaded(before[0])
+        found = source(before[0])
         model = copy.deepcopy(found.model)
         set_res_scale(model, res_scale)
         note = f"Its res_scale of {res_scale:g} is your choice; the file does not say it."
@@ -147,15 +146,18 @@ class VisitorFiles:
         key = f"{PREFIX}network:{token.hexdigest()}:{found.name}"
         with self._lock:
             if not self._closed and self._files.get(found.name) == before:
-                _known[key] = made
+                self._hold({key: made})
                 self._files[found.name] = [key]
-                self._held.add(key)
         return key, before
+
+    def _hold(self, made: dict[str, ImageSource | UploadedNetwork]) -> None:
+        hold({key: thing for key, thing in made.items() if key not in self._held})
+        self._held.update(made)
 
     def res_scale(self, name: str) -> float | None:
         """Return the factor of an EDSR's residual blocks where its file does not say it; None otherwise."""
-        key = next(iter(self._files.get(name, [])), "")
-        return getattr(_known.get(key), "res_scale", None)
+        keys = self._files.get(name)
+        return getattr(source(keys[0]), "res_scale", None) if keys else None
 
     def hide(self, name: str) -> list[str]:
         """Stop offering a file; return its keys, to `delete` when nothing shows them."""
@@ -165,10 +167,9 @@ class VisitorFiles:
     def delete(self, keys: Iterable[str]) -> None:
         """Delete what the keys name, and all that was computed from it."""
         with self._lock:
-            self._held.difference_update(keys)
-            for key in keys:
-                _known.pop(key, None)
-                forget(key)
+            ours = self._held.intersection(keys)
+            self._held -= ours
+            release(ours)
 
     def close(self) -> None:
         """Delete all files, and store no more."""
@@ -211,7 +212,7 @@ def _label(key: str) -> str:
     return f"own: {file_name(key)}{role}"
 
 
-def _read(name: str, content: bytes) -> dict[str, UploadedImage | UploadedNetwork]:
+def _read(name: str, content: bytes) -> dict[str, ImageSource | UploadedNetwork]:
     if len(content) > FILE_MB * 10**6:
         raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB; the limit is {FILE_MB} MB")
     suffix = Path(f"_{name}").suffix.lower()  # .png has one too
@@ -220,7 +221,8 @@ def _read(name: str, content: bytes) -> dict[str, UploadedImage | UploadedNetwor
     known = suffix in CHECKPOINT_SUFFIXES
     if not known and (suffix in IMAGE_SUFFIXES or content.startswith(IMAGE_STARTS)):
         pixels, transparent = read_pixels(name, content), has_transparent_pixels(content)
-        return {kind: UploadedImage(name, pixels, kind == "lr", transparent) for kind in ("hr", "lr")}
+        read = f"core.load_image({name!r})"
+        return {kind: ImageSource(name, pixels, kind == "lr", read, transparent) for kind in ("hr", "lr")}
     if not (known or _holds_tensors(content)):
         raise ValueError(f"{name} is neither an image nor a checkpoint. {LIMITS}")
     with tempfile.TemporaryDirectory(prefix="explorer-own-") as folder:
@@ -277,23 +279,13 @@ def checked(name: str, model: nn.Module, note: str = "", res_scale: float | None
             f"{name} has {size / 1e6:.1f} million parameters; the limit is {PARAMETERS // 10**6} million, "
             "use core.quantize_model in Python"
         )
-    example = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    sr = core.super_resolve(model, example)
-    scale = sr.shape[-1] // 32
-    if sr.shape[-2:] != (32 * scale, 32 * scale) or scale not in SCALES:
+    scale, _ = tried(name, model)
+    if scale not in SCALES:
         raise ValueError(
             f"{name} holds a network that does not enlarge images by 2, 3 or 4; load one that does"
         )
-    if not torch.isfinite(sr).all():
-        raise ValueError(f"{name} gives a picture with NaN or infinite values; load other weights")
-    layers, _ = choose_layers(model, None, example)
-    modules = {layer: model.get_submodule(layer) for layer in layers}
-    if not modules or any(channel_dim_of(module) != -3 for module in modules.values()):
-        raise ValueError(
-            f"{name} holds {kind}, whose layers to quantize are not all convolutions, and only these can be "
-            "shown here; use core.quantize_model in Python"
-        )
-    channels = {layer: input_channels(module) for layer, module in modules.items()}
+    layers, _ = choose_layers(model, None, example())
+    channels = convolutions(name, kind, model, layers)
     return UploadedNetwork(name, model, scale, channels, note, res_scale)
 
 

@@ -76,15 +76,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serve(log: Path, *options: str):
-    """Serve the dashboard while the context is open; its address. `options` are of `panel serve`."""
+def serve(log: Path, *options: str, script: str | Path = "explorer/app.py"):
+    """Serve the dashboard or a script while the context is open; its address. `options`: of `panel serve`."""
     port = free_port()
     # The script, as `panel serve` on a command line: it does not look for modules here by itself.
     panel = str(Path(sys.executable).with_name("panel"))
     command = [
         panel,
         "serve",
-        "explorer/app.py",
+        str(script),
         "--address",
         "127.0.0.1",
         "--port",
@@ -95,7 +95,7 @@ def serve(log: Path, *options: str):
     environment = os.environ | {"MALLOC_ARENA_MAX": "2"}
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    url = f"http://localhost:{port}/app"
+    url = f"http://localhost:{port}/{Path(script).stem}"
     try:
         for _ in range(480):
             try:

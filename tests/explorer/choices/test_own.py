@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 import core
 from core.models import SwinIR, new_model
-from explorer.choices import catalog, visitor_files
+from explorer.choices import catalog, sources, visitor_files
 from explorer.choices.region import WHOLE, Region
 from explorer.choices.state import ExplorerState
 from explorer.choices.status import Status
@@ -85,7 +85,6 @@ def test_an_image_of_any_name(files, name):
     assert catalog.pixels(key).shape == (SIDE, SIDE, 3)
     assert len(visitor_files.file_name(key).encode()) <= 200
     assert list(files.labels("hr").values()) == [key]
-    assert catalog.stem(key)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +255,7 @@ def held(name: str) -> list:
 
 
 def test_two_visitors(xlsr):
-    before = {*visitor_files._known}  # of other tests' visitors
+    before = {*sources._known}  # of other tests' visitors
     mine, theirs = VisitorFiles(), VisitorFiles()
     image, _ = mine.add("photo.png", png())
     network, _ = mine.add("mine.safetensors", xlsr)
@@ -284,13 +283,13 @@ def test_two_visitors(xlsr):
     mine.add("late.png", png())
     assert mine.labels("hr") == {}
     theirs.close()
-    assert not visitor_files._known.keys() - before
+    assert not sources._known.keys() - before
 
 
 def test_what_is_under_way_is_not_kept_when_its_file_goes():
     @shared(8)
     def slow(key, token):
-        visitor_files.forget("own:x")
+        sources.forget("own:x")
         return key
 
     assert slow(("a", "own:x")) == ("a", "own:x")
@@ -312,7 +311,7 @@ def test_what_a_file_leaves_open_is_said_beside_it(files):
     assert "edsr.pth does not say its res_scale, so 1 was taken" in catalog.about(key)
     assert "enter that below the file" in catalog.about(key)
     assert files.res_scale("edsr.pth") == 1
-    assert catalog.network_code(key) == "core.load_checkpoint('edsr.pth', res_scale=1)"
+    assert sources.source(key).code == "core.load_checkpoint('edsr.pth', res_scale=1)"
 
 
 def test_a_res_scale_can_be_given(files):
@@ -326,7 +325,7 @@ def test_a_res_scale_can_be_given(files):
     picture = pictures.picture(key, core.demo_names()[0], "centre", "float")
     assert np.array_equal(picture.rgb, core.images.to_uint8(core.super_resolve(model, lr))[0])
     assert "Its res_scale of 0.1 is your choice" in catalog.about(key)
-    assert catalog.network_code(key).endswith("res_scale=0.1)")
+    assert sources.source(key).code.endswith("res_scale=0.1)")
     for wrong in (0.0, -1.0, float("inf")):
         with pytest.raises(ValueError, match="res_scale must be a positive number"):
             files.rescale("edsr.pth", wrong)
