@@ -44,7 +44,7 @@ def checked(page: Explorer, layer: str, channels: int) -> None:
     """The heat map is the layer's, a slider changes points and picture, Layers names a layer."""
     chosen = page.page.locator(f"select:has(option[value='{layer}'])").first
     assert chosen.input_value() == layer
-    assert len(page.figure("heat map")["data"][0]["count"]) > 50
+    until(lambda: len(page.figure("heat map")["data"][0].get("count", ())) > 50, page)
     assert page.page.evaluate(ROWS) == channels
     before = page.signature("histogram")
     page.slide("Activation bits", 1)
