@@ -62,9 +62,10 @@ app: .venv/app.stamp .venv/first_page.stamp
 	@echo "  The explorer: http://$(firstword $(ORIGIN))/app"
 	@echo "  Ready when the log below says that it is running; Ctrl+C stops it."
 	@echo
-	@exec env MALLOC_ARENA_MAX=2 $(if $(NETWORK),EXPLORER_NETWORKS='$(NETWORK)') $(VENV_PYTHON) -m panel serve explorer/app.py --address $(ADDRESS) --port $(PORT) $(SERVE) \
+	@exec env MALLOC_ARENA_MAX=2 $(VENV_PYTHON) -m panel serve explorer/app.py --address $(ADDRESS) --port $(PORT) $(SERVE) \
 	  $(ORIGIN:%=--allow-websocket-origin %) \
-	  $(if $(USERS),--basic-auth '$(USERS)' --basic-login-template explorer/page/login.html)
+	  $(if $(USERS),--basic-auth '$(USERS)' --basic-login-template explorer/page/login.html) \
+	  $(if $(NETWORK),--args --network '$(NETWORK)')
 
 notebooks: .venv/notebooks.stamp
 	@$(VENV_PYTHON) -m jupyter lab notebooks

@@ -25,6 +25,7 @@ from core.images.folders import paired_folder
 from core.images.metrics import colour_shift, psnr_y, ssim_y
 from core.models import EDSR, MODELS, without_clip
 from core.networks.batchnorm import fold_batchnorm
+from core.networks.ranges import unit_range
 from core.networks.tiles import receptive_radius
 from core.points.moments import Moments
 from core.points.selection import SELECTORS, ExactSelection, select_points
@@ -100,5 +101,6 @@ __all__ = [
     "time_litert",
     "time_onnx",
     "tune_ranges",
+    "unit_range",
     "without_clip",
 ]

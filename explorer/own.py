@@ -1,7 +1,7 @@
 """The former names of `explorer.choices.visitor_files`, for scripts that know it by these."""
 
+from explorer.choices.sources import source as own
 from explorer.choices.visitor_files import VisitorFiles, file_name
-from explorer.choices.visitor_files import uploaded as own
 
 __all__ = ["Shelf", "file_name", "own"]
 

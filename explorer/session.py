@@ -14,6 +14,7 @@ from explorer.jobs.fair_pool import FairPool
 from explorer.jobs.latest import SLOW, LatestWins
 from explorer.jobs.token import Token
 from explorer.server.document_queue import DocumentQueue, held
+from explorer.server.notebook import NotebookQueue
 
 Show = Callable[[], None]  # a change of the page
 Work = Callable[[Token], Iterator[Show]]  # runs in a thread, and yields what the page then shows
@@ -55,9 +56,9 @@ class Output:
 class Session:
     """Binds choices to outputs: a change starts the work of every output of the open tab that follows it."""
 
-    def __init__(self, state: ExplorerState):
+    def __init__(self, state: ExplorerState, queue: DocumentQueue | NotebookQueue | None = None):
         self.state, self.status = state, Status()
-        self.later = DocumentQueue()
+        self.later = queue or DocumentQueue()
         self.uploads = Uploads(state, self.status, self.later)
         self.leaving: list[Callable[[], object]] = []  # called when the visitor is gone
         self._runners: dict[str, LatestWins] = {}
@@ -67,7 +68,7 @@ class Session:
         self._at_start: list[Callable[[], None]] = []
         self.status.busy = {"page": ("", 0.0)}
         if pn.state.curdoc is not None:
-            pn.state.on_session_destroyed(self._leave)
+            pn.state.on_session_destroyed(lambda context: self.leave())
 
     def follow(self, output: Output, tab: str = "") -> None:
         """Keep an output up to date while its tab is open; without a tab, always."""
@@ -146,10 +147,11 @@ class Session:
         """Show an error by that name; an empty sentence takes it back."""
         self.status.set_error(name, sentence)
 
-    def _leave(self, context) -> None:
+    def leave(self) -> None:
+        """End all work, and drop the visitor's files, since the visitor is gone."""
         self.later.end()
-        for leave in self.leaving:
-            leave()
+        while self.leaving:
+            self.leaving.pop()()
         for runner in self._runners.values():
             runner.cancel()
         self.uploads.files.close()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import panel as pn
 from bokeh.models import CustomJS
 
-from explorer.choices import catalog
+from explorer.choices.catalog import BUNDLED, Catalog, lr_size, scale_of
 from explorer.choices.links import follow, restore, uploaded_keys
 from explorer.choices.region import Region
 from explorer.choices.state import TABS, ExplorerState
@@ -22,7 +25,7 @@ from explorer.page.status_line import error_list
 from explorer.pipeline import regions
 from explorer.server import connection_lost
 from explorer.server.address import BACK, Address
-from explorer.server.document_queue import held
+from explorer.server.notebook import NotebookQueue
 from explorer.server.offline import serve_styles_from_here
 from explorer.session import SHOWN, Output, Session, Work
 from explorer.tabs.deployment import DeploymentTab
@@ -55,7 +58,7 @@ class RegionMap(Output):
         image, region = state.image, state.region
 
         def work(token):
-            size = catalog.lr_size(image, catalog.scale_of(network))
+            size = lr_size(image, scale_of(network))
             small = regions.thumbnail(image, token=token)
             yield partial(self.view.show, small, Region.parse(region).window(*size), size)
 
@@ -66,8 +69,10 @@ class RegionMap(Output):
 class Visit:
     """A visitor's session with its sidebar, header and tabs; a tab is made when it is first opened."""
 
-    def __init__(self, state: ExplorerState):
-        self.session = Session(state)
+    def __init__(self, state: ExplorerState, queue: NotebookQueue | None = None):
+        state.catalog.hold()
+        self.session = Session(state, queue)
+        self.session.leaving.append(state.catalog.release)
         self.made: dict[str, Tab] = {}
         region_map = RegionMap(state)
         self.session.follow(region_map)
@@ -94,22 +99,27 @@ class Visit:
             return layouts[tab]
 
         place = pn.Column(layout(state.tab), sizing_mode="stretch_width", margin=0)
-        state.param.watch(held(lambda event: place.param.update(objects=[layout(event.new)])), "tab")
+
+        def open_tab(event) -> None:
+            self.session.later(lambda: place.param.update(objects=[layout(event.new)]))
+
+        state.param.watch(open_tab, "tab")
         return place
 
 
-def page() -> None:
-    """Make the whole page of a new visitor in the current document."""
+def page(catalog: Catalog = BUNDLED, choices: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Make the whole page of a new visitor in the current document; `choices`: at the start."""
     if (document := pn.state.curdoc) is not None:
         document.js_on_event("connection_lost", CustomJS(code=connection_lost.SCRIPT))
         document.js_on_event("document_ready", CustomJS(code=BACK))
     serve_styles_from_here(document)
-    state = ExplorerState()
+    state = ExplorerState(catalog)
+    state.choose(choices)
     address = Address.of_page()
     restore(state, address.search)
     follow(address, state)
     visit = Visit(state)
-    if missing := uploaded_keys(address.search):
+    if missing := [key for key in uploaded_keys(address.search) if key not in catalog.keys]:
         visit.session.uploads.missing(missing)
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",

@@ -15,9 +15,11 @@ from bokeh.resources import INLINE
 from bokeh.settings import settings
 from bokeh.themes import Theme
 from holoviews.core import Dimensioned
+from IPython import get_ipython
 from IPython.display import display
 
 from explorer.elements.pictures import picture
+from explorer.embed import Explorer
 from explorer.pipeline.pictures import TRUTH, Picture
 from explorer.views.format import decibel
 
@@ -82,6 +84,17 @@ def show(*shown: Dimensioned | pn.viewable.Viewable) -> None:
         display({"text/html": page.getvalue()}, raw=True)
     else:
         display(panel)
+
+
+def explored(app: Explorer) -> None:
+    """Display the explorer, live; where nobody can use it, a sentence stands in its place."""
+    if SAVING or getattr(get_ipython(), "kernel", None) is None:
+        display(
+            {"text/markdown": "*Here the explorer opens when the cell is run.*", "text/plain": repr(app)},
+            raw=True,
+        )
+    else:
+        display(app)
 
 
 def _pane(element: Dimensioned) -> pn.pane.HoloViews:

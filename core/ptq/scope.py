@@ -13,6 +13,8 @@ from core.ptq.calibration import recorded
 # Class of layers that can be quantized -> the channel dimension of their input.
 CHANNEL_DIM = {nn.Conv2d: -3, nn.ConvTranspose2d: -3, nn.Linear: -1}
 
+ASKED = "the layers that were asked for"
+
 Layers = Callable[[str, nn.Module], bool] | Iterable[str] | None
 
 
@@ -39,10 +41,26 @@ def input_channels(module: nn.Module) -> int:
 def scope_of(model: nn.Module, layers: Layers) -> str:
     """Describe in words which layers `choose_layers` chooses."""
     if layers is not None:
-        return "the layers that were asked for"
+        return ASKED
     declared = _declaring(model).values()
     words = [getattr(m, "scope_in_words", f"what {type(m).__name__} declares") for m in declared]
     return "; ".join(dict.fromkeys(words)) or "every learned conv but the first and the last that is called"
+
+
+class DeclaredScope:
+    """A scope of named layers, as a network declares it by its attribute `quantized_scope`."""
+
+    def __init__(self, names: Iterable[str]):
+        self._names = frozenset(names)
+
+    def __call__(self, name: str, module: nn.Module) -> bool:
+        """Return whether the layer is in the scope."""
+        return name in self._names
+
+
+def declare_scope(model: nn.Module, names: Iterable[str], words: str = ASKED) -> None:
+    """Let the network declare, in place, that these layers are quantized where nothing else is asked for."""
+    model.quantized_scope, model.scope_in_words = DeclaredScope(names), words
 
 
 def _declaring(model: nn.Module) -> dict[str, nn.Module]:

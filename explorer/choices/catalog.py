@@ -1,22 +1,20 @@
-"""The networks and photographs by their keys: bundled ones, and those of a visitor's files."""
+"""What can be chosen: bundled networks and photographs, and those that a program or its owner brings."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import re
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import nn
 
 import core
 from core import zoo
 from core.images import to_uint8
 from core.ptq.scope import choose_layers, input_channels
-from explorer.choices import server_networks
-from explorer.choices.visitor_files import file_name, is_uploaded, uploaded
-
-NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in zoo.bundled()}
+from explorer.choices.sources import ImageSource, NetworkSource, hold, release, source
 
 
 def spelled(name: str) -> str:
@@ -24,74 +22,165 @@ def spelled(name: str) -> str:
     return {"srresnet": "SRResNet"}.get(name, name.upper())
 
 
-NETWORK_NAMES = {f"{spelled(name)} ×{scale}": key for key, (name, scale) in NETWORKS.items()}
-NETWORK_NAMES |= server_networks.added()
-IMAGE_NAMES = {name: name for name in core.demo_names()}
+@dataclasses.dataclass(frozen=True)
+class BundledNetwork(NetworkSource):
+    """A network of `core.create_model`."""
+
+    name: str
+    scale: int
+
+    def make(self) -> nn.Module:
+        """Load the network."""
+        return core.create_model(self.name, self.scale)
+
+    @functools.cached_property
+    def layers(self) -> dict[str, int]:
+        """The layers that are quantized, with their input channels."""
+        model = self.make()
+        names, _ = choose_layers(model, None, None)
+        return {name: input_channels(model.get_submodule(name)) for name in names}
+
+    @property
+    def trained(self) -> list[str]:
+        """The bundled trainings, as `weights` of `core.create_model`."""
+        return zoo.trained(self.name, self.scale)
+
+    @property
+    def about(self) -> str:
+        """What its model card says."""
+        try:
+            card = zoo.model_card(self.name, self.scale)
+        except ValueError as error:  # the network itself is as good as ever
+            return str(error)
+        scores = f"Set5 {card['scores']['Set5']['psnr_y']:.2f} dB."
+        return f"{card['parameters'] / 1e3:.0f} k parameters, {scores} {card['about']}"
+
+    @property
+    def stem(self) -> str:
+        """Its key."""
+        return f"{self.name}_x{self.scale}"
+
+    @property
+    def code(self) -> str:
+        """The call that loads it."""
+        return f"core.create_model({self.name!r}, {self.scale})"
+
+
+class Photograph:
+    """A packaged photograph, read when it is first asked for; the attributes of an `ImageSource`."""
+
+    is_lr = False
+
+    def __init__(self, name: str):
+        self.name, self.code = name, f"core.demo_image({name!r})"
+
+    @functools.cached_property
+    def pixels(self) -> np.ndarray:
+        """The photograph, (H, W, 3) uint8."""
+        found = to_uint8(core.demo_image(self.name))[0]
+        found.setflags(write=False)
+        return found
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Catalog:
+    """What a session can choose from, besides its visitor's files: key -> network, key -> image."""
+
+    networks: Mapping[str, NetworkSource]
+    images: Mapping[str, ImageSource | Photograph]
+
+    @property
+    def network_names(self) -> dict[str, str]:
+        """What the networks are called -> their keys."""
+        return {_label(network): key for key, network in self.networks.items()}
+
+    @property
+    def image_names(self) -> dict[str, str]:
+        """What the images are called -> their keys."""
+        return {
+            f"{image.name}, as LR" if image.is_lr else image.name: key for key, image in self.images.items()
+        }
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of all networks and images."""
+        return {*self.networks, *self.images}
+
+    def before(self, other: Catalog) -> Catalog:
+        """Return a catalogue that offers this one's things first, then another's of other names."""
+        networks, images = self.network_names, self.image_names
+        return Catalog(
+            self.networks | {k: n for k, n in other.networks.items() if _label(n) not in networks},
+            self.images | {k: i for k, i in other.images.items() if i.name not in images},
+        )
+
+    def hold(self) -> None:
+        """Make the keys known, until `release` was called as often."""
+        hold({**self.networks, **self.images})
+
+    def release(self) -> None:
+        """Drop what nobody else holds, and all that was computed from it."""
+        release(self.keys)
+
+
+def _label(network: NetworkSource) -> str:
+    name = spelled(network.name) if isinstance(network, BundledNetwork) else network.name
+    return f"{name} ×{network.scale}"
+
+
+NETWORKS = {f"{name}_x{scale}": (name, scale) for name, scale in zoo.bundled()}
+BUNDLED = Catalog(
+    {key: BundledNetwork(*network) for key, network in NETWORKS.items()},
+    {name: Photograph(name) for name in core.demo_names()},
+)
+BUNDLED.hold()
+NETWORK_NAMES = BUNDLED.network_names
+IMAGE_NAMES = BUNDLED.image_names
 
 
 def make_network(key: str) -> nn.Module:
     """Make the float network, in eval mode."""
-    return uploaded(key).model if is_uploaded(key) else core.create_model(*NETWORKS[key])
+    return source(key).make()
 
 
 def scale_of(key: str) -> int:
     """Return the factor by which the network enlarges."""
-    return uploaded(key).scale if is_uploaded(key) else NETWORKS[key][1]
+    return source(key).scale
 
 
 def trained(key: str) -> list[str]:
     """List the network's bundled trainings, besides float, as `weights` of `core.create_model`."""
-    return [] if is_uploaded(key) else zoo.trained(*NETWORKS[key])
+    return list(source(key).trained)
 
 
-def layer_channels(key: str) -> dict[str, int]:
+def layer_channels(key: str) -> Mapping[str, int]:
     """Return the layers that are quantized, in the order of the network, with their input channels."""
-    return uploaded(key).layers if is_uploaded(key) else _bundled_layers(key)
+    return source(key).layers
 
 
-@functools.cache
-def _bundled_layers(key: str) -> dict[str, int]:
-    model = make_network(key)
-    names, _ = choose_layers(model, None, None)
-    return {name: input_channels(model.get_submodule(name)) for name in names}
+def calibration_patches(key: str) -> torch.Tensor | None:
+    """Return the LR images that the network brings to calibrate on; None for the packaged ones."""
+    return source(key).patches
 
 
 def name_of(key: str) -> str:
     """Return the network's name: edsr, or the name of the file."""
-    return file_name(key) if is_uploaded(key) else NETWORKS[key][0]
+    return source(key).name
 
 
 def about(key: str) -> str:
     """Describe a network in two sentences."""
-    if is_uploaded(key):
-        found = uploaded(key)
-        kind = type(found.model)
-        whose = "" if server_networks.is_added(key) else ", your file"
-        facts = f"{kind.__name__} ×{found.scale}, {found.parameters / 1e3:,.0f} k parameters{whose}."
-        return " ".join(filter(None, (facts, getattr(kind, "about", ""), found.note)))
-    try:
-        card = zoo.model_card(*NETWORKS[key])
-    except ValueError as error:  # the network itself is as good as ever
-        return str(error)
-    facts = f"{card['parameters'] / 1e3:.0f} k parameters, Set5 {card['scores']['Set5']['psnr_y']:.2f} dB."
-    return f"{facts} {card['about']}"
+    return source(key).about
 
 
 def pixels(image: str) -> np.ndarray:
     """Return the photograph, (H, W, 3) uint8: the HR, or the LR itself if `without_truth`."""
-    return uploaded(image).pixels if is_uploaded(image) else _packaged(image)
-
-
-@functools.cache
-def _packaged(name: str) -> np.ndarray:
-    found = to_uint8(core.demo_image(name))[0]
-    found.setflags(write=False)
-    return found
+    return source(image).pixels
 
 
 def without_truth(image: str) -> bool:
     """Tell whether the image is an LR without a known HR."""
-    return is_uploaded(image) and uploaded(image).is_lr
+    return source(image).is_lr
 
 
 def lr_size(image: str, scale: int) -> tuple[int, int]:
@@ -102,15 +191,4 @@ def lr_size(image: str, scale: int) -> tuple[int, int]:
 
 def stem(key: str) -> str:
     """Return how the names of files made with the network begin."""
-    return re.sub(r"\W+", "_", Path(file_name(key)).stem) if is_uploaded(key) else key
-
-
-def network_code(key: str) -> str:
-    """Write the Python expression that makes the float network."""
-    if server_networks.is_added(key):
-        return server_networks.code(key)
-    if is_uploaded(key):
-        res_scale = uploaded(key).res_scale
-        more = "" if res_scale is None else f", res_scale={res_scale:g}"
-        return f"core.load_checkpoint({file_name(key)!r}{more})"
-    return "core.create_model({!r}, {})".format(*NETWORKS[key])
+    return source(key).stem

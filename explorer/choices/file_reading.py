@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -18,7 +18,9 @@ from core.checkpoints.loading import guessed_res_scale
 from core.images import IMAGE_SUFFIXES, to_uint8
 from core.images.reading import has_transparent_pixels
 from core.networks.folding import fold_parametrizations
-from core.ptq.scope import channel_dim_of, choose_layers, input_channels
+from core.ptq.scope import choose_layers
+from explorer.choices.checks import convolutions, example, tried
+from explorer.choices.sources import ImageSource, NetworkSource
 
 CHECKPOINT_SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar"}  # .pth.tar
 IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"GIF8")
@@ -34,22 +36,7 @@ LIMITS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class UploadedImage:
-    """An image file, as HR or as LR."""
-
-    name: str  # of the file
-    pixels: np.ndarray  # (H, W, 3) uint8
-    is_lr: bool  # without ground truth; otherwise the HR
-    transparent: bool = False  # whether it had pixels that were put on white
-
-    @property
-    def bytes(self) -> int:
-        """Size of the image in memory."""
-        return self.pixels.nbytes
-
-
-@dataclasses.dataclass(frozen=True)
-class UploadedNetwork:
+class UploadedNetwork(NetworkSource):
     """A checkpoint that was read and checked."""
 
     name: str  # of the file
@@ -69,8 +56,30 @@ class UploadedNetwork:
         """Size of the weights in memory."""
         return 4 * self.parameters
 
+    def make(self) -> nn.Module:
+        """Return the network that was read."""
+        return self.model
 
-def read_file(name: str, content: bytes) -> dict[str, UploadedImage | UploadedNetwork]:
+    @property
+    def about(self) -> str:
+        """What it is, and how it was read."""
+        kind = type(self.model)
+        facts = f"{kind.__name__} ×{self.scale}, {self.parameters / 1e3:,.0f} k parameters, your file."
+        return " ".join(filter(None, (facts, getattr(kind, "about", ""), self.note)))
+
+    @property
+    def stem(self) -> str:
+        """The file's name in letters, digits and _."""
+        return re.sub(r"\W+", "_", Path(self.name).stem)
+
+    @property
+    def code(self) -> str:
+        """The call that reads the file."""
+        more = "" if self.res_scale is None else f", res_scale={self.res_scale:g}"
+        return f"core.load_checkpoint({self.name!r}{more})"
+
+
+def read_file(name: str, content: bytes) -> dict[str, ImageSource | UploadedNetwork]:
     """Read and check a file; return what it holds by kind. ValueError says in a sentence what is wrong."""
     if len(content) > FILE_MB * 10**6:
         raise ValueError(f"{name} has {len(content) / 1e6:.0f} MB; the limit is {FILE_MB} MB")
@@ -80,7 +89,8 @@ def read_file(name: str, content: bytes) -> dict[str, UploadedImage | UploadedNe
     known = suffix in CHECKPOINT_SUFFIXES
     if not known and (suffix in IMAGE_SUFFIXES or content.startswith(IMAGE_STARTS)):
         pixels, transparent = read_pixels(name, content), has_transparent_pixels(content)
-        return {kind: UploadedImage(name, pixels, kind == "lr", transparent) for kind in ("hr", "lr")}
+        read = f"core.load_image({name!r})"
+        return {kind: ImageSource(name, pixels, kind == "lr", read, transparent) for kind in ("hr", "lr")}
     if not (known or _holds_tensors(content)):
         raise ValueError(f"{name} is neither an image nor a checkpoint. {LIMITS}")
     with tempfile.TemporaryDirectory(prefix="explorer-own-") as folder:
@@ -137,23 +147,13 @@ def checked(name: str, model: nn.Module, note: str = "", res_scale: float | None
             f"{name} has {size / 1e6:.1f} million parameters; the limit is {PARAMETERS // 10**6} million, "
             "use core.quantize_model in Python"
         )
-    example = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    sr = core.super_resolve(model, example)
-    scale = sr.shape[-1] // 32
-    if sr.shape[-2:] != (32 * scale, 32 * scale) or scale not in SCALES:
+    scale, _ = tried(name, model)
+    if scale not in SCALES:
         raise ValueError(
             f"{name} holds a network that does not enlarge images by 2, 3 or 4; load one that does"
         )
-    if not torch.isfinite(sr).all():
-        raise ValueError(f"{name} gives a picture with NaN or infinite values; load other weights")
-    layers, _ = choose_layers(model, None, example)
-    modules = {layer: model.get_submodule(layer) for layer in layers}
-    if not modules or any(channel_dim_of(module) != -3 for module in modules.values()):
-        raise ValueError(
-            f"{name} holds {kind}, whose layers to quantize are not all convolutions, and only these can be "
-            "shown here; use core.quantize_model in Python"
-        )
-    channels = {layer: input_channels(module) for layer, module in modules.items()}
+    layers, _ = choose_layers(model, None, example())
+    channels = convolutions(name, kind, model, layers)
     return UploadedNetwork(name, model, scale, channels, note, res_scale)
 
 

@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl, urlencode
 
 import param
 
-from explorer.choices.server_networks import is_added
 from explorer.choices.state import FIELDS, ExplorerState
 from explorer.choices.visitor_files import is_uploaded
 from explorer.server.address import Address
@@ -59,7 +58,7 @@ def uploaded_keys(search: str) -> list[str]:
     found = [texts.get("network", ""), texts.get("image", "")]
     with contextlib.suppress(ValueError):
         found += map(str, _items(texts.get("calibration", "[]")))
-    return [key for key in found if is_uploaded(key) and not is_added(key)]
+    return [key for key in found if is_uploaded(key)]
 
 
 def _texts(search: str) -> dict[str, str]:

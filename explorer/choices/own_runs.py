@@ -30,7 +30,8 @@ def write_network(key: str, folder: Path) -> Path:
 
     ValueError for one that it cannot read, such as an architecture that only this process knows.
     """
-    model, name = uploaded(key).model, file_name(key)
+    network, name = uploaded(key), file_name(key)
+    model = network.model
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_plain(name)}.safetensors"
     save_file({k: value.contiguous().clone() for k, value in model.state_dict().items()}, path)
@@ -42,7 +43,7 @@ def write_network(key: str, folder: Path) -> Path:
         same = torch.allclose(core.super_resolve(again, lr), core.super_resolve(model, lr), atol=1e-5)
     except ValueError:
         same = False
-    if not same:
+    if not (same and network.default_scope):
         path.unlink()
         raise ValueError(
             f"{name} cannot be handed to a process of its own, since only this page knows its architecture; "

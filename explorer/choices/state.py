@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import param
 
@@ -11,9 +12,18 @@ from core.deploy.representative import STRATEGIES
 from core.ptq.config import FLOAT
 from core.ptq.methods import EVERY_METHOD, Method
 from core.qat.config import REGULARIZERS, VERSIONS, OdmConfig
-from explorer.choices.catalog import IMAGE_NAMES, NETWORK_NAMES, layer_channels, trained, without_truth
+from explorer.choices.catalog import (
+    BUNDLED,
+    IMAGE_NAMES,
+    NETWORK_NAMES,
+    Catalog,
+    layer_channels,
+    trained,
+    without_truth,
+)
 from explorer.choices.help import HELP
 from explorer.choices.region import CENTRE, REGION
+from explorer.choices.sources import is_own
 
 BITS = [2, 3, 4, 5, 6, 7, 8]
 FROM_SUBSET = [name for name, method in METHODS.items() if method.levels == "subset"]
@@ -57,7 +67,7 @@ def trained_methods(network: str) -> list[str]:
 
 
 class ExplorerState(param.Parameterized):
-    """The choices that decide every view."""
+    """The choices that decide every view, among what a catalogue holds (its keys must be held)."""
 
     network = param.Selector(default="edsr_x2", objects=NETWORK_NAMES, doc=HELP["network"])
     image = param.Selector(objects=IMAGE_NAMES, doc=HELP["image"])
@@ -118,18 +128,33 @@ class ExplorerState(param.Parameterized):
 
     sweep = param.String("bundled", regex=r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z", doc=HELP["sweep"])
 
-    def __init__(self, **choices):
+    def __init__(self, catalog: Catalog = BUNDLED, **choices):
+        first = {"network": next(iter(catalog.networks), None), "image": next(iter(catalog.images), None)}
+        chosen = {name: choices.pop(name, default) for name, default in first.items()}
         super().__init__(**choices)
+        self.catalog = catalog
+        with param.discard_events(self):
+            self.offer_uploads({}, {})
+            self.param.update(**chosen)  # ValueError for what is not in the catalogue
+        self._follow_image()
         self._follow_network()
         if "run" not in choices:
             self.run = next(iter(self.param.run.objects))
 
+    def choose(self, choices: Mapping[str, Any]) -> None:
+        """Set choices by name, in an order in which they can be; ValueError for an unknown one."""
+        if unknown := [name for name in choices if name not in FIELDS]:
+            raise ValueError(f"there is no choice named {', '.join(unknown)}; there are {', '.join(FIELDS)}")
+        for name in sorted(choices, key=FIELDS.index):
+            setattr(self, name, choices[name])
+
     def offer_uploads(self, networks: dict[str, str], images: dict[str, str]) -> None:
-        """Offer uploaded files, label -> key, besides bundled ones; a missing choice becomes the first."""
-        self._offer("network", NETWORK_NAMES | networks)
-        self._offer("image", IMAGE_NAMES | images)
-        self.calibration = [key for key in self.calibration if key in images.values()]
-        self.param.calibration.objects = images
+        """Offer uploaded files, label -> key, after the catalogue's; a missing choice becomes the first."""
+        self._offer("network", self.catalog.network_names | networks)
+        self._offer("image", self.catalog.image_names | images)
+        own = {label: key for label, key in self.param.image.names.items() if is_own(key)}
+        self.calibration = [key for key in self.calibration if key in own.values()]
+        self.param.calibration.objects = own
 
     @param.depends("image", watch=True)
     def _follow_image(self) -> None:
@@ -190,7 +215,7 @@ class ExplorerState(param.Parameterized):
 
     def copy(self) -> ExplorerState:
         """Copy the choices, so that a job may read them while a person goes on."""
-        same = ExplorerState()
+        same = ExplorerState(self.catalog)
         for name in ("network", "image"):
             same._offer(name, dict(self.param[name].names))
         same.param.calibration.objects = self.param.calibration.objects

@@ -100,8 +100,10 @@ class Uploads(param.Parameterized):
         """Treat images from now on, and the one that is shown, as LR or as HR."""
         self.as_lr = as_lr
         image = self.state.image
-        if is_uploaded(image) and without_truth(image) != as_lr:
-            self.state.image = other_role(image)
+        if not is_uploaded(image) or without_truth(image) == as_lr:
+            return
+        if (other := other_role(image)) in self.state.param.image.objects:
+            self.state.image = other
 
     def missing(self, keys: list[str]) -> None:
         """Say that a link uses files that are not here."""

@@ -14,36 +14,14 @@ import threading
 from collections.abc import Iterable
 
 from core.checkpoints.loading import set_res_scale
-from explorer.choices.file_reading import UploadedImage, UploadedNetwork, read_file
-from explorer.jobs.cache import forget
+from explorer.choices.file_reading import UploadedNetwork, read_file
+from explorer.choices.sources import PREFIX, ImageSource, file_name, hold, is_own, release, source
 
-PREFIX = "own:"
 NAME_LETTERS, NAME_BYTES = 80, 200  # a label, and a file, hold no longer name
 TOGETHER_MB = 128  # in memory, decoded
 _reading = threading.Lock()  # one file at a time: decoding takes several times its memory
-_known: dict[str, UploadedImage | UploadedNetwork] = {}
 
-
-def is_uploaded(key: str) -> bool:
-    """Tell whether the key is that of a visitor's file."""
-    return key.startswith(PREFIX)
-
-
-def file_name(key: str) -> str:
-    """Return the file name of an uploaded key, also of another visitor's; any other key itself."""
-    return key.split(":", 3)[-1]
-
-
-def uploaded(key: str) -> UploadedImage | UploadedNetwork:
-    """Return the image or network of a key; ValueError if the file is no longer loaded."""
-    if key not in _known:
-        raise ValueError(f"{file_name(key)} is no longer loaded; choose it again")
-    return _known[key]
-
-
-def register(key: str, network: UploadedNetwork) -> None:
-    """Make a network that is no visitor's file known by its key, for as long as the server runs."""
-    _known[key] = network
+is_uploaded, uploaded = is_own, source  # a program's own networks and images are as a visitor's
 
 
 class VisitorFiles:
@@ -66,14 +44,13 @@ class VisitorFiles:
         token = hashlib.blake2b(content, key=self._secret, digest_size=6).hexdigest()
         made = {f"{PREFIX}{kind}:{token}:{name}": thing for kind, thing in things.items()}
         with self._lock:
-            others = sum(_known[keys[0]].bytes for other, keys in self._files.items() if other != name)
+            others = sum(source(keys[0]).bytes for other, keys in self._files.items() if other != name)
             if others + next(iter(made.values())).bytes > TOGETHER_MB * 10**6:
                 raise ValueError(f"Your files take more than {TOGETHER_MB} MB together; remove one first")
             before = [key for key in self._files.get(name, []) if key not in made]
             if not self._closed:
-                _known.update(made)
+                self._hold(made)
                 self._files[name] = list(made)
-                self._held.update(made)
         return next(iter(made)), before
 
     def rescale(self, name: str, res_scale: float) -> tuple[str, list[str]]:
@@ -82,7 +59,7 @@ class VisitorFiles:
             before = list(self._files.get(clean(name), []))
         if not before:
             raise ValueError(f"{name} is no longer loaded; choose it again")
-        found = uploaded(before[0])
+        found = source(before[0])
         model = copy.deepcopy(found.model)
         set_res_scale(model, res_scale)
         note = f"Its res_scale of {res_scale:g} is your choice; the file does not say it."
@@ -91,15 +68,18 @@ class VisitorFiles:
         key = f"{PREFIX}network:{token.hexdigest()}:{found.name}"
         with self._lock:
             if not self._closed and self._files.get(found.name) == before:
-                _known[key] = made
+                self._hold({key: made})
                 self._files[found.name] = [key]
-                self._held.add(key)
         return key, before
+
+    def _hold(self, made: dict[str, ImageSource | UploadedNetwork]) -> None:
+        hold({key: thing for key, thing in made.items() if key not in self._held})
+        self._held.update(made)
 
     def res_scale(self, name: str) -> float | None:
         """Return the factor of an EDSR's residual blocks where its file does not say it; None otherwise."""
-        key = next(iter(self._files.get(name, [])), "")
-        return getattr(_known.get(key), "res_scale", None)
+        keys = self._files.get(name)
+        return getattr(source(keys[0]), "res_scale", None) if keys else None
 
     def hide(self, name: str) -> list[str]:
         """Stop offering a file; return its keys, to `delete` when nothing shows them."""
@@ -109,10 +89,9 @@ class VisitorFiles:
     def delete(self, keys: Iterable[str]) -> None:
         """Delete what the keys name, and all that was computed from it."""
         with self._lock:
-            self._held.difference_update(keys)
-            for key in keys:
-                _known.pop(key, None)
-                forget(key)
+            ours = self._held.intersection(keys)
+            self._held -= ours
+            release(ours)
 
     def close(self) -> None:
         """Delete all files, and store no more."""

@@ -7,18 +7,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 from core.ptq.calibration import PATCHES, patch_size
 from core.ptq.methods import TRAINED
-from explorer.choices.catalog import (
-    NETWORKS,
-    layer_channels,
-    lr_size,
-    network_code,
-    scale_of,
-    without_truth,
-)
+from explorer.choices.catalog import NETWORKS, lr_size, scale_of, without_truth
 from explorer.choices.catalog import stem as stem_of
 from explorer.choices.region import WHOLE, Region
+from explorer.choices.sources import source
 from explorer.choices.state import ExplorerState
-from explorer.choices.visitor_files import file_name, is_uploaded
+from explorer.choices.visitor_files import is_uploaded
 from explorer.export.templates import TEMPLATES
 from explorer.pipeline import regions
 from explorer.pipeline.names import weights_and_activations
@@ -29,23 +23,27 @@ from explorer.views.format import against
 def code(state: ExplorerState) -> str:
     """Write a script against `core` that makes the picture at the sliders' bits and prints its scores.
 
-    A file of the visitor's own is read from beside it.
+    A file of the visitor's own is read from beside it; where it does not know how to make a network or an
+    image, a comment says what is to be put in.
     """
+    network, image = source(state.network), source(state.image)
     scale, lr_only = scale_of(state.network), without_truth(state.image)
     return TEMPLATES.get_template("script.py.jinja").render(
         versions=versions(),
         state=state,
         config=state.configs()(state.activation_bits),
         trained=state.method in TRAINED,
-        model=network_code(state.network),
+        imports=network.imports,
+        model=network.code,
+        own_patches=None if network.patches is None else tuple(network.patches.shape),
         architecture=NETWORKS.get(state.network, [None])[0],
         scale=scale,
-        calibration=[(file_name(key), without_truth(key)) for key in state.calibration],
+        calibration=[(source(key).code.split("  #")[0], without_truth(key)) for key in state.calibration],
         patches=PATCHES,
         patch_size=patch_size(scale),
         quantize=_layers(state),
         steps=_steps(state),
-        image=file_name(state.image),
+        image=image.code,
         own=is_uploaded(state.image),
         own_files=any(map(is_uploaded, (state.network, state.image, *state.calibration))),
         lr_only=lr_only,
@@ -67,10 +65,11 @@ def versions() -> str:
 
 
 def _layers(state: ExplorerState) -> list[str]:
-    """Name the layers to quantize; none where all are."""
-    if not state.float_layers:
+    """Name the layers to quantize; none where all are that core quantizes by itself."""
+    network = source(state.network)
+    if not state.float_layers and network.default_scope:
         return []
-    return [layer for layer in layer_channels(state.network) if layer not in state.float_layers]
+    return [layer for layer in network.layers if layer not in state.float_layers]
 
 
 def _steps(state: ExplorerState) -> list[int]:

@@ -84,9 +84,18 @@ def weights_digest(name: str, token: Token) -> str:
     return fingerprint(network(name, token=token).state_dict().values())
 
 
+def calibration_images(name: str, own: tuple[str, ...] = (), *, token: Token) -> torch.Tensor:
+    """Return the LR images that a network is calibrated on.
+
+    Those cut from a visitor's `own` images, else those that the network brings, else packaged ones.
+    """
+    brought = None if own else catalog.calibration_patches(name)
+    return calibration_patches(scale_of(name), own, token=token) if brought is None else brought
+
+
 @shared(4, as_key=unless_packaged)
 @kept(lambda images: {"images": images.numpy()}, lambda arrays, *_, token: torch.from_numpy(arrays["images"]))
-def calibration_images(scale: int, own: tuple[str, ...] = (), *, token: Token) -> torch.Tensor:
+def calibration_patches(scale: int, own: tuple[str, ...] = (), *, token: Token) -> torch.Tensor:
     """Cut random LR patches from all packaged photographs, or from a visitor's own images.
 
     own: keys of uploaded images. ValueError if none is as large as a patch.
@@ -95,7 +104,7 @@ def calibration_images(scale: int, own: tuple[str, ...] = (), *, token: Token) -
 
 
 def calibration_sources(scale: int, own: tuple[str, ...]) -> list[torch.Tensor]:
-    """Return the LR images (1, 3, H, W) that patches are cut from; own: as of `calibration_images`."""
+    """Return the LR images (1, 3, H, W) that patches are cut from; own: as of `calibration_patches`."""
     if own:
         return [_own_lr(key, scale) for key in own]
     return [core.make_lr(core.demo_image(name), scale) for name in core.demo_names()]
@@ -112,7 +121,7 @@ def _own_lr(key: str, scale: int) -> torch.Tensor:
 
 def calibrated_on(name: str, *choices, token: Token) -> tuple[str, str]:
     """Return digests of the weights and the images that a statistic is of."""
-    images = calibration_images(scale_of(name), token=token)
+    images = calibration_images(name, token=token)
     return weights_digest(name, token=token), fingerprint([images])
 
 
@@ -162,7 +171,7 @@ def _unpack_calibration(
     for layer, table in tables.items():
         observers[layer] = observer_of(seen, -3)
         observers[layer].restore(table)
-    images = calibration_images(scale_of(name), token=token)
+    images = calibration_images(name, token=token)
     return core.Calibration(seen, observers, reasons, images, images[:1])
 
 
@@ -175,7 +184,7 @@ def calibration(
 
     seen: that of `seen_by`. The same pass measures the mismatch, if the group holds all layers.
     """
-    images, model = calibration_images(scale_of(name), own, token=token), network(name, token=token)
+    images, model = calibration_images(name, own, token=token), network(name, token=token)
     parts = groups(name, seen, token=token)
 
     def progress(what: str, share: float) -> None:
@@ -221,7 +230,7 @@ def observer(
 )  # holds every layer of the default network
 def activations(name: str, layer: str, own: tuple[str, ...] = (), *, token: Token) -> torch.Tensor:
     """Record the layer's float input for every calibration image, (N, C, H, W)."""
-    images = calibration_images(scale_of(name), own, token=token)
+    images = calibration_images(name, own, token=token)
     return layer_inputs(network(name, token=token), layer, images, token.progress)
 
 
@@ -281,5 +290,5 @@ def mismatch(name: str, own: tuple[str, ...] = (), *, token: Token) -> dict[str,
 
     A calibration of all layers has measured it along the way.
     """
-    images = calibration_images(scale_of(name), own, token=token)
+    images = calibration_images(name, own, token=token)
     return core.mismatch(network(name, token=token), images, list(layer_channels(name)), token.progress)

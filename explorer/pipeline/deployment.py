@@ -20,7 +20,7 @@ from core.deploy.output_range import OutputRange, output_range
 from core.deploy.representative import representative_images
 from core.models import has_clip, without_clip
 from core.ptq.calibration import patch_size
-from explorer.choices.catalog import layer_channels, name_of, scale_of, stem
+from explorer.choices.catalog import calibration_patches, layer_channels, name_of, scale_of, stem
 from explorer.choices.state import ExplorerState
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
@@ -69,8 +69,14 @@ def variants(name: str) -> list[str]:
     return [FLOAT, CLIP, FREE] if has_clip(network(name)) else [FLOAT, PLAIN]
 
 
+def pool(plan: Plan, token: Token) -> list[torch.Tensor]:
+    """Return the LR patches that a plan chooses from, (1, 3, height, width) each."""
+    brought = None if plan.own else calibration_patches(plan.network)
+    return cut_pool(scale_of(plan.network), plan.own, token=token) if brought is None else [*brought.split(1)]
+
+
 @shared(4)
-def pool(scale: int, own: tuple[str, ...], token: Token) -> list[torch.Tensor]:
+def cut_pool(scale: int, own: tuple[str, ...], token: Token) -> list[torch.Tensor]:
     """Cut LR patches from the packaged photographs or a visitor's own images, (1, 3, size, size) each."""
     images = calibration_sources(scale, own)
     return list(core.calibration_patches(images, POOL, patch_size(scale), seed=1).split(1))
@@ -80,8 +86,9 @@ def pool(scale: int, own: tuple[str, ...], token: Token) -> list[torch.Tensor]:
 def representatives(plan: Plan, token: Token) -> list[torch.Tensor]:
     """Choose the representative images of a plan."""
     model = network(plan.network, token=token)
-    images = pool(scale_of(plan.network), plan.own, token=token)
-    return representative_images(model, images, plan.strategy, plan.number, progress=token.progress)
+    images = pool(plan, token=token)
+    number = min(plan.number, len(images))
+    return representative_images(model, images, plan.strategy, number, progress=token.progress)
 
 
 @shared(24)
@@ -182,8 +189,8 @@ def card(plan: Plan, token: Token | None = None) -> str:
             "variant": variant,
             "input": "lr: (N, 3, H, W) float32, RGB in [0, 1]",
             "output": f"sr: (N, 3, {scale}H, {scale}W) float32, RGB",
-            "representative images": f"{plan.number} of {POOL} patches of "
-            f"{'own images' if plan.own else 'the packaged photographs'}, strategy {plan.strategy}",
+            "representative images": f"{len(representatives(plan, token=token))} of {_pool_in_words(plan)}, "
+            f"strategy {plan.strategy}",
             "output range": [found.low, found.high] if found.given is None else None,
             "outputs on the representative images": list(found.given or (found.low, found.high)),
             "advice": found.advice,
@@ -192,3 +199,10 @@ def card(plan: Plan, token: Token | None = None) -> str:
         },
         indent=2,
     )
+
+
+def _pool_in_words(plan: Plan) -> str:
+    brought = calibration_patches(plan.network)
+    if plan.own or brought is None:
+        return f"{POOL} patches of {'own images' if plan.own else 'the packaged photographs'}"
+    return f"{len(brought)} images that were given"

@@ -101,7 +101,7 @@ def quantized(
             observers[layer] = chosen_points(chosen)
         else:
             observers[layer] = observer(name, layer, config, own, token=token)
-    images = calibration_images(scale_of(name), own, token=token)
+    images = calibration_images(name, own, token=token)
     made = core.Calibration(config, observers, {}, images)
     return core.quantize_model(network(name, token=token), made, config, layers, token.progress)
 

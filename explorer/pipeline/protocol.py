@@ -5,9 +5,10 @@ from __future__ import annotations
 from core.ptq.calibration import PATCHES, patch_size
 from core.ptq.methods import BLOCK, TRAINED
 from core.ptq.scope import scope_of
-from explorer.choices.catalog import scale_of, without_truth
+from explorer.choices.catalog import calibration_patches, scale_of, without_truth
+from explorer.choices.sources import source as thing
 from explorer.choices.state import ExplorerState
-from explorer.choices.visitor_files import file_name, is_uploaded, uploaded
+from explorer.choices.visitor_files import file_name, is_uploaded
 from explorer.pipeline import activations, regions
 
 WEIGHT_RULES = {
@@ -44,7 +45,7 @@ def _truth(state: ExplorerState) -> str:
 
 
 def _on_white(image: str) -> str:
-    put = is_uploaded(image) and uploaded(image).transparent
+    put = is_uploaded(image) and thing(image).transparent
     return f" The transparent pixels of {file_name(image)} are put on white." if put else ""
 
 
@@ -56,11 +57,15 @@ def _trained() -> str:
 
 
 def _calibrated(state: ExplorerState, scale: int) -> str:
-    size = patch_size(scale)
+    patches = f"{PATCHES} random {patch_size(scale)}×{patch_size(scale)} LR patches"
+    brought = calibration_patches(state.network)
     if state.calibration:
         names = ", ".join(dict.fromkeys(map(file_name, state.calibration)))
         source = f"your own images ({names})"
         shown = "the one shown among them" if state.image in state.calibration else "not the one shown"
+    elif brought is not None:
+        patches = "{0} LR images of {3}×{2} pixels".format(*brought.shape)
+        source, shown = "your own", "that were given with the network"
     else:
         source = "the packaged photographs"
         shown = "yours is not among them" if is_uploaded(state.image) else "the one shown among them"
@@ -69,10 +74,7 @@ def _calibrated(state: ExplorerState, scale: int) -> str:
     if recipe.refine:
         weights += ", fitted to the quantized input, rounded so that errors compensate each other"
     points = f" Points: chosen by {recipe.selector}." if recipe.levels == "subset" else ""
-    return (
-        f"Calibration: {PATCHES} random {size}×{size} LR patches of {source}, "
-        f"{shown}.{points} Weights: {weights}."
-    )
+    return f"Calibration: {patches} of {source}, {shown}.{points} Weights: {weights}."
 
 
 def _dynamic(state: ExplorerState, scale: int) -> str:

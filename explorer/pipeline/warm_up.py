@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import functools
 
+from explorer.choices.catalog import BUNDLED, Catalog
 from explorer.choices.state import ExplorerState
 from explorer.jobs.latest import SLOW
 from explorer.jobs.token import Cancelled, Token
 from explorer.pipeline import activations, pictures, points
 
 
-def first_page(token: Token) -> None:
+def first_page(token: Token, catalog: Catalog = BUNDLED) -> None:
     """Compute what a new visitor sees first."""
-    state = ExplorerState()
+    state = ExplorerState(catalog)
     config = state.configs()
     activations.distribution(state.network, state.layer, token=token)
     channel = (state.network, state.layer, state.channel)
@@ -28,13 +29,13 @@ def first_page(token: Token) -> None:
 
 
 @functools.cache
-def warm_up() -> None:
+def warm_up(catalog: Catalog = BUNDLED) -> None:
     """Start to compute the first page, once a process, before anybody asks."""
     token = Token()
 
     def work() -> None:
         with contextlib.suppress(Cancelled):  # the server ends
-            first_page(token)
+            first_page(token, catalog)
 
     SLOW.submit(warm_up, token, work)
 

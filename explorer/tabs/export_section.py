@@ -10,7 +10,7 @@ from html import escape
 import panel as pn
 
 from explorer.choices.state import ExplorerState
-from explorer.export import files, report, script
+from explorer.export import files, interactive, report, script
 from explorer.jobs.token import Token
 from explorer.page.sections import html, section
 from explorer.session import Session
@@ -39,7 +39,7 @@ def export_section(session: Session) -> pn.Column:
             return io.BytesIO(data)
 
         return pn.widgets.FileDownload(
-            callback=content, filename="file", label=label, color="primary", width=150, margin=(6, 8)
+            callback=content, filename="file", label=label, color="primary", width=190, margin=(6, 8)
         )
 
     buttons = {
@@ -47,6 +47,7 @@ def export_section(session: Session) -> pn.Column:
         "_levels.csv": file("Levels (CSV)", files.levels),
         ".safetensors": file("Quantized network", files.checkpoint),
         ".html": file("Report (HTML)", report.report),
+        "_interactive.html": file("Interactive page (HTML)", interactive.interactive),
     }
     written = html("", sizing_mode="stretch_width")
 

@@ -14,7 +14,7 @@ from core.sweep.grid import ALL, EACH
 from explorer.choices.catalog import NETWORK_NAMES
 from explorer.choices.state import SWEEP, ExplorerState
 from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, VALUES
-from explorer.choices.visitor_files import file_name
+from explorer.choices.visitor_files import file_name, is_uploaded, kind_of
 from explorer.jobs import sweep_runs
 from explorer.page.sections import TOGGLE, WEIGHT_NAMES, checklist, details, html, note, question
 from explorer.server.document_queue import held
@@ -66,8 +66,10 @@ class SweepTab(Tab):
 
     def _offer(self) -> None:
         """Offer the visitor's files for the grid."""
-        files = self.session.uploads.files
-        self.sweeper.choices.offer_uploads(files.labels("network"), files.labels("hr"))
+        names = [self.state.param[choice].names for choice in ("network", "image")]
+        own, images = ({label: key for label, key in found.items() if is_uploaded(key)} for found in names)
+        images = {label: key for label, key in images.items() if kind_of(key) == "hr"}
+        self.sweeper.choices.offer_uploads(own, images)
 
     def layout(self) -> pn.Column:
         """Return the question, what is shown and the grid of a new sweep, the figures, and the table."""

@@ -109,5 +109,5 @@ def test_saved_outputs_read_without_running(path):
 
 
 def test_all_notebooks_are_small():
-    assert len(NOTEBOOKS) == 6
+    assert len(NOTEBOOKS) == 7
     assert sum(path.stat().st_size for path in FOLDER.iterdir() if path.is_file()) < MOST_BYTES

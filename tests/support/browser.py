@@ -76,8 +76,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serve(log: Path, *options: str, warm: bool = True):
-    """Serve the dashboard while the context is open; its address. `options` are of `panel serve`.
+def serve(log: Path, *options: str, script: str | Path = "explorer/app.py", warm: bool = True):
+    """Serve the dashboard or a script while the context is open; its address. `options`: of `panel serve`.
 
     warm: whether what a new visitor sees first is computed at once.
     """
@@ -87,7 +87,7 @@ def serve(log: Path, *options: str, warm: bool = True):
     command = [
         *(panel if warm else [sys.executable, str(Path(__file__).with_name("cold_server.py"))]),
         "serve",
-        "explorer/app.py",
+        str(script),
         "--address",
         "127.0.0.1",
         "--port",
@@ -98,7 +98,7 @@ def serve(log: Path, *options: str, warm: bool = True):
     environment = os.environ | {"MALLOC_ARENA_MAX": "2"}
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    url = f"http://localhost:{port}/app"
+    url = f"http://localhost:{port}/{Path(script).stem}"
     try:
         for _ in range(4 * LONGEST):
             try:

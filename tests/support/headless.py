@@ -19,10 +19,10 @@ LONGEST = 600  # seconds that anything may take on a busy machine
 class Visitor:
     """A session whose tab is open; `state` holds the choices, and every change is waited for by `settle`."""
 
-    def __init__(self, **choices):
-        self.state = ExplorerState()
+    def __init__(self, visit: Visit | None = None, **choices):
+        self.visit = visit or Visit(ExplorerState())
+        self.state = self.visit.session.state
         self.state.param.update(**choices)
-        self.visit = Visit(self.state)
         self.session = self.visit.session
         self._roots = {}
         self.page = pn.Column(*self.visit.sidebar, *self.visit.header, *self.visit.main)

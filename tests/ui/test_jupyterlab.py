@@ -1,14 +1,9 @@
 """A notebook in JupyterLab, in a real browser: it runs, and its widgets move its figures."""
 
-import os
-import subprocess
-import sys
-import time
-import urllib.request
-
 import nbformat
 import pytest
-from browser import LONGEST, ROOT, free_port
+from browser import ROOT
+from lab import SECONDS, jupyterlab, run_all
 
 pytestmark = pytest.mark.browser
 
@@ -17,47 +12,19 @@ CELLS = {
     "2_universal_sets": ("start()", "def universal_set", "def draw_set", "def write_down"),
     "5_odm": ("start()", "elements.CURVES"),
 }
-SECONDS = LONGEST
 SHOWS = """(text) => Bokeh.documents.flatMap((d) => [...d._all_models.values()])
     .some((m) => typeof m.text == 'string' && m.text.includes(text))"""
 
 
 @pytest.fixture
 def lab(tmp_path):
-    """Address of a JupyterLab on a copy of the notebooks, with settings of its own."""
+    """Address of a JupyterLab on a copy of the notebooks."""
     folder = tmp_path / "notebooks"
     folder.mkdir()
     for path in (ROOT / "notebooks").glob("[!.]*.*"):
         (folder / path.name).write_bytes(path.read_bytes())
-    port = free_port()
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
-        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
-        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
-    }
-    command = [
-        sys.executable, "-m", "jupyter", "lab", str(folder), "--no-browser", "--allow-root", f"--port={port}",
-        "--ServerApp.ip=127.0.0.1", "--IdentityProvider.token=", "--ServerApp.password=",
-        "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]  # fmt: skip
-    log = tmp_path / "log"
-    with log.open("w") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(4 * SECONDS):
-            try:
-                urllib.request.urlopen(f"{url}/api", timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.25)
+    with jupyterlab(folder, tmp_path) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(SECONDS)
 
 
 def excerpt():
@@ -81,14 +48,7 @@ def test_widgets_move_what_they_should(lab, chromium, tmp_path):
         "request",
         lambda r: None if r.url.startswith((lab, "data:", "blob:", "ws:")) else strangers.append(r.url),
     )
-    page.goto(f"{lab}/lab/tree/excerpt.ipynb")
-    page.locator(".jp-Notebook").wait_for(timeout=SECONDS * 1000)
-    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=SECONDS * 1000)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
-    page.locator(".jp-InputPrompt", has_text=f"[{sum(map(len, CELLS.values()))}]:").wait_for(
-        timeout=SECONDS * 1000
-    )
+    run_all(page, lab, "excerpt.ipynb", sum(map(len, CELLS.values())))
 
     def shows(text):
         page.wait_for_function(SHOWS, arg=text, timeout=SECONDS * 1000)

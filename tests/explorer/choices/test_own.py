@@ -10,7 +10,7 @@ from headless import photo
 from PIL import Image
 
 import core
-from explorer.choices import catalog, visitor_files
+from explorer.choices import catalog, sources, visitor_files
 from explorer.choices.region import WHOLE, Region
 from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import VisitorFiles, other_role
@@ -54,9 +54,8 @@ LONG = ["\U0001f600" * 100, "超解像" * 40, "a" * 300, "\ud800b"]
 def test_an_image_of_any_name(files, name):
     key, _ = files.add(name, photo(SIDE))
     assert catalog.pixels(key).shape == (SIDE, SIDE, 3)
-    assert len(visitor_files.file_name(key).encode()) <= 200
+    assert len(sources.file_name(key).encode()) <= 200
     assert list(files.labels("hr").values()) == [key]
-    assert catalog.stem(key)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +163,7 @@ def held(name: str) -> list:
 
 
 def test_two_visitors(xlsr):
-    before = {*visitor_files._known}  # of other tests' visitors
+    before = {*sources._known}  # of other tests' visitors
     mine, theirs = VisitorFiles(), VisitorFiles()
     image, _ = mine.add("photo.png", photo(SIDE))
     network, _ = mine.add("mine.safetensors", xlsr)
@@ -192,13 +191,13 @@ def test_two_visitors(xlsr):
     mine.add("late.png", photo(SIDE))
     assert mine.labels("hr") == {}
     theirs.close()
-    assert not visitor_files._known.keys() - before
+    assert not sources._known.keys() - before
 
 
 def test_what_is_under_way_is_not_kept_when_its_file_goes():
     @shared(8)
     def slow(key, token):
-        visitor_files.forget("own:x")
+        sources.forget("own:x")
         return key
 
     assert slow(("a", "own:x")) == ("a", "own:x")

@@ -11,6 +11,7 @@ from networks import checkpoint
 
 import core
 from explorer.choices import catalog
+from explorer.choices.sources import source
 from explorer.choices.state import ExplorerState
 from explorer.choices.status import Status
 from explorer.choices.uploads import Uploads
@@ -32,7 +33,7 @@ def test_what_a_file_leaves_open_is_said_beside_it(files):
     assert "edsr.pth does not say its res_scale, so 1 was taken" in catalog.about(key)
     assert "enter that below the file" in catalog.about(key)
     assert files.res_scale("edsr.pth") == 1
-    assert catalog.network_code(key) == "core.load_checkpoint('edsr.pth', res_scale=1)"
+    assert source(key).code == "core.load_checkpoint('edsr.pth', res_scale=1)"
 
 
 def test_a_res_scale_can_be_given(files):
@@ -46,7 +47,7 @@ def test_a_res_scale_can_be_given(files):
     picture = pictures.picture(key, core.demo_names()[0], "centre", "float")
     assert np.array_equal(picture.rgb, core.images.to_uint8(core.super_resolve(model, lr))[0])
     assert "Its res_scale of 0.1 is your choice" in catalog.about(key)
-    assert catalog.network_code(key).endswith("res_scale=0.1)")
+    assert source(key).code.endswith("res_scale=0.1)")
     for wrong in (0.0, -1.0, float("inf")):
         with pytest.raises(ValueError, match="res_scale must be a positive number"):
             files.rescale("edsr.pth", wrong)

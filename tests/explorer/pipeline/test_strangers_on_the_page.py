@@ -5,9 +5,9 @@ import pytest
 from strangers import STRANGERS, stranger
 
 from core.images import demo_names
-from explorer.choices import visitor_files
 from explorer.choices.file_reading import checked
 from explorer.choices.region import CENTRE, WHOLE
+from explorer.choices.sources import hold, release
 from explorer.choices.state import ExplorerState
 from explorer.pipeline import activations, deployment, pictures, points
 from explorer.views.canvas import Window
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", STRANGERS)
-def test_every_view_of_a_network_written_elsewhere(name, monkeypatch):
+def test_every_view_of_a_network_written_elsewhere(name):
     key = f"own:network:test:{name}"
     found = checked(name, stranger(name))
-    monkeypatch.setitem(visitor_files._known, key, found)
+    hold({key: found})
     state = ExplorerState()
     state.offer_uploads({name: key}, {})
     state.network = key
@@ -48,12 +48,13 @@ def test_every_view_of_a_network_written_elsewhere(name, monkeypatch):
     int8 = deployment.outcome(plan, deployment.variants(key)[-1], state.image, CENTRE)
     assert np.abs(int8.picture.rgb.astype(int) - reference.rgb).mean() < 6
     assert state.image in demo_names()
+    release([key])
 
 
 @pytest.mark.parametrize("name", ["Attention", "MeanShifts"])
 def test_the_page_says_by_how_much_tiles_differ(name, monkeypatch):
     key = f"own:network:test tiles:{name}"
-    monkeypatch.setitem(visitor_files._known, key, checked(name, stranger(name)))
+    hold({key: checked(name, stranger(name))})
     monkeypatch.setattr(pictures, "TILE", 48)
     config = ExplorerState().configs("minmax")(8)
     for what in ("float", config):
@@ -68,3 +69,4 @@ def test_the_page_says_by_how_much_tiles_differ(name, monkeypatch):
             assert picture.tiles.side == 48
             assert f"made in tiles: {picture.tiles.decibels:.0f} dB from the whole" in html
             assert f"up to {picture.tiles.levels:.1f} levels" in of_tiles(picture.tiles)
+    release([key])

@@ -1,19 +1,24 @@
 """What explorer/server works around is still so; a test that fails here says which hook can go."""
 
 import inspect
+from pathlib import Path
 
+import panel as pn
 import pytest
 from bokeh.core.property.bases import Property
 from bokeh.core.property.descriptors import PropertyDescriptor
-from bokeh.models import Button
+from bokeh.document import Document
+from bokeh.models import Button, InlineStyleSheet, UIElement
 from bokeh.server import connection
 from bokeh.server.views import ws
 from panel import reactive
 from panel.io import document
 from panel.io.location import Location
+from panel.io.notebook import patch_inline_stylesheets
 from panel.io.resources import CDN_DIST
 from panel.reactive import Syncable
 from panel.theme.fast import Fast
+from pyviz_comms import Comm
 
 from explorer.page.design import PageDesign
 from explorer.server.address import Address
@@ -67,3 +72,23 @@ def test_panel_fails_at_strange_links():
     with pytest.raises(ValueError, match="invalid literal"):
         Location().search = "?words=²"
     Address().search = "?words=²"
+
+
+def test_panel_sends_back_what_came_from_python():
+    script = (Path(pn.__file__).parent / "models" / "comm_manager.ts").read_text()
+    listener = script.partition("_document_changed(event: DocumentChangedEvent): void {")[2].partition(
+        "}\n\n"
+    )[0]
+    assert "syncable" in listener
+    assert "event.sync" not in listener
+
+
+def test_panel_gives_each_component_its_styles():
+    """In a notebook, two buttons hold the text of Panel's stylesheets twice."""
+    with pn.config.set(inline=True):
+        root = pn.Row(pn.widgets.Button(), pn.widgets.Button()).get_root(Document(), Comm())
+        for model in root.select({"type": UIElement}):
+            patch_inline_stylesheets(model)
+    sheets = [sheet for model in root.children for sheet in model.stylesheets]
+    texts = [sheet.css for sheet in sheets if isinstance(sheet, InlineStyleSheet)]
+    assert len(texts) > len(set(texts))

@@ -1,0 +1,192 @@
+"""The explorer in a notebook's cell: one order of its changes, styles once, and an end with the cell.
+
+In a notebook Panel sends what changes on its own models, and what Bokeh models change when it is asked to
+(`push_notebook`). JupyterLab lets widgets answer in a thread of their own beside the cells' one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import collections
+import contextlib
+import functools
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import panel as pn
+from bokeh.document import Document
+from bokeh.models import ImportedStyleSheet, InlineStyleSheet, Model, UIElement
+from panel.custom import JSComponent
+from panel.io.resources import CDN_DIST, DIST_DIR, LOCAL_DIST
+from panel.theme.native import Native
+
+# The layouts say their sizes, as on the page; of the notebook's own Panel layouts nothing changes.
+SIZING = functools.partial(pn.config.set, respect_explicit_sizing=True)
+
+
+class NotebookQueue:
+    """A queue as `DocumentQueue`, for a cell: its calls run on the loop that last answered a widget."""
+
+    def __init__(self):
+        self.lock = threading.RLock()  # held while the cell's document changes
+        self._calls: collections.deque[Callable[[], None]] = collections.deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._shown: Callable[[], pn.viewable.Viewable | None] = lambda: None
+        self._over = False
+
+    def show(self, viewable: pn.viewable.Viewable) -> None:
+        """Send changes to this one from now on."""
+        self._shown = weakref.ref(viewable)
+
+    def __call__(self, call: Callable[[], None]) -> None:
+        """Queue a call, from any thread; it is made at once where nothing is shown in a running notebook."""
+        with contextlib.suppress(RuntimeError):  # in a thread that computes
+            self._loop = asyncio.get_running_loop()
+        if self._loop is None:
+            call()
+            return
+        self._calls.append(call)
+        self._loop.call_soon_threadsafe(self._make_calls)
+
+    def end(self) -> None:
+        """Drop all calls from now on: the cell is gone."""
+        self._over = True
+        self._calls.clear()
+
+    def _make_calls(self) -> None:
+        with self.lock, SIZING():
+            with pn.io.block_comm():  # sent as one, below
+                while self._calls and not self._over:
+                    self._calls.popleft()()
+            if (shown := self._shown()) is not None and not self._over:
+                pn.io.push_notebook(shown)
+
+
+class Shown(JSComponent):
+    """Calls `then` once, when a browser shows it: what changes earlier could overtake what it changes."""
+
+    _esm = """
+      export function render({ model }) {
+        // Panel's manager sends back every change that came from Python, late, over what is newer there.
+        const models = Bokeh.documents.flatMap((d) => [...d._all_models.values()]);
+        const manager = models.find((m) => m.type === 'panel.models.comm_manager.CommManager');
+        const shared = manager && Object.getPrototypeOf(manager);
+        if (shared && !shared.sends_own_changes_only) {
+          const send = shared._document_changed;
+          shared._document_changed = function (event) { if (event.sync) send.call(this, event); };
+          shared.sends_own_changes_only = true;
+        }
+        model.send_msg('shown');
+      }
+    """
+
+    def __init__(self, then: Callable[[], None], **params: Any):
+        super().__init__(**params)
+        self._then: Callable[[], None] | None = then
+
+    def _handle_msg(self, data: Any) -> None:
+        if (then := self._then) is not None:
+            self._then = None
+            then()
+
+
+class Sheets(dict):
+    """Stylesheets by address, of Panel's and `own` ones, each as one model that holds its text.
+
+    Panel keeps a document's stylesheets in such a dict, and asks its CDN for what is not there.
+    """
+
+    def __init__(self, own: dict[str, str]):
+        super().__init__({address: _held(text) for address, text in own.items()})
+
+    def __contains__(self, address: object) -> bool:
+        return super().__contains__(address) or self._find(address)
+
+    def _find(self, address: object) -> bool:
+        if not (pn.config.inline and isinstance(address, str) and address.startswith((CDN_DIST, LOCAL_DIST))):
+            return False
+        file = DIST_DIR / address.removeprefix(CDN_DIST).removeprefix(LOCAL_DIST).split("?")[0]
+        if not file.is_file():
+            return False
+        self[address] = _held(file.read_text())
+        return True
+
+    def shared(self, sheet: str | ImportedStyleSheet | InlineStyleSheet) -> Any:
+        """Return the one model of a stylesheet, or the stylesheet itself."""
+        if isinstance(sheet, ImportedStyleSheet):
+            return self[sheet.url] if self.__contains__(sheet.url) else sheet
+        text = sheet.css if isinstance(sheet, InlineStyleSheet) else sheet
+        if text not in self:
+            self[text] = InlineStyleSheet(css=text)
+        return self[text]
+
+
+def _held(text: str) -> ImportedStyleSheet:
+    return ImportedStyleSheet(url=f"data:text/css;base64,{base64.b64encode(text.encode()).decode()}")
+
+
+class CellDesign(Native):
+    """A design of one cell, whose components share each stylesheet.
+
+    Panel gives each component its own, and walks over all models for each that it gives: minutes for a page.
+    `own`: address -> text of the design's own stylesheets, whose addresses end with ".css".
+    """
+
+    own: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, **params: Any):
+        super().__init__(**params)
+        self.sheets = Sheets(self.own)
+
+    def _apply_hooks(
+        self, viewable: pn.viewable.Viewable, root: Model, changed: Any, old_models: Any = None
+    ) -> None:
+        super()._apply_hooks(viewable, root, changed, old_models)
+        document, shown = root.document, changed._models.get(root.ref["id"])
+        with document.models.freeze() if document else contextlib.nullcontext():
+            for model in shown[0].select({"type": UIElement}) if shown else ():
+                shared = [self.sheets.shared(sheet) for sheet in model.stylesheets]
+                if shared != model.stylesheets:
+                    model.stylesheets = shared
+
+
+class Cell(pn.Column):
+    """A layout in a cell. It calls `begin` when a browser shows it and `leave` when the cell is closed."""
+
+    def __init__(
+        self,
+        *objects: Any,
+        queue: NotebookQueue,
+        begin: Callable[[], None],
+        leave: Callable[[], None],
+        design: CellDesign,
+        **params: Any,
+    ):
+        shown = Shown(lambda: queue(begin), width=0, height=0, margin=0)
+        super().__init__(*objects, shown, hooks=[design._apply_hooks], **params)
+        self._queue, self._leave, self._sheets = queue, leave, design.sheets
+        queue.show(self)
+
+    def get_root(self, doc: Document | None = None, comm: Any = None, preprocess: bool = True) -> Model:
+        """Return the model of the whole cell."""
+        if doc is not None:
+            pn.state._stylesheets[doc] = self._sheets
+        return super().get_root(doc, comm, preprocess)
+
+    def _on_msg(self, ref: str, manager: Model, msg: Any) -> None:
+        with self._queue.lock, SIZING():
+            super()._on_msg(ref, manager, msg)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        """Show the layout in the cell under way, also where `pn.extension` was not called."""
+        if not pn.extension._loaded:
+            pn.extension(inline=True)  # nothing is fetched from the net
+        with SIZING():
+            return super()._repr_mimebundle_(include, exclude)
+
+    def _cleanup(self, root: Model | None = None) -> None:
+        super()._cleanup(root)
+        self._leave()
