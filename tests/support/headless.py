@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import panel as pn
-from bokeh.models import Plot
+from bokeh.models import GlyphRenderer, Plot
 from PIL import Image
 
 from explorer.choices.state import ExplorerState
@@ -89,7 +89,8 @@ class Visitor:
 
     def column(self, name: str, column: str) -> list:
         """The values of the first renderer of that figure that has a column of that name."""
-        found = [r.data_source.data for r in self.figure(name).renderers]
+        renderers = self.figure(name).renderers
+        found = [r.data_source.data for r in renderers if isinstance(r, GlyphRenderer)]
         return list(next(data[column] for data in found if column in data))
 
     def drawn(self, *names: str) -> str:
@@ -97,7 +98,10 @@ class Visitor:
         found = [self.figure(name) for name in names]
         return repr(
             [
-                [fig.title and fig.title.text, *(_plain(r.data_source.data) for r in fig.renderers)]
+                [
+                    fig.title and fig.title.text,
+                    *(_plain(r.data_source.data) for r in fig.renderers if isinstance(r, GlyphRenderer)),
+                ]
                 for fig in found
             ]
         )

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from browser import LONGEST
 from PIL import Image
 
 from explorer.choices.state import BITS, ExplorerState
@@ -83,6 +84,7 @@ def test_it_works_from_a_file_on_a_phone_without_the_net(page, chromium, tmp_pat
     )
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    tab.set_default_timeout(1000 * LONGEST)
     tab.goto(file.as_uri())
     data = frames(page)
 

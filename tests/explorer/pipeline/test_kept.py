@@ -14,7 +14,7 @@ from explorer.pipeline import activations, kept, pictures, points
 
 NAME, LAYER = "xlsr_x3", "conv2"
 COMPUTED = (
-    activations.calibration_images,
+    activations.calibration_patches,
     activations.calibration,
     activations.activations,
     activations.distribution,
