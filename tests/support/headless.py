@@ -120,6 +120,11 @@ def photo(side: int, seed: int = 0) -> bytes:
     return data.getvalue()
 
 
+def _contents(figure) -> list:
+    glyphs = [r for r in figure.renderers if isinstance(r, GlyphRenderer)]
+    return [figure.title and figure.title.text, *(_plain(glyph.data_source.data) for glyph in glyphs)]
+
+
 def _plain(data: dict) -> dict:
     """Columns without arrays, which a text would show in part."""
     return {
