@@ -54,8 +54,7 @@ def test_every_tab_shows_a_network_with_attention_and_its_scope_images_and_range
         visitor.choose(tab=tab)
         assert not visitor.session.status.errors.keys() - {"int8"}, tab
     visitor.choose(tab="layers")
-    visitor.press("Keep tail float")
-    assert state.float_layers == ["tail"]
+    assert visitor.column("layers alone", "layer") == list(state.param.layer.objects)
     visitor.choose(network=next(k for k in state.param.network.objects if k.endswith("luma")), tab=EXPLORE)
     assert not visitor.session.status.errors
     visitor.session.leave()

@@ -37,6 +37,9 @@ ROWS = """() => {
   const image = columns.map((d) => d.count ?? d.image).find((c) => c?.length);
   return image?.[0].shape?.[0];
 }"""
+LAYERS = """() => Bokeh.documents.map((d) => d.get_model_by_name('layers alone')).filter((f) => f)
+  .map((f) => f.renderers[0].data_source.data)
+  .map((d) => [...((d instanceof Map ? d.get('layer') : d.layer) ?? [])])"""
 CELL = "explore({{'mine': stranger('{}')}}, scale=2, method='minmax', compared_bits=[3])"
 
 
@@ -51,7 +54,7 @@ def checked(page: Explorer, layer: str, channels: int) -> None:
     assert page.count("W5A5")
     assert page.figure("picture 5")["data"][0]["image"]
     page.press("Layers")
-    until(lambda: page.count(f"Keep {layer} float"), page)
+    until(lambda: layer in ((page.page.evaluate(LAYERS) or [[]])[-1]), page)
     page.settle()
 
 
@@ -96,7 +99,7 @@ def test_two_cells_of_jupyterlab_live_and_free_what_they_hold(chromium, tmp_path
     cells = [SETUP, *(CELL.format(name) for name in ("Tied", "Attention")), "alive()"]
     write_notebook(folder / "mine.ipynb", *cells)
     with jupyterlab(folder, tmp_path) as url:
-        context = chromium.new_context(viewport={"width": 1400, "height": 4000})
+        context = chromium.new_context(viewport={"width": 1400, "height": 2400})
         page = context.new_page()
         asked, complaints = [], []
         local = (url, "data:", "blob:", "ws:")
@@ -117,7 +120,10 @@ def test_two_cells_of_jupyterlab_live_and_free_what_they_hold(chromium, tmp_path
         shows(first, "Ready")
         assert not second.get_by_text("W5A5").count(), "cells do not know each other"
         first.get_by_role("button", name="Layers", exact=True).click()
-        shows(first, "Keep body.0 float")
+        end = time.monotonic() + SECONDS
+        while not any("body.0" in names for names in page.evaluate(LAYERS)):
+            assert time.monotonic() < end
+            page.wait_for_timeout(200)
         for _ in range(2):  # the cells of the two go, and what they held
             page.locator(".jp-Cell:has(.jp-OutputArea-executeResult)").first.click(position={"x": 5, "y": 5})
             page.keyboard.press("Escape")
