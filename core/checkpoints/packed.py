@@ -97,6 +97,7 @@ def pack_codes(codes: np.ndarray, bits: int) -> np.ndarray:
     """Pack whole numbers (n,) from 0 to 2**bits - 1, bits <= 8, into ceil(n * bits / 8) bytes.
 
     >>> import numpy as np
+    >>> from core.checkpoints.packed import pack_codes
     >>> pack_codes(np.array([1, 2, 3]), 4).tolist()  # 0001 0010, 0011 and 4 bits to fill the byte
     [18, 48]
     """

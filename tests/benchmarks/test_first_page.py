@@ -26,7 +26,7 @@ import json, time
 import core
 from explorer.pipeline import activations
 seen = activations.seen_by(core.QuantConfig())
-activations.calibration_images(2)
+activations.calibration_patches(2)
 activations.calibration("edsr_x2", seen, 0)  # compiled, and everything read
 activations.calibration.cache.clear()
 start = time.process_time()
@@ -34,7 +34,7 @@ activations.calibration("edsr_x2", seen, 0)
 middle = time.process_time()
 activations.mismatch("edsr_x2")
 along = time.process_time()
-core.mismatch(activations.network("edsr_x2"), activations.calibration_images(2),
+core.mismatch(activations.network("edsr_x2"), activations.calibration_patches(2),
               list(activations.layer_channels("edsr_x2")))
 print(json.dumps([middle - start, along - middle, time.process_time() - along]))
 """

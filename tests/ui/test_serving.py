@@ -61,14 +61,14 @@ def test_a_closed_page_a_refused_connection_a_forgotten_session_and_a_lost_serve
     context.close()
 
 
-def broken():
+def broken(catalog):
     raise ValueError("edsr_x2.safetensors is not a <readable> checkpoint; download it again")
 
 
 @pytest.mark.parametrize(
     ("page", "said", "logged"),
     [
-        (lambda: 1 / 0, "This page could not be made", "ZeroDivisionError"),
+        (lambda catalog: 1 / 0, "This page could not be made", "ZeroDivisionError"),
         (broken, "edsr_x2.safetensors is not a &lt;readable&gt; checkpoint; download it again", ""),
     ],
 )

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from test_representative import Stretch, flat
+from stretch import Stretch, flat
 from torch import nn
 
 from core import OnnxNetwork, output_range, quantize_int8

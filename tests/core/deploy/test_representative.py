@@ -2,30 +2,12 @@
 
 import pytest
 import torch
+from stretch import Stretch, flat
 from torch import nn
 
 from core import representative_images
 from core.deploy.representative import CHOICES, OVERSHOOT, TAMINGS, TILE, tiles
 from core.models import XLSR
-
-
-class Stretch(nn.Module):
-    """x -> 1.25 x - 0.125, clipped as the mobile networks are: white becomes 1.125, black -0.125."""
-
-    def __init__(self):
-        super().__init__()
-        self.clip = nn.Hardtanh(0.0, 1.0)
-
-    def forward(self, x):
-        return self.clip(1.25 * x - 0.125)
-
-
-def flat(low, high, height=TILE, width=TILE):
-    """An image of two tones, left and right."""
-    image = torch.full((1, 3, height, width), float(low))
-    image[..., width // 2 :] = high
-    return image
-
 
 # Outputs: [0, 1], [-0.125, 1.125], [0.375, 0.625], [0.125, 1].
 POOL = [flat(0.1, 0.9), flat(0, 1), flat(0.4, 0.6), flat(0.2, 0.9)]

@@ -14,7 +14,7 @@ from explorer.jobs import fair_pool
 from explorer.jobs.fair_pool import FairPool
 from explorer.jobs.token import Token
 
-LONGEST = 600.0  # seconds that anything may take on a busy machine
+LONGEST = 200.0  # seconds that anything may take on a busy machine
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -7,7 +7,7 @@ from explorer.jobs.cache import shared
 from explorer.jobs.latest import LatestWins
 from explorer.jobs.token import Cancelled, Token
 
-LONGEST = 600.0  # seconds that anything may take on a busy machine
+LONGEST = 200.0  # seconds that anything may take on a busy machine
 
 
 class CountingToken(Token):

@@ -70,13 +70,13 @@ def test_a_new_server_shows_the_same_without_computing_it(method, monkeypatch, p
     monkeypatch.setattr(core, "calibrate", never)
     monkeypatch.setattr(core, "mismatch", never)
     assert shown(method) == first
-    assert {"calibration_images", "calibration", "distribution", "mismatch"} <= file_names(place)
+    assert {"calibration_patches", "calibration", "distribution", "mismatch"} <= file_names(place)
 
 
 def test_a_calibration_measures_the_mismatch_in_its_own_pass(monkeypatch):
     alone = core.mismatch(
         core.create_model("xlsr", 3),
-        activations.calibration_images(3),
+        activations.calibration_patches(3),
         list(activations.layer_channels(NAME)),
     )
     monkeypatch.setattr(core, "mismatch", None)
@@ -151,19 +151,19 @@ def test_nothing_of_a_visitors_files_is_written(place, mine):
     activations.distribution(NAME, LAYER, own)
     activations.mismatch(NAME, own)
     points.points(NAME, LAYER, 0, core.QuantConfig("dfsq-exact", 3, 3), (), False, True, own)
-    assert file_names(place) <= {"calibration_images"}  # of the packaged photographs
+    assert file_names(place) <= {"calibration_patches"}  # of the packaged photographs
     assert len(list(place.glob("*"))) == 1
 
 
 def test_own_images_calibrate(mine):
     hr, lr = mine.labels("hr", "lr").values()
-    patches = activations.calibration_images(3, (hr,))
+    patches = activations.calibration_patches(3, (hr,))
     assert patches.shape == (32, 3, 64, 64)
     whole = core.make_lr(core.load_image(photo(0), "photo.png"), 3)
     assert torch.equal(patches, core.calibration_patches([whole], 32, 64))
-    as_lr = activations.calibration_images(3, (lr,))
+    as_lr = activations.calibration_patches(3, (lr,))
     assert torch.equal(as_lr, core.calibration_patches([core.load_image(photo(0), "photo.png")], 32, 64))
-    assert not torch.equal(patches, activations.calibration_images(3))
+    assert not torch.equal(patches, activations.calibration_patches(3))
     config = core.QuantConfig("minmax", 4, 4)
     own = activations.observer(NAME, LAYER, config, (hr,), token=Token()).quantizer(config)
     model = core.create_model("xlsr", 3)
@@ -176,7 +176,7 @@ def test_images_too_small_to_calibrate_are_refused():
     files.add("small.png", photo(1, 160))
     hr = files.labels("hr")["own: small.png, as HR"]
     with pytest.raises(ValueError, match="at least 64 pixels on both sides"):
-        activations.calibration_images(3, (hr,))
+        activations.calibration_patches(3, (hr,))
     files.close()
 
 

@@ -23,7 +23,7 @@ def visitor(monkeypatch, tmp_path):
     visitor.take("mine.pth", weights.getvalue())
     visitor.take("photo.png", photo(240))
     yield visitor
-    visitor.session._leave(None)
+    visitor.session.leave()
 
 
 def test_own_images_calibrate_the_page(visitor):
