@@ -5,10 +5,9 @@ import torch
 from browser import chromium, explorer, server  # noqa: F401
 from hypothesis import HealthCheck, settings
 from networks import checkpoint
+from reference import SHARED
 
 from core import EDSR, create_model
-
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 # However long an example takes on a busy machine.
 settings.register_profile(
@@ -36,7 +35,7 @@ def _seeded():
 
 @pytest.fixture(scope="session")
 def benchmark_data() -> Path:
-    path = SHARED_DATA / "benchmark"
+    path = SHARED / "data" / "benchmark"
     if not path.is_dir():
         pytest.skip("the benchmark images (shared/data beside the repository) are not here")
     return path

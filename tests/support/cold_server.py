@@ -7,5 +7,5 @@ from panel.command import main
 from explorer.pipeline import warm_up
 
 if __name__ == "__main__":
-    warm_up.warm_up = lambda: None  # the page takes it from this module
+    warm_up.warm_up = lambda catalog: None  # the page takes it from this module
     sys.exit(main())

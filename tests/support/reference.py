@@ -1,11 +1,12 @@
 """What the authors' own code gives: files of numbers, where they are at hand."""
 
 import json
+from pathlib import Path
 
 import numpy as np
-from conftest import SHARED_DATA
 
-REFERENCE = SHARED_DATA.parent / "reference"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+REFERENCE = SHARED / "reference"
 
 
 def load(name):
