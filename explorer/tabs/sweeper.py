@@ -55,11 +55,15 @@ class Sweeper(param.Parameterized):
         self._data: sweep_rows.Shown | None = None
         self._version: tuple = ()
         self.private: list[str] = []  # sweeps of own files, the newest first
+        self._list()  # before a menu of them is made, which would choose another one if it lacked this one
         self._poll = Poll(self._watch)
         state.param.watch(lambda *_: self.update(), ["tab", "sweep"])
         watch = self.choices.param.watch
         watch(lambda *_: self.look_ahead(), GRID)
         watch(lambda *_: self.update(), ["shown_network", "shown_image", "cost", "across", "down", "value"])
+
+    def _list(self) -> None:
+        self.names = list(dict.fromkeys([*self.private, *sweep_runs.names(), self.state.sweep]))
 
     @held
     def update(self) -> None:
@@ -69,7 +73,7 @@ class Sweeper(param.Parameterized):
             self._stop("sweep ahead")
             self._poll.stop()
             return
-        self.names = list(dict.fromkeys([*self.private, *sweep_runs.names(), self.state.sweep]))
+        self._list()
         if not self.ahead:
             self.look_ahead()
         self._follow()

@@ -15,10 +15,12 @@ from headless import Visitor
 from core.ptq.scope import choose_layers
 from core.zoo import create_model, model_card
 from explorer.choices.catalog import NETWORKS
+from explorer.choices.state import ExplorerState
 from explorer.elements import layers
 from explorer.jobs import sweep_runs
 from explorer.pipeline import deployment
 from explorer.views import methods
+from explorer.visit import Visit
 
 # A test takes seconds, and those of a worker share what is computed.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tabs")]
@@ -263,6 +265,14 @@ def test_a_network_without_a_clip(monkeypatch):
 # Sweep
 
 PLOTS = ("sweep bits", "sweep sets", "sweep cost", "sweep table")
+
+
+def test_a_link_to_a_sweep_that_is_gone_is_not_another_ones():
+    visit = Visit(ExplorerState(tab="sweep", sweep="gone"))
+    pn.Column(*visit.main).get_root()  # as a browser asks for it, before the session starts
+    visitor = Visitor(visit)
+    assert visitor.state.sweep == "gone"
+    assert "There is no sweep named gone" in "".join(visitor.session.status.errors.values())
 
 
 def test_the_bundled_sweep_is_there_at_once():
