@@ -1,6 +1,7 @@
 """Networks of one's own in a real browser: in JupyterLab's cells, and served by `panel serve`."""
 
 import contextlib
+import re
 import time
 
 import pytest
@@ -109,7 +110,8 @@ def test_two_cells_of_jupyterlab_live_side_by_side(chromium, tmp_path):
         first, second, number = (page.locator(".jp-OutputArea-executeResult").nth(i) for i in range(3))
 
         def shows(cell, text: str) -> None:
-            cell.get_by_text(text).first.wait_for(timeout=SECONDS * 1000)
+            seen = cell.get_by_text(re.compile(f"^{text}")).locator("visible=true")
+            seen.first.wait_for(timeout=SECONDS * 1000)
 
         for cell in (first, second):
             shows(cell, "Ready")
