@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import panel as pn
+import param
 from bokeh.document import Document
 from bokeh.models import ImportedStyleSheet, InlineStyleSheet, Model, UIElement
 from panel.custom import JSComponent
@@ -66,7 +67,13 @@ class NotebookQueue:
 
 
 class Shown(JSComponent):
-    """Calls `then` once, when a browser shows it: what changes earlier could overtake what it changes."""
+    """Calls `then` once, when a browser shows it: what changes earlier could overtake what it changes.
+
+    The browser says so until it is heard: its first message opens the way on the kernel's main thread, where it
+    waits for the cell under way, and messages that come before it by a thread of their own are lost.
+    """
+
+    heard = param.Boolean(False, doc="Whether the browser's word has come")
 
     _esm = """
       export function render({ model }) {
@@ -79,7 +86,8 @@ class Shown(JSComponent):
           shared._document_changed = function (event) { if (event.sync) send.call(this, event); };
           shared.sends_own_changes_only = true;
         }
-        model.send_msg('shown');
+        const say = () => { if (!model.heard) { model.send_msg('shown'); setTimeout(say, 500); } };
+        say();
       }
     """
 
@@ -88,6 +96,7 @@ class Shown(JSComponent):
         self._then: Callable[[], None] | None = then
 
     def _handle_msg(self, data: Any) -> None:
+        self.heard = True
         if (then := self._then) is not None:
             self._then = None
             then()
