@@ -69,8 +69,8 @@ class NotebookQueue:
 class Shown(JSComponent):
     """Calls `then` once, when a browser shows it: what changes earlier could overtake what it changes.
 
-    The browser says so until it is heard: its first message opens the way on the kernel's main thread, where it
-    waits for the cell under way, and messages that come before it by a thread of their own are lost.
+    The browser says so until it is heard: its first message opens the way on the kernel's main thread, where
+    it waits for the cell under way, and messages that come before it by a thread of their own are lost.
     """
 
     heard = param.Boolean(False, doc="Whether the browser's word has come")
