@@ -137,7 +137,7 @@ def sheet(state: ExplorerState) -> pn.Column:
             margin=0,
             sizing_mode="stretch_width",
         ),
-        css_classes=["sheet"],
-        visible=pn.bind(lambda tab: tab == EXPLORE, p.tab),
+        # By a class, since a style that places it at the foot of a narrow screen would show it all the same.
+        css_classes=pn.bind(lambda tab: ["sheet"] if tab == EXPLORE else ["sheet", "away"], p.tab),
         margin=0,
     )

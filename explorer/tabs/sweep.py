@@ -43,7 +43,7 @@ UPLOADED = (
 )
 LAYER_NAMES = {"all together": ALL, "each alone": EACH}
 WIDE = dict(sizing_mode="stretch_width", margin=0)
-SMALL = dict(width=150, margin=(0, 8))
+SMALL = dict(width=140, margin=(0, 8))
 BUTTON = dict(margin=(18, 8, 0, 8))
 PLACE = dict(sizing_mode="stretch_width", margin=(2, 8))
 

@@ -1,8 +1,10 @@
 import re
+from pathlib import Path
 
 import pytest
 from browser import Explorer, until
 
+from explorer.choices.state import EXPLORE, TABS
 from explorer.page.tour import LESSONS
 
 pytestmark = pytest.mark.browser
@@ -11,8 +13,7 @@ POINTS = ("histogram", "staircase")
 PICTURES = ("picture bicubic", "picture 2", "picture 3", "picture 4", "picture 8")
 OPACITY = """(e) => { let o = 1; while (e) { o *= getComputedStyle(e).opacity;
   e = e.parentElement ?? e.getRootNode().host; } return o; }"""
-
-
+CONTRAST = (Path(__file__).parents[1] / "support" / "contrast.js").read_text()
 BOX = """(name) => {
   const found = Bokeh.index.find_one_by_id(Bokeh.documents[0].get_model_by_name(name).id);
   const {x, y, right, bottom} = found.el.getBoundingClientRect();
@@ -168,6 +169,16 @@ def test_all_of_it_by_the_keyboard(explorer):
         page.get_by_role("button", name=name, exact=True).press("Enter")
         until(lambda drawn=drawn: explorer.figure(drawn), explorer)
         explorer.settle()
+
+
+@pytest.mark.parametrize("theme", ["default", "dark"])
+def test_every_text_reads_on_its_background(explorer, theme):
+    explorer.open(f'?theme={theme}&network=xlsr_x3&compared_bits=[4]&details=["export"]')
+    for tab in TABS:
+        explorer.press(tab.title())
+        explorer.page.wait_for_function(f"location.search.includes('tab={tab}') || '{tab}' == '{EXPLORE}'")
+        explorer.settle()
+        assert not explorer.page.evaluate(CONTRAST), tab
 
 
 def test_theme_and_phone(chromium, server):

@@ -22,8 +22,14 @@ network = nn.Sequential(
 explore({"five convs": network}, scale=2, method="minmax", compared_bits=[3]).servable()
 """
 SETUP = """
-import gc, weakref
-from strangers import stranger
+import gc
+import sys
+import torch
+from torch import nn
+from strangers import conv, stranger
+sys.path.insert(0, ".")
+import elsewhere
+torch.manual_seed(0)
 from explorer import explore
 from explorer.choices.state import ExplorerState
 
@@ -41,7 +47,41 @@ ROWS = """() => {
 LAYERS = """() => Bokeh.documents.map((d) => d.get_model_by_name('layers alone')).filter((f) => f)
   .map((f) => f.renderers[0].data_source.data)
   .map((d) => [...((d instanceof Map ? d.get('layer') : d.layer) ?? [])])"""
-CELL = "explore({{'mine': stranger('{}')}}, scale=2, method='minmax', compared_bits=[3])"
+FIGURES = """(name) => Bokeh.documents.filter((d) => d.get_model_by_name('heat map')).map((d) => {
+  const entries = (data) => data instanceof Map ? Object.fromEntries(data) : data;
+  const columns = d.get_model_by_name(name)?.renderers.map((r) => entries(r.data_source.data)) ?? [];
+  const image = columns.map((c) => c.count ?? c.image).find((c) => c?.length);
+  return {rows: image?.[0].shape?.[0] ?? 0, values: JSON.stringify(columns)};
+})"""
+# A torch.nn.Sequential, one with attention and a long skip, one of another project's file.
+CELLS = {
+    "nn.Sequential(conv(3, 8), conv(8, 8), conv(8, 8), conv(8, 12), nn.PixelShuffle(2))": ("1", 8),
+    "stranger('Attention')": ("blocks.0.0", 16),
+    "elsewhere.Distilled()": ("c1", 12),
+}
+CELL = "explore({{'mine': {}}}, scale=2, method='minmax', compared_bits=[3])"
+ELSEWHERE = '''
+import torch
+from torch import nn
+
+class Distilled(nn.Module):
+    """Half of each layer's channels go on, half are kept for the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.fea = nn.Conv2d(3, 12, 3, 1, 1)
+        self.c1 = nn.Conv2d(12, 12, 3, 1, 1)
+        self.c2 = nn.Conv2d(6, 12, 3, 1, 1)
+        self.c5 = nn.Conv2d(18, 12, 1)
+        self.up = nn.Sequential(nn.Conv2d(12, 12, 3, 1, 1), nn.PixelShuffle(2))
+        self.act = nn.LeakyReLU(0.05, inplace=True)
+
+    def forward(self, x):
+        x = self.fea(x)
+        kept, rest = self.act(self.c1(x)).chunk(2, 1)
+        out = self.c5(torch.cat([kept, self.act(self.c2(rest))], 1))
+        return self.up(self.act(out) + x)
+'''
 
 
 def checked(page: Explorer, layer: str, channels: int) -> None:
@@ -94,38 +134,68 @@ def visitor(chromium, url):
     assert not page.complaints, "\n".join(page.complaints)
 
 
-def test_two_cells_of_jupyterlab_live_side_by_side(chromium, tmp_path):
+def test_three_networks_live_side_by_side_in_jupyterlab(chromium, tmp_path):
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    cells = [SETUP, *(CELL.format(name) for name in ("Tied", "Attention")), "alive()"]
+    (folder / "elsewhere.py").write_text(ELSEWHERE)
+    cells = [SETUP, *(CELL.format(network) for network in CELLS), "alive()"]
     write_notebook(folder / "mine.ipynb", *cells)
     with jupyterlab(folder, tmp_path) as url:
-        context = chromium.new_context(viewport={"width": 1400, "height": 2400})
+        context = chromium.new_context(viewport={"width": 1400, "height": 5000})
         page = context.new_page()
+        page.set_default_timeout(SECONDS * 1000)
         asked, complaints = [], []
         local = (url, "data:", "blob:", "ws:")
         page.on("request", lambda r: None if r.url.startswith(local) else asked.append(r.url))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         run_all(page, url, "mine.ipynb", len(cells))
-        first, second, number = (page.locator(".jp-OutputArea-executeResult").nth(i) for i in range(3))
-
-        def shows(cell, text: str) -> None:
-            seen = cell.get_by_text(re.compile(f"^{text}")).locator("visible=true")
-            seen.first.wait_for(timeout=SECONDS * 1000)
-
-        for cell in (first, second):
-            shows(cell, "Ready")
-        assert number.inner_text().split()[-1] == "2"
-        slider = first.locator(".bk-input-group:has(.bk-slider-title:has-text('Activation bits'))").first
-        slider.locator(".noUi-handle").press("ArrowRight")
-        shows(first, "W5A5")
-        shows(first, "Ready")
-        assert not second.get_by_text("W5A5").count(), "cells do not know each other"
-        first.get_by_role("button", name="Layers", exact=True).click()
-        end = time.monotonic() + SECONDS
-        while not any("body.0" in names for names in page.evaluate(LAYERS)):
+        results = page.locator(".jp-OutputArea-executeResult")
+        assert results.nth(len(CELLS)).inner_text().split()[-1] == "3", "one session a cell"
+        for cell, (layer, channels) in reversed(list(enumerate(CELLS.values()))):
+            moved_in_a_cell(page, results.nth(cell), cell, layer, channels)
+            others = [results.nth(other) for other in range(cell)]
+            assert not any(other.get_by_text("W5A5").count() for other in others), "cells know no other"
+        results.nth(2).locator(".now").wait_for()
+        page.locator(".jp-CodeCell").nth(3).locator(".jp-InputPrompt").click()
+        page.keyboard.press("d")
+        page.keyboard.press("d")
+        end, last = time.monotonic() + SECONDS, page.locator(".jp-CodeCell").last
+        while (
+            last.locator(".jp-OutputArea-output").inner_text().strip() != "2"
+        ):  # a session ends with its cell
             assert time.monotonic() < end
-            page.wait_for_timeout(200)
+            last.locator(".cm-content").click()
+            page.keyboard.press("Control+Enter")
+            page.wait_for_timeout(500)
         context.close()
     assert not asked
     assert not complaints
+
+
+def moved_in_a_cell(page, shown, cell: int, layer: str, channels: int) -> None:
+    """The heat map is the layer's, a slider changes points and picture, Layers names the layer."""
+
+    def shows(text: str) -> None:
+        shown.get_by_text(re.compile(f"^{text}")).locator("visible=true").first.wait_for()
+
+    def until_holds(condition) -> None:
+        end = time.monotonic() + SECONDS
+        while not condition():
+            assert time.monotonic() < end
+            page.wait_for_timeout(200)
+
+    def figure(name: str) -> list:
+        return page.evaluate(FIGURES, name)[cell]
+
+    shows("Ready")
+    assert shown.locator(f"select:has(option[value='{layer}'])").first.input_value() == layer
+    assert figure("heat map")["rows"] == channels
+    before = figure("histogram")["values"]
+    slider = shown.locator(".bk-input-group:has(.bk-slider-title:has-text('Activation bits'))").first
+    slider.locator(".noUi-handle").press("ArrowRight")
+    shows("W5A5")
+    shows("Ready")
+    until_holds(lambda: figure("histogram")["values"] != before)
+    until_holds(lambda: figure("picture 5")["rows"])
+    shown.get_by_role("button", name="Layers", exact=True).click()
+    until_holds(lambda: any(layer in names for names in page.evaluate(LAYERS)))
