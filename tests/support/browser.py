@@ -116,8 +116,8 @@ def serve(log: Path, *options: str, script: str | Path = "explorer/app.py", warm
 
 
 def faults(log: str) -> int:
-    """How many tracebacks a server's log holds, but for those of Tornado and Bokeh themselves: a page is closed
-    while something is on its way to it, or from it.
+    """How many tracebacks a server's log holds, but for Tornado's and Bokeh's own: a page is closed while
+    something is on its way to it, or from it.
     """
     late = 2 * log.count("tornado.websocket.WebSocketClosedError\n")
     return max(0, log.count("Traceback") - late - log.count("    assert self._session is not None\n"))
