@@ -39,7 +39,7 @@ def times(found: Mapping[str, float]) -> hv.Bars:
         **figure("variant times", "Time of one image", 70 + 28 * len(rows)),
         **tip("@variant: @ms{0.0} ms"),
         invert_axes=True, color="color", line_width=0, bar_width=0.7, xlabel="",
-        ylabel="ms, one thread, in turns", ylim=(0, 1.05 * max(found.values())),
+        ylabel="ms of one thread", ylim=(0, 1.05 * max(found.values())),
     )  # fmt: skip
 
 

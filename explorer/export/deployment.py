@@ -53,9 +53,7 @@ def card(
             f"PSNR against {made.picture.against} / dB": made.picture.psnr,
             "measured on": f"{name_of_image(image)}, region {region}",
             "time / ms": ms,
-            "time is": f"median of {deployment.RUNS} forwards at {plan.size[0]}×{plan.size[1]} LR pixels, "
-            f"{deployment.THREADS} thread of the machine that made the file, in turns with {len(names) - 1} "
-            "other variants",
+            "time is": _timing(plan, len(names)),
             "made with": {package: version(package) for package in MAKERS[engine]},
         },
         indent=2,
@@ -73,6 +71,14 @@ def script(plan: Plan, engine: str) -> str:
 
 def _channels(plan: Plan) -> int:
     return getattr(network(plan.network), "image_channels", 3)
+
+
+def _timing(plan: Plan, number: int) -> str:
+    """Say how the time of one of so many variants was measured."""
+    return (
+        f"processor time, median of {deployment.RUNS} forwards at {plan.size[0]}×{plan.size[1]} LR pixels in "
+        f"turns with {number - 1} other variants, {deployment.THREADS} thread, where the file was made"
+    )
 
 
 def _ports(plan: Plan, engine: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ them only.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -42,12 +43,12 @@ POOL = 200  # patches to choose the representative images from
 BINS = 120
 ONNX, LITERT = "onnx", "litert"
 FLOAT, CLIP, FREE, PLAIN = "Float", "INT8 with clip", "INT8 clip-free", "INT8"
-OF_LITERT = "LiteRT "  # begins the variants of that engine
-PHONE_FLOAT, PHONE_FREE, PHONE_PLAIN = (OF_LITERT + name for name in (FLOAT, FREE, PLAIN))
+OF_LITERT = "LiteRT"  # begins the variants of that engine
+PHONE_FLOAT, PHONE_FREE, PHONE_PLAIN = (f"{OF_LITERT} {name}" for name in (FLOAT, FREE, PLAIN))
 # What becomes of the clip -> the argument `clip` of `quantize_litert`.
 PHONE_CLIPS = {
-    f"{OF_LITERT}INT8, clip as converted": "float",
-    f"{OF_LITERT}INT8, clip on integers": "integer",
+    f"{OF_LITERT}, clip in float": "float",
+    f"{OF_LITERT}, clip in INT8": "integer",
 }
 FLOATS, FREES = (FLOAT, PHONE_FLOAT), (FREE, PHONE_FREE)
 INSTALL = "LiteRT is not installed here; it comes by  pip install '.[litert]'"
@@ -260,7 +261,7 @@ def times(plan: Plan, names: tuple[str, ...], token: Token) -> dict[str, float]:
     """Time these variants in turns: variant -> milliseconds of one image of the plan's size."""
     networks = {name: runnable(file(plan, name, token=token), name) for name in names}
     lr = torch.rand(1, 3, *plan.size, generator=torch.Generator().manual_seed(0))
-    return time_in_turns(networks, lr, RUNS, token.progress)
+    return time_in_turns(networks, lr, RUNS, token.progress, time.thread_time)
 
 
 @dataclasses.dataclass(frozen=True)

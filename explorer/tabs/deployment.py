@@ -35,12 +35,12 @@ NOTE = (
 )
 ENGINES_NOTE = (
     "Both engines run on this machine, {threads} thread, {runs} forwards each in turns; the time is the "
-    "median. A LiteRT file takes images of one size: here larger pictures run in tiles and smaller ones are "
-    "padded with their edge pixels. Conversions: how often a LiteRT file turns integers into floats or back. "
-    "A clip as the converter writes it runs in float between two of them; on integers, it is an operator of "
-    "its own; without it, the range saturates at [0, 1] for free. What ONNX Runtime converts is its own "
-    "decision when it loads the file. The LiteRT files have ranges of the lowest squared error, and the "
-    "weights as they are; core.quantize_litert also refines them."
+    "median that the processor takes. A LiteRT file takes images of one size: here larger pictures run in "
+    "tiles and smaller ones are padded with their edge pixels. Conversions: how often a LiteRT file turns "
+    "integers into floats or back. A clip as the converter writes it runs in float between two of them; in "
+    "INT8, it is an operator of its own; without it, the range saturates. What ONNX Runtime converts "
+    "is its own decision when it loads the file. The LiteRT files have ranges of least squared error and "
+    "the weights as they are; core.quantize_litert also refines them."
 )
 SCRIPT = (
     "<details class='code'><summary>Run the {} file without this project</summary><pre>{}</pre></details>"
@@ -167,7 +167,6 @@ class DeploymentTab(Tab):
             filename=pn.bind(name, p.network, *(p[choice] for choice in CHOICES)),
             label=label,
             color="primary",
-            variant="solid" if suffix == along.SUFFIXES[engine] else "outline",
             disabled=not files.is_there(engine),
             width=112,
             margin=(8, 4, 0, 8),
