@@ -62,18 +62,19 @@ def time_in_turns(
     lr: torch.Tensor,
     runs: int = 41,
     progress: Progress = lambda what, share: None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, float]:
     """Return the median time in milliseconds of one forward of each network on `lr` (N, 3, H, W).
 
     The networks, of any engine, take turns in a new random order every round, so that other load on the
     machine affects all alike. The first run of each, which allocates memory, does not count. clock: in
-    seconds; with `time.thread_time`, the processor's time of networks that run in one thread, which other
-    work hardly changes. ValueError for fewer than one run. `progress(what, share)` may raise to cancel.
+    seconds, that of the wall by default; `time.thread_time` gives the processor's time of networks that run
+    in one thread, which other work hardly changes. ValueError for fewer than one run. `progress(what,
+    share)` may raise to cancel.
     """
     _check(lr, 1, runs)
     seconds: dict[str, list[float]] = {name: [] for name in networks}
-    order = np.random.default_rng(0)
+    order, clock = np.random.default_rng(0), clock or time.perf_counter
     for run in range(runs + 1):
         for name in order.permutation(list(networks)):
             start = clock()

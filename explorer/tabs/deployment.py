@@ -169,8 +169,8 @@ class DeploymentTab(Tab):
             label=label,
             color="primary",
             disabled=not files.is_there(engine),
-            width=112,
-            margin=(8, 4, 0, 8),
+            width=104,
+            margin=(8, 2, 0, 8),
         )
 
     def _script(self, label: str, engine: str) -> pn.pane.HTML:

@@ -6,8 +6,9 @@ from html import escape
 
 import panel as pn
 
+from explorer.choices.state import ENGINES
 from explorer.elements.deployment import COLORS, HEIGHT, LEVELS, outputs, times
-from explorer.pipeline.deployment import FLOATS, Outcome, Outputs
+from explorer.pipeline.deployment import FLOATS, Outcome, Outputs, engine_of
 from explorer.pipeline.pictures import TRUTH
 from explorer.views.canvas import Window, grid
 from explorer.views.drawn import Drawn
@@ -16,6 +17,7 @@ from explorer.views.theme import TABLE, columns, table
 from explorer.views.tile import Tile
 
 NAMED = 3  # float layers at most that are named in the table
+ENGINE_NAMES = {key: name for name, key in ENGINES.items()}
 GAP = (12, 0, 0, 0)
 WIDE = dict(sizing_mode="stretch_width")
 
@@ -91,7 +93,9 @@ class DeploymentView:
 def _row(name: str, outcome: Outcome, ms: float | None, truth: str) -> dict[str, str]:
     graph = outcome.graph
     return {
-        "variant": f"<span style='color:{COLORS[name]}'>■</span> {escape(name)}",
+        "variant": f"<span style='white-space:nowrap'><span style='color:{COLORS[name]}'>■</span> "
+        f"{escape(name)}</span>",
+        "engine": ENGINE_NAMES[engine_of(name)],
         f"PSNR{against(truth)} / dB": decibel(outcome.picture.psnr).removesuffix(" dB"),
         f"SSIM{against(truth)}": f"{outcome.picture.ssim:.4f}",
         "colour shift / levels": f"{outcome.colour_shift:.2f}",
