@@ -14,6 +14,7 @@ kept: a stopped run continues where it was.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -186,7 +187,8 @@ def rows(
         yield found
     if any(row["ms"] == "" for row in found):
         lr = torch.rand(1, 3, *TIMED, generator=torch.Generator().manual_seed(0))
-        ms = time_in_turns({f"{v}|{s}": network_of(file) for (v, s), file in files.items()}, lr)
+        networks = {f"{v}|{s}": network_of(file) for (v, s), file in files.items()}
+        ms = time_in_turns(networks, lr, clock=time.thread_time)
         found = [row | {"ms": round(ms[f"{row['variant']}|{row['strategy']}"], 2)} for row in found]
     yield found
 
@@ -249,7 +251,7 @@ def _run(
     csv, validation = output_file(out, ".csv"), next(iter(sets))
     protocol = (
         f"calibrated on {NUMBER} of {len(pool)} images, whole network in INT8; luma PSNR, 8-bit rounding, "
-        f"{scale} pixels of border cropped; ms: median, one thread, {TIMED[1]}x{TIMED[0]} LR"
+        f"{scale} pixels of border cropped; ms: median processor time, one thread, {TIMED[1]}x{TIMED[0]} LR"
     )
     seen = torch.cat([image.flatten() for image in pool])
     texts = {n: {"protocol": protocol, "question": digest(model, sets, seen)} for n, model in models.items()}

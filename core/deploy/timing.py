@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,21 +62,24 @@ def time_in_turns(
     lr: torch.Tensor,
     runs: int = 41,
     progress: Progress = lambda what, share: None,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, float]:
     """Return the median time in milliseconds of one forward of each network on `lr` (N, 3, H, W).
 
     The networks, of any engine, take turns in a new random order every round, so that other load on the
-    machine affects all alike. The first run of each, which allocates memory, does not count. ValueError for
-    fewer than one run. `progress(what, share)` may raise to cancel.
+    machine affects all alike. The first run of each, which allocates memory, does not count. clock: in
+    seconds, that of the wall by default; `time.thread_time` gives the processor's time of networks that run
+    in one thread, which other work hardly changes. ValueError for fewer than one run. `progress(what,
+    share)` may raise to cancel.
     """
     _check(lr, 1, runs)
     seconds: dict[str, list[float]] = {name: [] for name in networks}
-    order = np.random.default_rng(0)
+    order, clock = np.random.default_rng(0), clock or time.perf_counter
     for run in range(runs + 1):
         for name in order.permutation(list(networks)):
-            start = time.perf_counter()
+            start = clock()
             networks[name](lr)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
         progress("Timing", run / runs)
     return {name: 1000 * statistics.median(taken[1:]) for name, taken in seconds.items()}
 

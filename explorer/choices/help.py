@@ -47,6 +47,9 @@ HELP = {
     "strategy": "How the images are chosen whose outputs decide the INT8 range. coverage+crop keeps the "
     "outputs within [0, 1], so that no clip is needed; random is what most people do",
     "representatives": "How many images INT8 is calibrated on. Fewer are faster, and may miss black or white",
+    "engines": "The programs that run the INT8 file. LiteRT is the one on phones; it converts slowly",
+    "file_size": "Height × width in LR pixels that are timed. A LiteRT file takes images of this size alone; "
+    "an ONNX file takes any",
     "right": "The picture on the right of the divider",
     "run": "The training that is shown: a recorded one, or your own",
     "moment": "The moment of the training that the histogram shows, in percent of its steps",

@@ -44,6 +44,8 @@ PICTURES = {
 } | {f"{bits} bits": str(bits) for bits in BITS}
 SNAPS = {"set": "values of the set", "grid": "any step of its grid"}
 BELOW = {"from the original": "hr", "from float": "float", "none": ""}  # the difference below a picture
+ENGINES = {"ONNX Runtime": "onnx", "LiteRT": "litert"}
+FILE_SIZES = {name.replace("x", "×"): name for name in ("64x64", "128x128", "180x320", "360x640")}
 LARGE = "large"  # of DETAILS: two pictures large, in place of the row of small ones
 DETAILS = [
     *("files", "set", "float", "words", "export", LARGE),
@@ -111,6 +113,8 @@ class ExplorerState(param.Parameterized):
     direction = param.Selector(objects=["row", "column"], doc=HELP["direction"])
     strategy = param.Selector(default="coverage+crop", objects=list(STRATEGIES), doc=HELP["strategy"])
     representatives = param.Integer(64, bounds=(8, 200), doc=HELP["representatives"])
+    engines = param.ListSelector(default=["onnx"], objects=ENGINES, doc=HELP["engines"])
+    file_size = param.Selector(default="180x320", objects=FILE_SIZES, doc=HELP["file_size"])
     right = param.Selector(default="float", objects=PICTURES, doc=HELP["right"])
 
     run = param.Selector(default=OWN_RUN, objects=[OWN_RUN], doc=HELP["run"])

@@ -1,16 +1,46 @@
-"""What a network gives out before it is clipped, and the INT8 range over it, as one element."""
+"""The variants of a file for a phone as elements: their times, and the outputs that decide the INT8 range."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import holoviews as hv
 import numpy as np
 
 from explorer.elements.colors import ACCENT, NEUTRAL
-from explorer.elements.theme import figure
-from explorer.pipeline.deployment import Outputs
+from explorer.elements.theme import figure, tip
+from explorer.pipeline.deployment import (
+    CLIP,
+    FLOAT,
+    FREE,
+    PHONE_CLIPS,
+    PHONE_FLOAT,
+    PHONE_FREE,
+    PHONE_PLAIN,
+    PLAIN,
+    Outputs,
+)
 
 LEVELS = 256
 SHOWABLE = "#009E73"
+HEIGHT = 260
+# By what it is, whichever the engine: float, with its clip (the second form of it paler), without it.
+COLORS = {
+    FLOAT: NEUTRAL, PHONE_FLOAT: NEUTRAL, CLIP: "#C0392B", FREE: "#2471A3", PLAIN: "#2471A3",
+    **dict(zip(PHONE_CLIPS, ("#C0392B", "#E08E79"), strict=True)),
+    PHONE_FREE: "#2471A3", PHONE_PLAIN: "#2471A3",
+}  # fmt: skip
+
+
+def times(found: Mapping[str, float]) -> hv.Bars:
+    """Draw the time of each variant, in ms, as a horizontal bar, the first on top."""
+    rows = [(name, ms, COLORS[name]) for name, ms in found.items()][::-1]
+    return hv.Bars(rows, "variant", ["ms", "color"]).opts(
+        **figure("variant times", "Time of one image", 70 + 28 * len(rows)),
+        **tip("@variant: @ms{0.0} ms"),
+        invert_axes=True, color="color", line_width=0, bar_width=0.7, xlabel="",
+        ylabel="ms of one thread", ylim=(0, 1.05 * max(found.values())),
+    )  # fmt: skip
 
 
 def outputs(data: Outputs) -> hv.Overlay:
@@ -29,7 +59,7 @@ def outputs(data: Outputs) -> hv.Overlay:
         hv.VLines([low, high]).opts(color=ACCENT, line_width=2),
     ]
     return hv.Overlay(parts).opts(
-        **figure("outputs", "Outputs on the representative images", 260),
+        **figure("outputs", "Outputs on the representative images", HEIGHT),
         logy=True, ylim=(0.5, 2 * float(data.counts.max())),
         xlim=(data.edges[0] - margin, data.edges[-1] + margin),
         xlabel="output of the float network, not clipped", ylabel="values (log)",

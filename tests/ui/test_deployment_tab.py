@@ -26,6 +26,6 @@ def test_the_tab_draws_variants_and_gives_the_file(explorer):
     assert [row.name for row in audit_onnx(proto) if row.reason] == ["conv4"]
     lr = make_lr(demo_image("chelsea the cat (scikit-image)"), 3)[..., :40, :40]
     assert psnr_y(OnnxNetwork(proto)(lr), create_model("xlsr", 3)(lr).detach(), border=3) > 30
-    card = json.loads(download(explorer, "Card (JSON)").read_text())
+    card = json.loads(download(explorer, "ONNX card").read_text())
     assert (card["network"], card["variant"]) == ("xlsr", "INT8 clip-free")
     assert [name for name, kind in card["layers"].items() if kind != "INT8"] == ["conv4"]

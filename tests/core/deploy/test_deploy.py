@@ -22,7 +22,7 @@ from core import (
     quantize_model,
     time_onnx,
 )
-from core.deploy import OnnxNetwork
+from core.deploy import OnnxNetwork, time_in_turns
 from core.models import ABPN, EDSR, XLSR, SRResNet, SwinIR, without_clip
 
 
@@ -273,6 +273,13 @@ def test_timing_takes_turns_and_gives_the_median(tiny_edsr, images, monkeypatch)
     assert calls != calls[:2] * 4  # in no fixed order
     with pytest.raises(ValueError, match="runs and threads must be at least 1, got 0 and 1"):
         time_onnx({"a": graph}, images, runs=0)
+
+
+def test_timing_by_a_clock_of_ones_own():
+    """The clock is asked before and after each run, and the first run is passed over."""
+    now = iter([0, 9, 10, 12, 20, 24, 30, 33])
+    ms = time_in_turns({"a": nn.Identity()}, torch.rand(1, 3, 4, 4), runs=3, clock=lambda: next(now))
+    assert ms == {"a": 3000}
 
 
 def test_a_real_network_keeps_its_picture(benchmark_data):

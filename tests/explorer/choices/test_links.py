@@ -67,6 +67,8 @@ def test_every_choice_comes_back_by_its_link():
         direction="column",
         strategy="random",
         representatives=10,
+        engines=["litert"],
+        file_size="64x64",
         run="own",
         moment=40,
         train_version="v1",
