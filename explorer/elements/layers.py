@@ -58,7 +58,7 @@ def bits(found: Mapping[str, Bits], same: Bits) -> hv.Overlay:
         for part, bits in zip(("weights", "activations"), same, strict=True)
     ]
     title = "Bits by layer (dashed: the sliders')"
-    whole = _finish("layers bits", title, "quantized layer", found, [*bars, *lines], [])
+    whole = _finish("layers bits", title, "quantized layer", found, [*bars, *lines], [BITS[-1]])
     ticks = [(bits, str(bits)) for bits in (0, *BITS)]
     return whole.opts(ylabel="bits", ylim=(0, BITS[-1] + 0.8), yticks=ticks)
 
