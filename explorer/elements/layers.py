@@ -104,12 +104,12 @@ def _bars(
 
 def _finish(name: str, title: str, x: str, found, parts, values: Iterable[float]) -> hv.Overlay:
     """Lay the parts over each other, with the layers' names below the axis where they fit."""
-    whole, options = "x", {"xlabel": x}
+    step = max(1, round(len(found) / 8))
+    ticks, options = [(rank, str(rank)) for rank in range(step, len(found) + 1, step)], {"xlabel": x}
     if len(found) <= NAMED:
-        ticks = [(rank, layer) for rank, layer in enumerate(found, 1)]
-        whole, options = "", {"xlabel": "", "xticks": ticks, "xrotation": 60}
+        ticks, options = list(enumerate(found, 1)), {"xlabel": "", "xrotation": 60}
     low, high = min(0.0, *values), max(1e-9, *values)
     return hv.Overlay(parts).opts(
-        **figure(name, title, HEIGHT, whole=whole, **options),
+        **figure(name, title, HEIGHT, xticks=ticks, **({"xrotation": 0} | options)),
         xlim=(0.4, len(found) + 0.6), ylim=(1.08 * low, 1.08 * high), ylabel=UNIT, show_legend=False,
     )  # fmt: skip

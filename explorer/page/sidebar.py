@@ -137,7 +137,8 @@ def sheet(state: ExplorerState) -> pn.Column:
             margin=0,
             sizing_mode="stretch_width",
         ),
-        css_classes=["sheet"],
+        # Its class says how it is displayed, which is stronger than being invisible.
+        css_classes=pn.bind(lambda tab: ["sheet"] if tab == EXPLORE else [], p.tab),
         visible=pn.bind(lambda tab: tab == EXPLORE, p.tab),
         margin=0,
     )

@@ -96,4 +96,7 @@ def tuned_picture(image: str, region: str, *asked, token: Token) -> pictures.Pic
     request = TuningRequest(*asked)
     _, lr, _ = pair(image, scale_of(request.network), region, token=token)
     sr, tiles = pictures.by_tiles(tuned(*request, token=token).network, lr, token)
-    return dataclasses.replace(pictures.scored(sr, request.network, image, region, token), tiles=tiles)
+    before = (request.network, image, region, request.config, request.float_layers, None, request.own)
+    effective = pictures.picture(*before, token=token).effective  # ranges moved, and cost what they did
+    shown = pictures.scored(sr, request.network, image, region, token)
+    return dataclasses.replace(shown, tiles=tiles, effective=effective)

@@ -13,7 +13,7 @@ from core.ptq.methods import TRAINED
 from explorer.choices.catalog import layer_channels
 from explorer.choices.layer_bits import Bits, written
 from explorer.choices.state import ExplorerState
-from explorer.page.sections import TOGGLE, card, fold, labelled, note
+from explorer.page.sections import TOGGLE, card, fold, html, note
 from explorer.pipeline import allocation, pictures
 from explorer.pipeline.names import weights_and_activations
 from explorer.server.document_queue import held
@@ -209,7 +209,8 @@ def layer_bits_section(state: ExplorerState, output: LayerBits) -> pn.Column:
     curve = fold(
         state, "budgets", CURVE, lambda: pn.Column(view.budgets.panel, sizing_mode="stretch_width", margin=0)
     )
-    controls = pn.FlexBox(slider, labelled("It counts", unit), *buttons, margin=0)
+    counted = pn.Column(html("<label>It counts</label>", margin=(0, 8)), unit, margin=(3, 8))
+    controls = pn.FlexBox(slider, counted, *buttons, margin=(0, 0, 8, 0))
     return card(TITLE, controls, view.panel(), curve, note(NOTE))
 
 
