@@ -24,5 +24,5 @@ def titles(state: ExplorerState) -> dict[str | int, str]:
     bits = (*state.shown_bits(), *sides)
     names = TITLES | {b: weights_and_activations(state.weight_bits or b, b) for b in bits}
     if state.bits_by_layer():
-        names[state.activation_bits] = f"Bits by layer, from {names[state.activation_bits]}"
+        names[state.activation_bits] = f"{names[state.activation_bits]}, by layer"
     return names | {HAND: f"By hand, {names[state.activation_bits]}"}

@@ -10,7 +10,8 @@ from bokeh.events import Tap
 from headless import Visitor
 
 import core
-from explorer.export import files, script
+from explorer.choices.state import ExplorerState
+from explorer.export import files, report, script
 from explorer.pipeline import allocation, pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tabs")]
@@ -63,7 +64,7 @@ def test_a_budget_gives_each_layer_its_bits_and_all_follow(visitor):
     assert visitor.count("Allocated for a budget of 80 %") == 1
     shown = picture(visitor, "layers by layer")
     visitor.choose(tab="explore")
-    assert visitor.count("Bits by layer, from W4A4") >= 1
+    assert visitor.count("W4A4, by layer") >= 1
     np.testing.assert_array_equal(picture(visitor, "picture 4"), shown)
     visitor.choose(tab="layers")
     visitor.press("As uniform W4A4")
@@ -141,3 +142,13 @@ def test_script_and_checkpoint_hold_the_same_bits(method, tmp_path, monkeypatch)
         assert network.quant_config.layer_bits == config.layer_bits
     for key, value in taken.state_dict().items():
         assert np.allclose(value, written.state_dict()[key], atol=1e-6), key
+
+
+def test_the_report_lists_the_bits_by_layer():
+    state = ExplorerState()
+    state.choose(CHOICES | {"tab": "explore", "methods": ["mse"]})
+    first, *others = state.param.layer.objects
+    state.layer_bits = "5" + "4" * len(others) + "-" + "8" + "4" * len(others)
+    text = report.report(state).decode()
+    assert f"{first} W5A8, {others[0]} W4A4" in text
+    assert "mse, bits by layer" in text
