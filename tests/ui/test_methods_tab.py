@@ -8,9 +8,11 @@ pytestmark = pytest.mark.browser
 
 def table(explorer):
     """Name -> the numbers of its row."""
-    rows = explorer.page.locator("div.wide:not(.worth) tr").all()[1:]
-    cells = [[cell.inner_text() for cell in row.locator("td").all()] for row in rows]
-    return {name.strip("■ ").split()[0]: numbers for name, *numbers in cells}
+    # At once: the table may change between two questions.
+    rows = explorer.page.locator("div.wide:not(.worth) tr").evaluate_all(
+        "(rows) => rows.slice(1).map((row) => [...row.querySelectorAll('td')].map((cell) => cell.innerText))"
+    )
+    return {name.strip("■ ").split()[0]: numbers for name, *numbers in rows}
 
 
 def test_a_region_and_an_edge(explorer):

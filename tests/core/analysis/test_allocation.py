@@ -100,7 +100,9 @@ def test_what_cannot_be(xlsr):
         allocate_bits(model, images, QuantConfig("mse"), unit="macs")
     with pytest.raises(ValueError, match="the budget must be a share above 0"):
         allocate_bits(model, images, QuantConfig("mse"), 0.0)
-    with pytest.raises(ValueError, match=r"the budget of 10 % is below 2\d\.\d %, what the fewest bits cost"):
+    with pytest.raises(
+        ValueError, match=r"the budget of 10 % is below [23]\d\.\d %, what the fewest bits cost"
+    ):
         allocate_bits(model, images, QuantConfig("mse"), 0.1, layers=["conv1"])
 
 
