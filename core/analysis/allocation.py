@@ -79,31 +79,16 @@ def allocate_bits(
     >>> [chosen.for_layer(name).method for name in ("conv1", "conv2")]
     ['mse', 'mse']
     """
-    if unit not in UNITS:
-        raise ValueError(f"no unit {unit!r}; there are {', '.join(UNITS)}")
+    check_budget(budget)
+    return BitAllocator(model, calibration, config, unit, layers, progress).allocate(budget, progress)
+
+
+def check_budget(budget: float) -> None:
+    """Raise ValueError unless the budget is a share above 0."""
     if not 0 < budget < float("inf"):
         raise ValueError(
             f"the budget must be a share above 0 of what the configuration costs, got {budget!r}"
         )
-    uniform = dataclasses.replace(config, layer_bits=())
-    if not isinstance(calibration, Calibration):
-        calibration = calibrate(model, calibration, uniform, layers, progress)
-    task = _Allocation(model, calibration, uniform, unit, layers, progress)
-    table = task.choices()
-    capacity = int(budget * sum(int(own.costs[task.place(own)]) for own in table.values()))
-    tried: dict[QuantConfig, float] = {}
-    if budget >= 1:
-        tried[uniform] = task.error(task.quantized(uniform))
-    for step in range(ROUNDS):
-        progress("Choosing the bits of each layer", step / ROUNDS)
-        chosen = _solve(table, capacity, uniform)
-        if chosen in tried:
-            break
-        network = task.quantized(chosen)
-        tried[chosen] = task.error(network)
-        if step < ROUNDS - 1:
-            table = task.corrected(table, network, chosen, tried[chosen])
-    return min(tried, key=tried.get)
 
 
 def _solve(table: dict[str, LayerChoices], capacity: int, uniform: QuantConfig) -> QuantConfig:
@@ -114,22 +99,78 @@ def _solve(table: dict[str, LayerChoices], capacity: int, uniform: QuantConfig) 
     return dataclasses.replace(uniform, layer_bits=own)
 
 
-class _Allocation:
-    """The measurements of one allocation, on the first calibration images."""
+class BitAllocator:
+    """`allocate_bits` for several budgets: what does not depend on the budget is measured once.
 
-    def __init__(self, model, calibration: Calibration, uniform: QuantConfig, unit, layers, progress):
-        self.uniform, self.unit, self.progress = uniform, unit, progress
+    Arguments as for `allocate_bits`. What was measured stays when `progress` raises. One thread at a time.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        calibration: torch.Tensor | Iterable[torch.Tensor] | Calibration,
+        config: QuantConfig,
+        unit: str = "bitops",
+        layers: Layers = None,
+        progress: Progress = lambda what, share: None,
+    ):
+        if unit not in UNITS:
+            raise ValueError(f"no unit {unit!r}; there are {', '.join(UNITS)}")
+        self.uniform, self.unit, self._progress = dataclasses.replace(config, layer_bits=()), unit, progress
+        if not isinstance(calibration, Calibration):
+            calibration = calibrate(model, calibration, self.uniform, layers, progress)
         self._model, self._calibration, self._layers = model, calibration, layers
+        self._now = ("Measuring the layers at all bits", 0.0)
         seen = calibration.first if calibration.images is None else calibration.images
         self._images = list(itertools.islice(_one_by_one(seen), IMAGES))
         self._reference = copy.deepcopy(fold_parametrizations(model)).eval()
         self._pictures = [self._picture(self._reference, image) for image in self._images]
+        # Of weights and of activations: bits -> layer -> (error of its output, effective bits); and the
+        # network with that side alone quantized, to the uniform bits.
+        self._tables: tuple[dict, dict] = ({}, {})
+        self._base: list[nn.Module | None] = [None, None]
+        self._effects: dict[tuple[str, int], dict[int, float]] = {}
 
-    def quantized(self, config: QuantConfig) -> nn.Module:
+    def allocate(self, budget: float = 1.0, progress: Progress = lambda what, share: None) -> QuantConfig:
+        """Return the configuration with the best bits under a budget; see `allocate_bits`."""
+        check_budget(budget)
+        self._progress = progress
+        table = self._choices()
+        full = sum(int(own.costs[self._place(own)]) for own in table.values())
+        least = sum(int(own.costs.min()) for own in table.values())
+        capacity = int(budget * full)
+        if capacity < least:
+            raise ValueError(
+                f"the budget of {100 * budget:g} % is below {100 * least / full:.1f} %, what the fewest bits "
+                "cost; raise it"
+            )
+        tried: dict[QuantConfig, float] = {}
+        if budget >= 1:
+            tried[self.uniform] = self._error(self._quantized(self.uniform))
+        for step in range(ROUNDS):
+            self._tell("Choosing the bits of each layer", step / ROUNDS)
+            chosen = _solve(table, capacity, self.uniform)
+            if chosen in tried:
+                break
+            network = self._quantized(chosen)
+            tried[chosen] = self._error(network)
+            if step < ROUNDS - 1:
+                table = self._corrected(table, network, chosen, tried[chosen])
+        return min(tried, key=tried.get)
+
+    def _tell(self, what: str, share: float) -> None:
+        self._now = what, share
+        self._progress(what, share)
+
+    def _quantized(self, config: QuantConfig) -> nn.Module:
         """Return the network quantized by `config`."""
-        return quantize_model(self._model, self._calibration, config, self._layers).eval()
 
-    def error(self, network: nn.Module) -> float:
+        def check(what: str, share: float) -> None:
+            self._progress(*self._now)  # may raise to cancel
+
+        return quantize_model(self._model, self._calibration, config, self._layers, check).eval()
+
+    def _error(self, network: nn.Module) -> float:
         """Return the mean squared error of the luma against the float network's, in 8-bit levels."""
         squares = [
             (self._picture(network, image) - picture).square().mean()
@@ -141,36 +182,37 @@ class _Allocation:
         # Not rounded to 8 bits: the effect of one layer is often smaller than that.
         return luma(super_resolve(network, image).clamp(0, 1))
 
-    def place(self, own: LayerChoices) -> int:
+    def _place(self, own: LayerChoices) -> int:
         """Return the place of the uniform configuration's bits."""
         return own.bits.index((self.uniform.weight_bits, self.uniform.activation_bits))
 
-    def choices(self) -> dict[str, LayerChoices]:
+    def _choices(self) -> dict[str, LayerChoices]:
         """Return the choices of every layer, with the errors of the layer alone in the float network."""
-        uniform = self.uniform
-        tables: tuple[dict, dict] = (
-            {},
-            {},
-        )  # bits -> layer -> (error of its output, effective bits, constants)
-        base: list[nn.Module | None] = [None, None]
+        uniform, tables = self.uniform, self._tables
         ladders = [_ladder(uniform, "weight_bits"), _ladder(uniform, "activation_bits")]
         if self.unit == "bytes":
             ladders[1] = [uniform.activation_bits]
         work = [(side, bits) for side in (0, 1) for bits in ladders[side]]
         for done, (side, bits) in enumerate(work):
-            self.progress("Measuring the layers at all bits", done / len(work))
-            network = None if bits == FLOAT else self.quantized(_alone(uniform, side, bits))
-            tables[side][bits] = self._measured(network, side)
+            if bits in tables[side]:
+                continue
+            self._tell("Measuring the layers at all bits", done / len(work))
+            network = None if bits == FLOAT else self._quantized(_alone(uniform, side, bits))
             if bits == (uniform.weight_bits, uniform.activation_bits)[side]:
-                base[side] = network
+                self._base[side] = network
+            tables[side][bits] = self._measured(network, side)
         macs = layer_macs(self._reference, *NOMINAL)
         names = list(next(t for part in tables for t in part.values() if t))
-        found = {}
         for done, name in enumerate(names):
-            self.progress("Quantizing one layer at a time", done / len(names))
-            effects = [self._effects(name, side, base[side], tables[side]) for side in (0, 1)]
-            found[name] = self._choices_of(name, tables, effects, macs[name])
-        return found
+            for side in (0, 1):
+                if (name, side) not in self._effects:
+                    self._tell("Quantizing one layer at a time", done / len(names))
+                    effects = self._effects_of(name, side, self._base[side], tables[side])
+                    self._effects[name, side] = effects
+        return {
+            name: self._choices_of(name, tables, [self._effects[name, side] for side in (0, 1)], macs[name])
+            for name in names
+        }
 
     @torch.no_grad()
     def _measured(self, network: nn.Module | None, side: int) -> dict[str, tuple[float, float]]:
@@ -189,12 +231,12 @@ class _Allocation:
                 run(self._reference, image)
         return {name: (squares[name], row.effective[side]) for name, row in rows.items()}
 
-    def _effects(self, name: str, side: int, base: nn.Module | None, table: dict) -> dict[int, float]:
+    def _effects_of(self, name: str, side: int, base: nn.Module | None, table: dict) -> dict[int, float]:
         """Return the error of the picture by bits of one part of the layer, for bits of the ladder."""
         if base is None or len(table) == 1:  # nothing to choose
             return dict.fromkeys(table, 0.0)
         with exchanged(self._reference, name, base.get_submodule(name)):
-            picture = self.error(self._reference)
+            picture = self._error(self._reference)
         own = (self.uniform.weight_bits, self.uniform.activation_bits)[side]
         output = table[own][name][0]
         gain = picture / output if output > 0 else 0.0
@@ -213,7 +255,7 @@ class _Allocation:
         errors = np.array([sum(effects[side][bits] for side, bits in enumerate(pair)) for pair in pairs])
         return LayerChoices(pairs, np.array(costs, dtype=np.int64), errors)
 
-    def corrected(
+    def _corrected(
         self, table: dict[str, LayerChoices], network: nn.Module, chosen: QuantConfig, whole: float
     ) -> dict[str, LayerChoices]:
         """Scale each layer's errors by what the layer adds in the quantized network against what it should.
@@ -222,11 +264,11 @@ class _Allocation:
         """
         found = {}
         for done, (name, row) in enumerate(table.items()):
-            self.progress("Measuring what the layers do together", done / len(table))
+            self._tell("Measuring what the layers do together", done / len(table))
             own = chosen.for_layer(name)
             expected = row.errors[row.bits.index((own.weight_bits, own.activation_bits))]
             with exchanged(network, name, copy.deepcopy(self._reference.get_submodule(name))):
-                added = whole - self.error(network)
+                added = whole - self._error(network)
             factor = added / expected if expected > 0 else 1.0
             factor = min(max(factor, 1 / MOST_CORRECTED), MOST_CORRECTED)
             found[name] = row._replace(errors=row.errors * factor)

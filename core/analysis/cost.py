@@ -10,6 +10,7 @@ from torch import nn
 
 from core.networks.folding import fold_parametrizations
 from core.networks.running import run
+from core.ptq.audit import NOMINAL, audit
 from core.ptq.config import FLOAT
 from core.ptq.rounding import stored_weight_bits
 from core.ptq.scope import channel_dim_of
@@ -85,6 +86,26 @@ def effective_weight_bits(model: nn.Module) -> float:
         return float(FLOAT)
     stored = sum(sum(stored_weight_bits(module, model.quant_config)) for module in layers)
     return stored / sum(module.weight.numel() for module in layers)
+
+
+class EffectiveCost(NamedTuple):
+    """What the quantized layers cost with side information: BitOPs for NOMINAL pixels, bytes of weights."""
+
+    bitops: float
+    bytes: float
+
+
+def effective_cost(model: nn.Module) -> EffectiveCost:
+    """Return the cost of the quantized layers as `allocate_bits` counts it.
+
+    BitOPs: MACs x effective bits of a weight x effective bits of an activation.
+    """
+    macs, rows = layer_macs(model, *NOMINAL), [row for row in audit(model) if not row.reason]
+    rows = [row for row in rows if row.name in macs]
+    return EffectiveCost(
+        sum(macs[row.name] * row.effective[0] * row.effective[1] for row in rows),
+        sum(math.prod(row.weight_shape) * row.effective[0] for row in rows) / 8,
+    )
 
 
 @torch.no_grad()

@@ -14,12 +14,25 @@ from torch.nn.utils import parametrize
 from core.networks.folding import fold_parametrizations
 from core.networks.held_weights import is_held
 from core.ptq.config import FLOAT, QuantConfig
+from core.ptq.methods import METHODS
 from core.ptq.weight_levels import note_levels, quantization_of
 from core.qat.fake_quantization import NARROWEST, FakeQuantize
 from core.quantizers.static import UniformQuantizer, by_channel
 from core.quantizers.weights import WEIGHTS, from_rows, weight_rows
 
 UNIFORM_WEIGHTS = ("minmax", "mse", "2dquant")  # rules whose levels are uniform between two ends
+
+
+def is_tunable(config: QuantConfig) -> bool:
+    """Return whether `tune_ranges` takes networks of this configuration: static, with uniform levels.
+
+    >>> from core import QuantConfig
+    >>> is_tunable(QuantConfig("mse")), is_tunable(QuantConfig("dfsq"))
+    (True, False)
+    """
+    recipe = config.recipe
+    static = recipe.normalization in ("tensor", "channel") and recipe.levels == "uniform"
+    return static and config.method in METHODS and not config.float_activations
 
 
 class TunedEnds(nn.Module):

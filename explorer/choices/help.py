@@ -24,6 +24,12 @@ HELP = {
     "chooses one, too",
     "float_layers": "Layers that stay as they are. Tick one that hurts most on the tab Layers, and see what "
     "that is worth",
+    "layer_bits": "Bits of single layers, as the tab Layers allocates them or a hand sets them; none: every "
+    "layer has the sliders' bits",
+    "budget": "What the layers may cost together, in percent of what they cost at the sliders' bits. Move it "
+    "to give each layer the bits with which the picture is best at that cost",
+    "budget_unit": "What the budget counts: bit operations of the layers, or bytes of their weights (then "
+    "the activations keep their bits)",
     "compared_bits": "The bit-widths whose pictures stand side by side; the nearest one follows the slider",
     "references": "The pictures beside the quantized ones",
     "below": "What the map below each picture shows: its difference from the original or from float",

@@ -8,9 +8,10 @@ from typing import Any
 import param
 
 from core import METHODS, SELECTORS, QuantConfig, UniversalSet
+from core.analysis.allocation import UNITS
 from core.deploy.representative import STRATEGIES
 from core.ptq.config import FLOAT
-from core.ptq.methods import EVERY_METHOD, Method
+from core.ptq.methods import EVERY_METHOD, TRAINED, Method
 from core.qat.config import REGULARIZERS, VERSIONS, OdmConfig
 from explorer.choices.catalog import (
     BUNDLED,
@@ -22,6 +23,7 @@ from explorer.choices.catalog import (
     without_truth,
 )
 from explorer.choices.help import HELP
+from explorer.choices.layer_bits import TEXT, Bits, read
 from explorer.choices.region import CENTRE, REGION
 from explorer.choices.sources import is_own
 
@@ -49,7 +51,7 @@ FILE_SIZES = {name.replace("x", "×"): name for name in ("64x64", "128x128", "18
 LARGE = "large"  # of DETAILS: two pictures large, in place of the row of small ones
 DETAILS = [
     *("files", "set", "float", "words", "export", LARGE),
-    *("spread", "by image", "mismatch", "selectors", "terms", "by hand", "protocol"),
+    *("spread", "by image", "mismatch", "selectors", "terms", "by hand", "protocol", "budgets"),
 ]
 
 
@@ -86,6 +88,9 @@ class ExplorerState(param.Parameterized):
     layer = param.Selector(objects=[None], doc=HELP["layer"])
     channel = param.Integer(0, bounds=(0, 0), doc=HELP["channel"])
     float_layers = param.ListSelector(default=[], objects=[], doc=HELP["float_layers"])
+    layer_bits = param.String("", regex=TEXT, doc=HELP["layer_bits"])
+    budget = param.Integer(100, bounds=(25, 200), doc=HELP["budget"])
+    budget_unit = param.Selector(objects=list(UNITS), doc=HELP["budget_unit"])
     compared_bits = param.ListSelector(default=[2, 3, 4, 8], objects=BITS, doc=HELP["compared_bits"])
     references = param.ListSelector(
         default=["bicubic"],
@@ -186,10 +191,19 @@ class ExplorerState(param.Parameterized):
         if getattr(self, name) not in objects.values():
             setattr(self, name, instead or next(iter(objects.values())))
 
-    @param.depends("network", "layer", "method", "words", "terms", "selector", "activation_bits", watch=True)
+    @param.depends("network", "method", "activation_bits", "weight_bits", watch=True)
+    def _forget_layer_bits(self) -> None:
+        """Drop bits by layer: they were chosen for another configuration."""
+        self.layer_bits = ""
+
+    @param.depends("network", "layer", "method", "words", "terms", "selector", watch=True)
     def _forget_hand(self) -> None:
         """Drop points by hand: they were chosen for another distribution, number or grid."""
         self.hand = []
+
+    @param.depends("activation_bits", "layer_bits", watch=True)
+    def _forget_number(self) -> None:
+        self._forget_hand()
 
     @param.depends("channel", watch=True)
     def _forget_channel(self) -> None:
@@ -263,7 +277,18 @@ class ExplorerState(param.Parameterized):
         if self.method not in FROM_SUBSET:
             return ()
         most = round(1 / self.universal_set().step)
-        return tuple(sorted({m for m in self.hand if abs(m) <= most})[: 2**self.activation_bits])
+        return tuple(sorted({m for m in self.hand if abs(m) <= most})[: 2 ** self.own_bits(self.layer)[1]])
+
+    def bits_by_layer(self) -> dict[str, Bits]:
+        """Return the bits of weights and activations of each quantized layer; {} while all have the same."""
+        found = {} if self.method in TRAINED else read(self.layer_bits, list(layer_channels(self.network)))
+        return {layer: bits for layer, bits in found.items() if layer not in self.float_layers}
+
+    def own_bits(self, layer: str) -> Bits:
+        """Return the bits of a layer's weights and activations."""
+        bits = self.activation_bits
+        same = bits if self.weight_bits == SAME else self.weight_bits, bits
+        return self.bits_by_layer().get(layer, same)
 
     def universal_set(self) -> UniversalSet:
         """Return the universal set of the chosen words and terms."""
@@ -279,24 +304,28 @@ class ExplorerState(param.Parameterized):
         own = EVERY_METHOD[self.method]
         return own if self.selector == OF_METHOD else own._replace(selector=self.selector)
 
-    def configs(self, method: str | None = None) -> Callable[[int], QuantConfig]:
+    def configs(self, method: str | None = None, uniform: bool = False) -> Callable[[int], QuantConfig]:
         """Return activation bits -> configuration, as chosen now; it raises ValueError for too small a set.
 
-        A function, so that a job started now is not changed by a slider that moves later.
+        At the slider's bits it has the bits by layer, unless another method or `uniform` is asked for. A
+        function, so that a job started now is not changed by a slider that moves later.
         """
+        by_layer = {} if uniform or method else self.bits_by_layer()
+        own, current = tuple((layer, *bits) for layer, bits in by_layer.items()), self.activation_bits
         method, weight_bits = method or self.method, self.weight_bits
         # For other methods set and selector do not matter: the same question, the same answer.
         selector = None if self.selector == OF_METHOD else self.selector
         chosen = (self.universal_set(), selector) if method in FROM_SUBSET else ()
 
         def config(bits: int) -> QuantConfig:
-            return QuantConfig(method, bits, bits if weight_bits == SAME else weight_bits, *chosen)
+            weights = bits if weight_bits == SAME else weight_bits
+            return QuantConfig(method, bits, weights, *chosen, layer_bits=own if bits == current else ())
 
         return config
 
 
 # The network decides which layers there are, the layer which channels, the version the other constants; and
-# points by hand are forgotten with what they were chosen for.
-_FIRST, _LAST = ["network", "layer", "train_version", "hand_layer"], ["hand"]
+# bits by layer and points by hand are forgotten with what they were chosen for.
+_FIRST, _LAST = ["network", "layer", "train_version", "hand_layer"], ["layer_bits", "hand"]
 _REST = [name for name in ExplorerState.param if name not in ("name", *_FIRST, *_LAST)]
 FIELDS = [*_FIRST, *_REST, *_LAST]  # every choice, in the order in which they can be set one by one

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import holoviews as hv
 import numpy as np
 
 from core.analysis.sensitivity import Sensitivity
-from explorer.elements.colors import NEUTRAL
-from explorer.elements.theme import figure, tip
+from explorer.choices.layer_bits import Bits
+from explorer.choices.state import BITS
+from explorer.elements.colors import METHOD_COLORS, NEUTRAL
+from explorer.elements.theme import LEGEND, figure, room, tip
 
 HEIGHT = 290
 UNIT = "error / 8-bit levels"
@@ -45,6 +47,50 @@ def saved(total: float, found: dict[str, Sensitivity], kept: Collection[str] = (
     return _finish("layers saved", title, "layer left float", found, bars, gains.values())
 
 
+def bits(found: Mapping[str, Bits], same: Bits) -> hv.Overlay:
+    """Draw the bits of each layer's weights and activations; dashed: `same`, those of the sliders."""
+    bars = []
+    for side, (part, shift) in enumerate({"weights": -0.2, "activations": 0.2}.items()):
+        values = {layer: own[side] for layer, own in found.items()}
+        bars.append(_bars(values, (), part, shift, 0.38, f" bits of {NAMES[part]}", PARTS[part][0]))
+    lines = [
+        hv.HLines([bits], "bits").opts(color=PARTS[part][0], line_dash="dashed", line_width=1)
+        for part, bits in zip(("weights", "activations"), same, strict=True)
+    ]
+    title = "Bits by layer (dashed: the sliders')"
+    whole = _finish("layers bits", title, "quantized layer", found, [*bars, *lines], [BITS[-1]])
+    ticks = [(bits, str(bits)) for bits in (0, *BITS)]
+    return whole.opts(ylabel="bits", ylim=(0, BITS[-1] + 0.8), yticks=ticks)
+
+
+def budgets(
+    allocated: Sequence[tuple[float, float, str]], uniform: Sequence[tuple[float, float, str]], method: str
+) -> hv.Overlay:
+    """Draw PSNR over the budget: of bits by layer and of the same bits for all.
+
+    Each a sequence of (percent of the sliders' cost, PSNR, name), ascending.
+    """
+    parts, color = [], METHOD_COLORS[method]
+    looks = {
+        "bits by layer": (allocated, dict(color=color), "circle"),
+        "the same bits for all": (uniform, dict(color=NEUTRAL), "square"),
+    }
+    for label, (points, look, marker) in looks.items():
+        points = sorted(points)
+        curve = hv.Curve([point[:2] for point in points], "budget", "psnr", label=label)
+        dots = hv.Scatter(points, "budget", ["psnr", "name"], label=label)
+        parts.append(curve.opts(line_width=2, **look))
+        parts.append(dots.opts(size=8, marker=marker, **look, **tip("@name: @psnr{0.00} dB")))
+    every = [*allocated, *uniform]
+    wide, high = ([point[i] for point in every] or [0, 1] for i in (0, 1))
+    return hv.Overlay(parts).opts(
+        **figure("layers budgets", "PSNR over budget", HEIGHT),
+        xlim=room(min(wide), max(wide)), ylim=room(min(high), max(high), 0.1),
+        xlabel="cost / % of the sliders' bits for all", ylabel="PSNR / dB",
+        legend_position="bottom_right", legend_opts=LEGEND,
+    )  # fmt: skip
+
+
 def _bars(
     values: Mapping[str, float], kept: Collection[str], part: str, shift: float, width: float, text: str,
     color: str,
@@ -58,12 +104,12 @@ def _bars(
 
 def _finish(name: str, title: str, x: str, found, parts, values: Iterable[float]) -> hv.Overlay:
     """Lay the parts over each other, with the layers' names below the axis where they fit."""
-    whole, options = "x", {"xlabel": x}
+    step = max(1, round(len(found) / 8))
+    ticks, options = [(rank, str(rank)) for rank in range(step, len(found) + 1, step)], {"xlabel": x}
     if len(found) <= NAMED:
-        ticks = [(rank, layer) for rank, layer in enumerate(found, 1)]
-        whole, options = "", {"xlabel": "", "xticks": ticks, "xrotation": 60}
+        ticks, options = list(enumerate(found, 1)), {"xlabel": "", "xrotation": 60}
     low, high = min(0.0, *values), max(1e-9, *values)
     return hv.Overlay(parts).opts(
-        **figure(name, title, HEIGHT, whole=whole, **options),
+        **figure(name, title, HEIGHT, xticks=ticks, **({"xrotation": 0} | options)),
         xlim=(0.4, len(found) + 0.6), ylim=(1.08 * low, 1.08 * high), ylabel=UNIT, show_legend=False,
     )  # fmt: skip

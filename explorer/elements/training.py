@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import holoviews as hv
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from explorer.elements.colors import ACCENT, NEUTRAL
 from explorer.elements.theme import LEGEND, figure, named_part, room
 
-HEIGHT = 170
+HEIGHT, TUNING_HEIGHT = 170, 240
+AVERAGED = 20  # steps that the broad line of a tuning's loss is the mean of
 LINE = "#0072B2"
 BEFORE, NOW, AFTER = "#8A9199", "#E3342F", "#0072B2"
 # Parts that follow the moment.
@@ -55,6 +57,27 @@ def curve(drawn: Progress, card: dict, layer: str, moment: float) -> hv.Overlay:
     return hv.Overlay(parts).opts(
         **figure(f"curve {drawn.field}", drawn.title, HEIGHT),
         xlim=(0, card["steps"]), ylim=limits, xlabel="step", ylabel=label, xticks=4,
+    )  # fmt: skip
+
+
+def loss(losses: Sequence[tuple[int, float]], steps: int, name: str, color: str) -> hv.Overlay:
+    """Draw the loss of a tuning after each of its steps, and its mean over AVERAGED of them.
+
+    losses: (step, loss) so far, of a tuning of `steps`; name, color: of the method.
+    """
+    at, values = np.array(losses).T
+    width = min(AVERAGED, len(values))
+    mean = np.convolve(values, np.ones(width) / width, "valid")
+    low, high = values.min(), values.max()
+    return hv.Overlay(
+        [
+            hv.Curve((at, values), "step", "loss").opts(color=NEUTRAL, alpha=0.5, line_width=1),
+            hv.Curve((at[width - 1 :], mean), "step", "mean").opts(color=color, line_width=2),
+        ]
+    ).opts(
+        **figure("tuning loss", f"Loss of {name}", TUNING_HEIGHT),
+        xlim=(0, steps), ylim=room(low, high, 0.06), xlabel=f"step (broad: mean of {AVERAGED})",
+        ylabel="loss against the float network",
     )  # fmt: skip
 
 

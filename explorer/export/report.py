@@ -43,7 +43,8 @@ def report(state: ExplorerState, token: Token | None = None) -> bytes:
     seen = activations.distribution(state.network, state.layer, own, token=token)
     drawn = [draw(seen, state.channel) for draw in (heat_map, spread, by_image)]
     levels = PointsView()
-    where = (state.network, state.layer, state.channel, config, state.by_hand(), state.hand_layer)
+    shown_config = config.for_layer(state.layer)
+    where = (state.network, state.layer, state.channel, shown_config, state.by_hand(), state.hand_layer)
     levels.show(points.points(*where, True, own, token=token))
     truth = pictures.reference(state.image)
     return file_html(
@@ -77,6 +78,9 @@ def _choices(state: ExplorerState, config: QuantConfig) -> dict[str, str]:
         "Image": f"{file_name(state.image)}, {Region.parse(state.region).describe()}",
         "Method": state.method,
         "Bits": weights_and_activations(config.weight_bits, config.activation_bits),
+        "Bits by layer": ", ".join(
+            f"{layer} {weights_and_activations(*bits)}" for layer, bits in state.bits_by_layer().items()
+        ),
         "Universal set": f"{state.words} words of {state.terms} terms, {state.selector}",
         "Layer": f"{state.layer}, channel {state.channel}",
         "Kept float": ", ".join(state.float_layers) or "none",
@@ -84,6 +88,8 @@ def _choices(state: ExplorerState, config: QuantConfig) -> dict[str, str]:
     }
     if not config.from_subset:
         del choices["Universal set"]
+    if not choices["Bits by layer"]:
+        del choices["Bits by layer"]
     return choices
 
 
@@ -99,10 +105,12 @@ def _with_errors(state: ExplorerState, token: Token) -> dict[str, tuple[Picture,
 def _methods(state: ExplorerState, token: Token) -> list[dict[str, str]]:
     """Score the methods that are compared, at the sliders' bits."""
     rows = []
-    for method in dict.fromkeys([state.method, *state.methods]):
-        row = {"method": method}
+    asked = [(method, method, True) for method in dict.fromkeys([state.method, *state.methods])]
+    asked += [(f"{state.method}, bits by layer", None, False)] if state.bits_by_layer() else []
+    for name, method, uniform in asked:
+        row = {"method": name}
         try:
-            config = state.configs(method)(state.activation_bits)
+            config = state.configs(method, uniform)(state.activation_bits)
             where = (state.network, state.image, state.region, config)
             own = tuple(state.calibration)
             picture = pictures.picture(*PictureRequest(*where, (), None, own), token=token)

@@ -77,14 +77,14 @@ def _steps(state: ExplorerState) -> list[int]:
     points = list(state.by_hand() or [])
     if not points or state.layer in state.float_layers:
         return []
-    return points + points[-1:] * (2**state.activation_bits - len(points))
+    return points + points[-1:] * (2 ** state.own_bits(state.layer)[1] - len(points))
 
 
 def stem(state: ExplorerState) -> str:
     """Name the files of the state, without their ending: edsr_x2_dfsq_w4a4."""
     bits = state.activation_bits
     size = weights_and_activations(state.weight_bits or bits, bits).lower()
-    return f"{stem_of(state.network)}_{state.method}_{size}"
+    return f"{stem_of(state.network)}_{state.method}_{size}{'_by_layer' if state.bits_by_layer() else ''}"
 
 
 def checkpoint_name(state: ExplorerState) -> str:

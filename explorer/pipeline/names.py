@@ -23,4 +23,6 @@ def titles(state: ExplorerState) -> dict[str | int, str]:
     sides = [key for key in map(state.picture_key, ("left", "right")) if isinstance(key, int)]
     bits = (*state.shown_bits(), *sides)
     names = TITLES | {b: weights_and_activations(state.weight_bits or b, b) for b in bits}
+    if state.bits_by_layer():
+        names[state.activation_bits] = f"{names[state.activation_bits]}, by layer"
     return names | {HAND: f"By hand, {names[state.activation_bits]}"}

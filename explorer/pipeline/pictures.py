@@ -95,7 +95,7 @@ def quantized(
     for done, layer in enumerate(layers):
         if config.from_subset:
             token.progress("Choosing points", done / len(layers))
-            chosen = selection(name, layer, of_activations(config), own, token=token)
+            chosen = selection(name, layer, of_activations(config.for_layer(layer)), own, token=token)
             if hand and hand.layer == layer:
                 chosen = replaced(chosen, hand.channel, np.array(hand.points) * config.universal_set.step)
             observers[layer] = chosen_points(chosen)

@@ -105,7 +105,8 @@ def _mismatch(kind: str, found, layer: str):
 class Points(Output):
     """The points of a channel, and the errors of the selectors."""
 
-    name, follows, pool = "points", ("network", "layer", "channel", *QUANTIZATION, *BY_HAND), QUICK
+    name, pool = "points", QUICK
+    follows = ("network", "layer", "channel", *QUANTIZATION, *BY_HAND, "weight_bits", "layer_bits")
 
     def __init__(self, state: ExplorerState, by_hand: ByHand):
         super().__init__(state)
@@ -125,7 +126,7 @@ class Points(Output):
             self.shown.set()
 
         def work(token):
-            asked = (*where, configs(bits), *hand)
+            asked = (*where, configs(bits).for_layer(where[1]), *hand)
             yield partial(show, points.points(*asked, False, own, token=token))
             yield partial(self.view.show_errors, points.points(*asked, True, own, token=token))
 
@@ -150,7 +151,8 @@ class Pictures(Output):
     name = "images"
     follows = (
         *(*SHOWN, *QUANTIZATION, *BY_HAND),
-        *("weight_bits", "compared_bits", "references", "below", "float_layers", "left", "right", "details"),
+        *("weight_bits", "layer_bits", "float_layers", "compared_bits", "references", "below"),
+        *("left", "right", "details"),
     )
 
     def __init__(self, state: ExplorerState, points_shown: threading.Event):

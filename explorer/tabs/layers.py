@@ -12,6 +12,7 @@ from explorer.page.sections import details, note, question
 from explorer.pipeline import pictures
 from explorer.server.document_queue import held
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
+from explorer.tabs.layer_bits import Budgets, LayerBits, layer_bits_section
 from explorer.tabs.tab import Tab
 from explorer.views.layers import LayersView
 
@@ -46,7 +47,7 @@ class Layers(Output):
         """Show the error by layer, then the pictures with the chosen ones kept float."""
         state, view = self.state, self.view
         where = (state.network, state.image, state.region)
-        configs, bits = state.configs(), state.activation_bits
+        configs, bits = state.configs(uniform=True), state.activation_bits
         kept, own = tuple(state.float_layers), tuple(state.calibration)
         asked = [getattr(state, choice) for choice in self.follows if choice != "float_layers"]
         view.wait(bars=asked != self._bars_of)
@@ -74,20 +75,22 @@ class Layers(Output):
 
 
 class LayersTab(Tab):
-    """The error by layer and the pictures."""
+    """The error by layer with its pictures, and bits by layer."""
 
     key = LAYERS
 
     def make(self) -> Sequence[Output]:
-        """Make the one output."""
+        """Make the outputs; the pictures of all show the same part."""
         self.layers = Layers(self.state)
-        return (self.layers,)
+        self.bits = LayerBits(self.session, self.layers.view.window)
+        return self.layers, self.bits, Budgets(self.state, self.bits.view)
 
     def layout(self) -> pn.Column:
-        """Return the question, figures and pictures, and the note."""
+        """Return the question, figures and pictures, the bits by layer, and the note."""
         return pn.Column(
             question(QUESTION),
             self.layers.view.panel,
+            layer_bits_section(self.state, self.bits),
             details(note(NOTE)),
             sizing_mode="stretch_width",
             margin=0,

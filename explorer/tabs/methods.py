@@ -18,6 +18,7 @@ from explorer.pipeline.pictures import FLOAT_SR, TRUTH, PictureRequest
 from explorer.server.document_queue import held
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
 from explorer.tabs.tab import Tab
+from explorer.tabs.tuning import Tuning, tuning_section
 from explorer.views.methods import SELECT, MethodsView
 from explorer.views.theme import TABLE
 
@@ -106,9 +107,10 @@ class MethodsTab(Tab):
     key = METHODS_TAB
 
     def make(self) -> Sequence[Output]:
-        """Make the one output."""
+        """Make the outputs; the pictures of both show the same part."""
         self.methods = Methods(self.state)
-        return (self.methods,)
+        self.tuning = Tuning(self.session, self.methods.view.window)
+        return self.methods, self.tuning
 
     def layout(self) -> pn.Column:
         """Return controls, pictures and notes."""
@@ -147,6 +149,7 @@ class MethodsTab(Tab):
             question(QUESTION),
             pn.Column(methods, looks, css_classes=["card"], **wide),
             view.panel,
+            tuning_section(self.tuning),
             details(worths, html(pn.bind(note, p.image), sizing_mode="stretch_width")),
             margin=0,
             **wide,

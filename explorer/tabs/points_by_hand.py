@@ -30,10 +30,11 @@ class ByHand:
             self._complain("Points must lie between -1 and 1")
             return None
         points = chosen.snap(values, state.snap == "grid")
-        most = 2**state.activation_bits
+        bits = state.own_bits(state.layer)[1]
+        most = 2**bits
         if len(points) > most:
             self._complain(
-                f"{state.activation_bits} bits allow {most} points, and these are {len(points)}: "
+                f"{bits} bits allow {most} points, and these are {len(points)}: "
                 "delete some, or choose more bits"
             )
             return None

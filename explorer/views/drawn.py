@@ -8,7 +8,7 @@ from collections.abc import Callable
 import holoviews as hv
 import panel as pn
 from bokeh.events import Tap
-from bokeh.models import ColumnDataSource, GlyphRenderer, Plot
+from bokeh.models import ColumnDataSource, GlyphRenderer, Plot, Range1d
 from holoviews.streams import Pipe
 
 import explorer.elements.theme  # noqa: F401 (chooses the backend)
@@ -29,6 +29,7 @@ class Drawn:
         self.figure: Plot | None = None
         self._draw, self._once = draw, once
         self._pipe = Pipe(data=())
+        self._limits: dict[str, tuple[float, float] | None] = {}
         self.panel = pn.Column(min_height=height, sizing_mode="stretch_width", margin=0)
 
     def element(self) -> hv.DynamicMap:
@@ -37,7 +38,8 @@ class Drawn:
 
     def _drawn(self, data: tuple) -> hv.Element | hv.Overlay:
         element = self._draw(*data)
-        hooks = element.opts.get("plot").kwargs.get("hooks", [])
+        options = element.opts.get("plot").kwargs
+        hooks, self._limits = options.get("hooks", []), {axis: options.get(f"{axis}lim") for axis in "xy"}
         return element.opts(hooks=[*hooks, weak_hook(self.keep)])
 
     def keep(self, plot, element) -> None:
@@ -45,6 +47,15 @@ class Drawn:
         if plot.state is not self.figure:
             self.figure = plot.state
             self._once(self.figure)
+        else:
+            self._follow_limits()
+
+    def _follow_limits(self) -> None:
+        """Give the axes the limits of what is drawn now: HoloViews leaves those of overlays as they were."""
+        for axis, limits in self._limits.items():
+            shown = getattr(self.figure, f"{axis}_range")
+            if limits is not None and isinstance(shown, Range1d):
+                shown.update(start=limits[0], end=limits[1])
 
     def show(self, *data) -> None:
         """Draw these data."""

@@ -1,4 +1,4 @@
-"""The record of a training: curves over steps, a layer's input, and the picture before and after."""
+"""The record of a training or a tuning: curves over steps, a layer's input, the picture before and after."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from explorer.elements.training import (
     MOMENT,
     RANGE,
     SHAPE,
+    TUNING_HEIGHT,
     curve,
     height,
+    loss,
     range_at,
     received,
     shapes,
@@ -23,6 +25,7 @@ from explorer.elements.training import (
 from explorer.pipeline.pictures import Picture
 from explorer.views.canvas import Window
 from explorer.views.drawn import Drawn, part
+from explorer.views.format import against, change, decibel
 from explorer.views.tile import Tile
 
 TILES = ("Float", "Before training", "After training", "Without training: dfsq+")
@@ -112,3 +115,50 @@ def _summary(card: dict, moment: float) -> str:
         value = f"<b>{psnr['psnr_y'][near]:.2f} dB</b> on {card['validation']}"
         at = f" PSNR at step {psnr['step'][near]:,}: {value}."
     return f"<b>{card['label']}</b>, trained on {card['images']} images of {card['data']}.{at}"
+
+
+class TuningView:
+    """The loss of a tuning of ranges, and the picture before and after; `window`: shared with others."""
+
+    def __init__(self, window: Window):
+        self._window = window
+        self.loss = Drawn(loss, TUNING_HEIGHT)
+        self.said = pn.pane.HTML("", css_classes=["text"], sizing_mode="stretch_width", margin=(4, 0))
+        self.tiles = [Tile(f"tuned {name}", window) for name in ("before", "after")]
+        wide = dict(sizing_mode="stretch_width", margin=0)
+        self._parts = pn.Column(
+            self.loss.panel,
+            pn.Column(*(tile.panel for tile in self.tiles), css_classes=["pairs"], **wide),
+            css_classes=["halves"],
+            visible=False,
+            **wide,
+        )
+        self.panel = pn.Column(self.said, self._parts, **wide)
+
+    def start(self, name: str, color: str) -> None:
+        """Make room for the results of a method, with no picture yet."""
+        self._name, self._color = name, color
+        for tile, title in zip(self.tiles, (name, f"{name}, tuned"), strict=True):
+            tile.label(title, False, color)
+            tile.say("shown when the tuning is over")
+        self._parts.visible = True
+
+    def show_losses(self, losses: list[tuple[int, float]], steps: int) -> None:
+        """Draw the losses so far, of a tuning of `steps`."""
+        if losses:
+            self.loss.show(losses, steps, self._name, self._color)
+
+    def show(self, before: Picture, after: Picture) -> None:
+        """Show both pictures, and what the tuning gained."""
+        for tile, picture in zip(self.tiles, (before, after), strict=True):
+            self._window.fit(*picture.rgb.shape[:2])
+            tile.show(picture)
+        self.said.object = (
+            f"PSNR{against(after.against)}: before tuning {decibel(before.psnr)}, "
+            f"after <b>{decibel(after.psnr)}</b> ({change(after.psnr, before.psnr) or 'no difference'})"
+        )
+
+    def hide(self, sentence: str) -> None:
+        """Show a sentence alone."""
+        self._parts.visible, self.said.object = False, sentence
+        self.loss.clear()

@@ -12,3 +12,28 @@ def test_tapping_a_bar_keeps_the_layer_float(explorer):
     until(lambda: explorer.count("with 1 kept float"), explorer)
     assert explorer.signature("layers kept") != before
     assert min(explorer.figure("layers alone")["data"][0]["alpha"]) < 1
+
+
+def test_a_budget_and_a_tap_decide_the_bits_of_layers(explorer):
+    explorer.open("?tab=layers&network=xlsr_x3&method=mse")
+    explorer.slide("Budget", -4)
+    until(lambda: explorer.count("Allocated for a budget of 80 %"), explorer)
+    explorer.settle()
+    allocated = explorer.page.url
+    assert "layer_bits=" in allocated
+    explorer.tap_at(
+        lambda: explorer.place("layers bits", 1.2, 7.0),
+        lambda: explorer.count("Bits set by hand"),
+    )
+    assert explorer.figure("layers bits")["data"][1]["activations"][0] == 7
+    by_hand = explorer.signature("layers by layer")
+    explorer.press("Allocate")
+    until(lambda: explorer.count("Allocated for a budget of 80 %"), explorer)
+    explorer.settle()
+    assert explorer.signature("layers by layer") != by_hand
+    bars = explorer.figure("layers bits")["data"]
+    explorer.open(explorer.page.url.removeprefix(explorer.server))
+    linked = explorer.figure("layers bits")["data"]
+    assert [linked[0]["weights"], linked[1]["activations"]] == [bars[0]["weights"], bars[1]["activations"]]
+    explorer.press("As uniform W4A4")
+    until(lambda: explorer.count("Every layer has the sliders' bits"), explorer)

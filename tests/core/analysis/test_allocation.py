@@ -16,7 +16,8 @@ from core import (
     luma,
     quantize_model,
 )
-from core.analysis.cost import cost, layer_macs
+from core.analysis.allocation import BitAllocator
+from core.analysis.cost import cost, effective_cost, layer_macs
 
 XLSR = ["conv1", "conv2", "Gblocks.0.conv0", "Gblocks.1.conv0"]
 
@@ -100,7 +101,7 @@ def test_what_cannot_be(xlsr):
     with pytest.raises(ValueError, match="the budget must be a share above 0"):
         allocate_bits(model, images, QuantConfig("mse"), 0.0)
     with pytest.raises(
-        ValueError, match=r"the budget of [\d,]+ is below [\d,]+, the cost of the fewest bits"
+        ValueError, match=r"the budget of 10 % is below [23]\d\.\d %, what the fewest bits cost"
     ):
         allocate_bits(model, images, QuantConfig("mse"), 0.1, layers=["conv1"])
 
@@ -146,3 +147,33 @@ def test_adabm_by_hand():
     assert {config.for_layer(f"convs.{i}").weight_bits for i in range(5)} == {6}
     with pytest.raises(ValueError, match="AdaBM chooses bits of activations, and they are float here"):
         adabm_layer_bits(Scaled([1]), images, QuantConfig("mse", 32, 4))
+
+
+def test_one_allocator_serves_all_budgets_and_keeps_what_it_measured(xlsr):
+    model, images = xlsr
+    config, told = QuantConfig("mse"), []
+
+    class Stopped(Exception):
+        pass
+
+    def stop(what, share):
+        if what.startswith("Quantizing one layer"):
+            raise Stopped
+
+    allocator = BitAllocator(model, images, config, layers=XLSR)
+    with pytest.raises(Stopped):
+        allocator.allocate(0.8, stop)
+    found = allocator.allocate(0.8, lambda what, share: told.append(what))
+    assert not any(what.startswith("Measuring the layers at all bits") for what in told)
+    assert found == allocate_bits(model, images, config, 0.8, layers=XLSR)
+    assert allocator.allocate(1.2) == allocate_bits(model, images, config, 1.2, layers=XLSR)
+    with pytest.raises(ValueError, match=r"the budget of 10 % is below 2\d\.\d %, what the fewest"):
+        allocator.allocate(0.1)
+
+
+def test_the_effective_cost_is_that_of_the_budget(xlsr):
+    model, images = xlsr
+    for unit in ("bitops", "bytes"):
+        own = getattr(effective_cost(quantize_model(model, images, QuantConfig("mse"), XLSR)), unit)
+        least = spent(model, images, QuantConfig("mse"), XLSR, unit)
+        assert own == pytest.approx(least / (8 if unit == "bytes" else 1))

@@ -10,9 +10,10 @@ from torch import nn
 
 from core import QuantConfig, audit, create_model, load_quantized, quantize_model, save_quantized
 from core import tune_ranges as tune
+from core.ptq.methods import METHODS
 from core.qat.fake_quantization import FakeQuantize
 from core.qat.range_tuning import blocks, distillation_loss
-from core.qat.tuned_ranges import TunedActivation, TunedNetwork, TunedWeight
+from core.qat.tuned_ranges import TunedActivation, TunedNetwork, TunedWeight, is_tunable
 from core.quantizers.static import UniformQuantizer
 from core.quantizers.weights import weight_rows
 
@@ -202,3 +203,15 @@ def test_what_cannot_be_tuned(tiny_edsr, images):
     static = quantize_model(tiny_edsr, images, QuantConfig("2dquant"))
     with pytest.raises(ValueError, match="no LR image is at least 48 pixels on both sides"):
         tune(tiny_edsr, static, images)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_is_known_before_which_methods_are_tuned(method):
+    model, images = create_model("xlsr", 3), torch.rand(2, 3, 24, 24)
+    config = QuantConfig(method, 4, 4)
+    quantized = quantize_model(model, images, config, ["conv1", "conv2"])
+    if is_tunable(config):
+        assert TunedNetwork(model, quantized, True).parameters()
+    else:
+        with pytest.raises(ValueError, match="tuning needs uniform levels between constant ends"):
+            TunedNetwork(model, quantized, True)

@@ -78,6 +78,9 @@ def test_every_choice_comes_back_by_its_link():
         train_offsets=True,
         train_steps=100,
         sweep="2026",
+        budget=80,
+        budget_unit="bytes",
+        layer_bits="f" * 32 + "-" + "2345" * 8,
     )
     assert set(chosen) == {*FIELDS} - {"calibration"}  # whose images are on one page alone
     chosen["calibration"] = []

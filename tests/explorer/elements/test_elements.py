@@ -19,6 +19,7 @@ from explorer.pipeline.method_comparison import Inspection, MethodResult
 from explorer.pipeline.pictures import Picture
 from explorer.pipeline.points import Points
 from explorer.pipeline.sweep_rows import Shown, Table, enough
+from explorer.views.drawn import Drawn
 from explorer.views.sweep import nearest
 
 NAMES = ["conv.0", "conv.1", "conv.2"]
@@ -313,3 +314,39 @@ def test_lines_and_bars():
     assert bars.y_range.factors == ["kmeans", "exact"], "the first on top"
     assert bars.x_range.start == 0
     assert labels(bars)[0] == "ms"
+
+
+def test_bits_by_layer_and_their_curve():
+    found = {"conv.0": (2, 4), "conv.1": (32, 3)}
+    drawn = figure(layers.bits(found, (4, 4)))
+    assert drawn.name == "layers bits"
+    (weights,), (activations,) = columns(drawn)["weights"], columns(drawn)["activations"]
+    assert (list(weights), list(activations)) == ([2, 32], [4, 3])
+    assert (drawn.y_range.start, drawn.y_range.end) == (0, 8.8)
+    allocated, uniform = [(80, 30.5, "budget 80 %")], [(100, 31.0, "W4A4"), (56, 29.0, "W3A3")]
+    drawn = figure(layers.budgets(allocated, uniform, "mse"))
+    assert [list(x) for x in columns(drawn)["budget"]] == [[80], [80], [56, 100], [56, 100]], "ascending"
+    assert figure(layers.budgets([], [], "mse")).name == "layers budgets"
+
+
+def test_the_loss_of_a_tuning():
+    losses = [(step, 1 / step) for step in range(1, 41)]
+    drawn = figure(training.loss(losses, 100, "mse W4A4", "#123456"))
+    (loss,), (mean,) = columns(drawn)["loss"], columns(drawn)["mean"]
+    assert (len(loss), len(mean), drawn.x_range.end) == (40, 21, 100)
+    assert mean[0] == pytest.approx(np.mean(loss[:20]))
+
+
+def test_axes_follow_what_a_figure_is_drawn_of():
+    drawn = Drawn(layers.alone, 200)
+    few, many = (
+        {f"conv.{i}": Sensitivity(*[error] * 4) for i in range(n)} for n, error in ((3, 1.0), (30, 2.0))
+    )
+    drawn.show(few)
+    drawn.panel.get_root()
+    shown = drawn.figure
+    for found, high, ticks in ((many, 2.16, list(range(4, 31, 4))), (few, 1.08, [1, 2, 3])):
+        drawn.show(found)
+        assert drawn.figure is shown
+        assert (shown.x_range.end, shown.y_range.end) == (len(found) + 0.6, pytest.approx(high))
+        assert list(shown.xaxis[0].ticker.ticks) == ticks
