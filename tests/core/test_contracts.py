@@ -29,6 +29,12 @@ def test_no_folder_holds_more_than_fourteen_modules():
     assert {str(folder): n for folder, n in number.items() if n > 14} == {}
 
 
+def test_no_two_test_modules_share_a_name():
+    """Pytest takes the second for the first, and stops."""
+    number = Counter(path.name for path in (ROOT / "tests").rglob("*.py"))
+    assert [name for name, n in number.items() if n > 1] == []
+
+
 def test_public_names():
     stable = """UniversalSet Moments select_points SELECTORS QuantConfig METHODS quantize_model audit
     create_model load_checkpoint EDSR psnr_y ssim_y paired_folder evaluate super_resolve fold_batchnorm"""
