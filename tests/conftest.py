@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import panel as pn
 import pytest
 import torch
 from browser import chromium, explorer, server  # noqa: F401
@@ -26,6 +27,12 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXPLORER_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_page():
+    """Begin without the page of an earlier test, which stays the current one where its server ended early."""
+    pn.state.curdoc = None
 
 
 @pytest.fixture(autouse=True)

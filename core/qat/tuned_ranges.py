@@ -27,6 +27,7 @@ def is_tunable(config: QuantConfig) -> bool:
     """Return whether `tune_ranges` takes networks of this configuration: static, with uniform levels.
 
     >>> from core import QuantConfig
+    >>> from core.qat.tuned_ranges import is_tunable
     >>> is_tunable(QuantConfig("mse")), is_tunable(QuantConfig("dfsq"))
     (True, False)
     """

@@ -13,7 +13,7 @@ from PIL import Image
 from explorer.choices.state import ExplorerState
 from explorer.visit import Visit
 
-LONGEST = 400  # seconds that anything may take on a busy machine
+LONGEST = 200  # seconds that anything may take on a busy machine
 
 
 class Visitor:
