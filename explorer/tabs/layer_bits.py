@@ -106,8 +106,8 @@ class LayerBits(Output):
     def work(self) -> Work:
         """Show the bits, then both pictures and their cost."""
         state, view, said = self.state, self.view, self._said()
-        where, kept, own = (state.network, state.image, state.region), tuple(state.float_layers), ()
-        own = tuple(state.calibration)
+        where = state.network, state.image, state.region
+        kept, own = tuple(state.float_layers), tuple(state.calibration)
         uniform, chosen, bits = state.configs(uniform=True), state.configs(), state.activation_bits
         layers = [layer for layer in layer_channels(state.network) if layer not in kept]
         name = weights_and_activations(*self.same())
