@@ -3,6 +3,8 @@ from pathlib import Path
 import panel as pn
 import pytest
 import torch
+from bokeh.document import Document
+from bokeh.io.doc import patch_curdoc
 from browser import chromium, explorer, server  # noqa: F401
 from hypothesis import HealthCheck, settings
 from networks import checkpoint
@@ -31,8 +33,14 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _no_page():
-    """Begin without the page of an earlier test, which stays the current one where its server ended early."""
+    """Begin without the page of an earlier test, which stays the current one where its server ended early.
+
+    Panel's current page is first its own, else Bokeh's; an empty document is none.
+    """
     pn.state.curdoc = None
+    nothing = Document()
+    with patch_curdoc(nothing):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -92,7 +92,7 @@ def checked(page: Explorer, layer: str, channels: int) -> None:
     before = page.signature("histogram")
     page.slide("Activation bits", 1)
     page.after_change(("histogram",), before)
-    assert page.count("W5A5")
+    until(lambda: page.count("W5A5"), page)
     assert page.figure("picture 5")["data"][0]["image"]
     page.press("Layers")
     until(lambda: layer in ((page.page.evaluate(LAYERS) or [[]])[-1]), page)
