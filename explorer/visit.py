@@ -36,6 +36,7 @@ from explorer.tabs.methods import MethodsTab
 from explorer.tabs.sweep import SweepTab
 from explorer.tabs.tab import Tab
 from explorer.tabs.training import TrainingTab
+from explorer.views.canvas import show_only
 from explorer.views.region_map import PlaceView
 
 # In the order of TABS.
@@ -91,19 +92,16 @@ class Visit:
         state = self.session.state
         kinds = dict(zip(TABS, KINDS, strict=True))
         layouts: dict[str, pn.Column] = {}
+        place = pn.Column(sizing_mode="stretch_width", margin=0)
 
-        def layout(tab: str) -> pn.Column:
+        def show(tab: str) -> None:
             if tab not in self.made:
                 self.made[tab] = kinds[tab](self.session)
                 layouts[tab] = self.made[tab].layout()
-            return layouts[tab]
+            show_only(place, [layouts[tab]])
 
-        place = pn.Column(layout(state.tab), sizing_mode="stretch_width", margin=0)
-
-        def open_tab(event) -> None:
-            self.session.later(lambda: place.param.update(objects=[layout(event.new)]))
-
-        state.param.watch(open_tab, "tab")
+        show(state.tab)
+        state.param.watch(lambda event: self.session.later(lambda: show(event.new)), "tab")
         return place
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import panel as pn
 from bokeh.models import (
@@ -25,6 +27,17 @@ def grid(*tiles: pn.Column, **options) -> pn.Row:
     return pn.Row(*tiles, sizing_mode="stretch_width", css_classes=["tiles"], **{"margin": 0, **options})
 
 
+def show_only(layout: pn.layout.ListPanel, shown: Sequence[pn.viewable.Viewable]) -> None:
+    """Show exactly these parts of a layout in their order; hide others.
+
+    A part that is taken out would come back as new models, and the browser's document forgets no model.
+    """
+    if [part for part in layout if part in shown] != list(shown):
+        layout.objects = [*shown, *(part for part in layout if part not in shown)]
+    for part in layout:
+        part.visible = part in shown
+
+
 def difference_canvas(name: str, window: Window) -> Canvas:
     """Make a canvas for a difference (H, W) in 8-bit levels, on the scale that all share."""
     return Canvas(name, window, LinearColorMapper("Inferno256", low=0, high=DIFFERENCE_TOP))
@@ -45,20 +58,22 @@ class Window:
         self.x_range, self.y_range = Range1d(0, 256), Range1d(0, 256)
         self._size: tuple[int, int] | None = None
         self._canvases: list[Canvas] = []
+        for axis in (self.x_range, self.y_range):  # moved here, or by a hand in the browser
+            axis.on_change("start", self._follow)
+            axis.on_change("end", self._follow)
+
+    @property
+    def factor(self) -> float:
+        """By how much the pictures are enlarged: 1 where they are shown whole."""
+        return round(max(self._size or (256, 256)) / (self.x_range.end - self.x_range.start), 6)
 
     def add(self, canvas: Canvas) -> None:
         """Let a canvas move with the others."""
         self._canvases.append(canvas)
-
-    def remove(self, canvas: Canvas) -> None:
-        """Forget a canvas that is no longer shown."""
-        self._canvases.remove(canvas)
+        canvas.allow_drag(self.factor > 1)
 
     def zoom(self, factor: int) -> None:
-        """Show 1 / factor of the whole picture's side around the middle of what is shown now.
-
-        Only what is zoomed can be dragged: a finger on a whole picture scrolls the page.
-        """
+        """Show 1 / factor of the whole picture's side around the middle of what is shown now."""
         height, width = self._size or (256, 256)
         side = max(height, width)
         for axis, whole in ((self.x_range, width), (self.y_range, height)):
@@ -66,16 +81,12 @@ class Window:
             start = (axis.start + axis.end - side / factor) / 2
             start = min(max(start, low), low + side - side / factor)
             axis.update(start=start, end=start + side / factor)
-        for canvas in self._canvases:
-            canvas.allow_drag(factor > 1)
 
-    def fit(self, height: int, width: int) -> bool:
-        """Centre pictures of a new size in the square frames, and say so; the same size keeps the zoom."""
-        new = (height, width) != self._size
-        if new:
+    def fit(self, height: int, width: int) -> None:
+        """Centre pictures of a new size in the square frames; the same size keeps the zoom."""
+        if (height, width) != self._size:
             self._size = (height, width)
             self.reset()
-        return new
 
     def reset(self) -> None:
         """Show the whole pictures."""
@@ -86,8 +97,11 @@ class Window:
             # The bounds first: the browser keeps start and end within them.
             axis.update(bounds=(low, low + side), min_interval=MIN_PIXELS)
             axis.update(start=low, end=low + side)
+
+    def _follow(self, attr: str, old: float, new: float) -> None:
+        """Let a drag move what is enlarged; on a whole picture a finger scrolls the page."""
         for canvas in self._canvases:
-            canvas.allow_drag(False)
+            canvas.allow_drag(self.factor > 1)
 
 
 class Canvas:

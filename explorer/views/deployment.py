@@ -10,7 +10,7 @@ from explorer.choices.state import ENGINES
 from explorer.elements.deployment import COLORS, HEIGHT, LEVELS, outputs, times
 from explorer.pipeline.deployment import FLOATS, Outcome, Outputs, engine_of
 from explorer.pipeline.pictures import TRUTH
-from explorer.views.canvas import Window, grid
+from explorer.views.canvas import Window, grid, show_only
 from explorer.views.drawn import Drawn
 from explorer.views.format import against, decibel
 from explorer.views.theme import TABLE, columns, table
@@ -45,9 +45,7 @@ class DeploymentView:
 
     def arrange(self, names: list[str]) -> None:
         """Show exactly these variants, dimmed until they are computed."""
-        shown = [self.tiles[name].panel for name in names]
-        if list(self.grid) != shown:
-            self.grid.objects = shown
+        show_only(self.grid, [self.tiles[name].panel for name in names])
         for name in names:
             self.tiles[name].label(name, False, COLORS[name])
             self.tiles[name].wait()
@@ -85,7 +83,7 @@ class DeploymentView:
     def clear(self) -> None:
         """Show nothing: the status line says why."""
         self.table.object = self.advice.object = ""
-        self.grid.objects = []
+        show_only(self.grid, [])
         self.times.clear()
         self.outputs.clear()
 

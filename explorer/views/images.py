@@ -8,7 +8,7 @@ import numpy as np
 import panel as pn
 
 from explorer.pipeline.pictures import Picture
-from explorer.views.canvas import Canvas, Window, difference_canvas, grid, rgba
+from explorer.views.canvas import Canvas, Window, difference_canvas, grid, rgba, show_only
 from explorer.views.tile import Tile
 
 # The divider of two pictures, visible on light and dark ones.
@@ -33,7 +33,17 @@ class ImagesView:
         self.swipe = self._swipe()
         self.grid = grid()
         self.zoom = pn.widgets.RadioButtonGroup(options=ZOOMS, value=1, css_classes=["chips"], margin=0)
-        self.zoom.param.watch(lambda event: self.window.zoom(event.new), "value")
+        self.zoom.param.watch(self._zoom, "value")
+        for end in ("start", "end"):
+            self.window.x_range.on_change(end, self._say_zoom)
+
+    def _zoom(self, event) -> None:
+        if event.new not in (None, self.window.factor):
+            self.window.zoom(event.new)
+
+    def _say_zoom(self, attr: str, old: float, new: float) -> None:
+        """Mark how far the pictures are enlarged; nothing where a wheel chose another factor."""
+        self.zoom.value = self.window.factor if self.window.factor in ZOOMS.values() else None
 
     def _swipe(self) -> pn.Column:
         """Lay both pictures over each other, the left one cut at a divider that moves in the browser alone.
@@ -76,9 +86,7 @@ class ImagesView:
 
         new: those whose pictures are still to be computed.
         """
-        shown = [self.tile(key).panel for key in names]
-        if list(self.grid) != shown:
-            self.grid.objects = shown
+        show_only(self.grid, [self.tile(key).panel for key in names])
         for key, name in names.items():
             self.tile(key).label(name, key == current)
             if key in new:
@@ -86,7 +94,7 @@ class ImagesView:
 
     def show(self, key: object, picture: Picture, best: Picture | None = None) -> None:
         """Show a picture in its tile; `best`: whose PSNR its own is compared with."""
-        self._fit(picture)
+        self.window.fit(*picture.rgb.shape[:2])
         self.tile(key).show(picture, best)
 
     def show_difference(self, key: object, difference: np.ndarray | None) -> None:
@@ -97,10 +105,6 @@ class ImagesView:
         """Show the pictures alone."""
         for tile in self._tiles.values():
             tile.hide_difference()
-
-    def _fit(self, picture: Picture) -> None:
-        if self.window.fit(*picture.rgb.shape[:2]):
-            self.zoom.value = 1
 
     def say(self, key: object, sentence: str) -> None:
         """Say in a tile why there is no picture."""
@@ -114,7 +118,7 @@ class ImagesView:
 
     def compare(self, left: Picture, right: Picture, difference: np.ndarray) -> None:
         """Show two pictures in the swipe, and their difference (H, W)."""
-        self._fit(left)
+        self.window.fit(*left.rgb.shape[:2])
         if left is self._compared[0] and right is self._compared[1]:
             return
         self._compared = (left, right)

@@ -13,7 +13,7 @@ from bokeh.models import BoxAnnotation, BoxSelectTool, Span
 from explorer.elements.colors import DIFFERENCE_PALETTE
 from explorer.elements.methods import profile
 from explorer.pipeline.method_comparison import Inspection, MethodResult
-from explorer.views.canvas import Canvas, Window, rgba
+from explorer.views.canvas import Canvas, Window, rgba, show_only
 from explorer.views.drawn import Drawn
 from explorer.views.format import against, decibel
 from explorer.views.theme import (
@@ -148,9 +148,7 @@ class MethodsView:
     def arrange(self, names: dict[str, str]) -> None:
         """Show exactly the pictures of `names` (key -> title), dimmed until they are computed."""
         self._names, self._found, self._said = names, {}, {}
-        shown = [self._thumbnail(key).panel for key in names]
-        if list(self.strip) != shown:
-            self.strip.objects = shown
+        show_only(self.strip, [self._thumbnail(key).panel for key in names])
         for key in names:
             self._thumbnail(key).wait()
         self._label()

@@ -79,6 +79,7 @@ class Tile:
             canvas = difference_canvas(f"below {self._figure_name.removeprefix('picture ')}", self._window)
             self.difference = self._with_tap(canvas)
             self.panel.insert(2, self.difference.panel)
+        self.difference.panel.visible = True
         if difference is None:
             self.difference.clear()
         else:
@@ -87,9 +88,7 @@ class Tile:
     def hide_difference(self) -> None:
         """Show the picture alone."""
         if self.difference is not None:
-            self.panel.remove(self.difference.panel)
-            self._window.remove(self.difference)
-            self.difference = None
+            self.difference.panel.visible = False
 
     def wait(self) -> None:
         """Dim picture and scores, which may be old, if that lasts."""

@@ -242,7 +242,12 @@ class Explorer:
         self.tap_at(spot, follows)
 
     def tap_at(self, spot, follows) -> None:
-        """Tap on the screen where `spot()` says, until `follows()`, then wait for the page's rest.
+        """Tap on the screen where `spot()` says, until `follows()`, then wait for the page's rest."""
+        self._try(lambda: self.page.mouse.click(*spot()), follows)
+        self.settle()
+
+    def _try(self, act, follows) -> None:
+        """Do something until `follows()`.
 
         Once may be too early: a figure that is not laid out yet does not feel it, or moves away.
         """
@@ -250,13 +255,12 @@ class Explorer:
 
         end = time.monotonic() + LONGEST
         while not follows():
-            assert time.monotonic() < end, "a tap had no effect"
+            assert time.monotonic() < end, "it had no effect"
             with contextlib.suppress(Error):  # what a slow page still answers may have taken the figure away
-                self.page.mouse.click(*spot())
+                act()
             soon = time.monotonic() + 10
             while not follows() and time.monotonic() < soon:
                 self.page.wait_for_timeout(50)
-        self.settle()
 
     def tool_is_active(self, name: str, kind: str) -> bool:
         """Whether a figure's tool of that kind takes drags and taps."""
@@ -278,15 +282,25 @@ class Explorer:
         """Move a slider by the keyboard, as a person may."""
         handle = self.page.locator(f".bk-input-group:has(.bk-slider-title:has-text('{label}')) .noUi-handle")
         for _ in range(abs(steps)):
-            handle.press("ArrowRight" if steps > 0 else "ArrowLeft")
+            value = handle.get_attribute("aria-valuenow")
+            self._try(
+                lambda: handle.press("ArrowRight" if steps > 0 else "ArrowLeft"),
+                lambda value=value: handle.get_attribute("aria-valuenow") != value,
+            )
 
-    def press(self, text: str) -> None:
-        self.page.get_by_role("button", name=text, exact=True).click()
+    def press(self, text: str, follows=None) -> None:
+        """Press a button; with `follows`, until that holds."""
+        button = self.page.get_by_role("button", name=text, exact=True)
+        self._try(button.click, follows) if follows else button.click()
+
+    def shows(self, text: str, times: int | None = None, seconds: float = LONGEST) -> None:
+        """Wait until a visible text, or `times` of them, match the regular expression."""
+        until(lambda: self.count(text) if times is None else self.count(text) == times, self, seconds)
 
     def choose(self, label: str, option: str) -> None:
-        self.page.locator(f".bk-input-group:has(label:has-text('{label}')) select").select_option(
-            label=option
-        )
+        self.page.locator(
+            f".bk-input-group:has(label:has-text('{label}')) select >> visible=true"
+        ).select_option(label=option)
 
 
 def until(condition, explorer, seconds=LONGEST):
@@ -309,11 +323,18 @@ def trainings():
     return found
 
 
-@pytest.fixture
-def explorer(server, chromium):
-    """A fresh visitor; the test fails if the browser's console holds an error or asks another host."""
+@contextlib.contextmanager
+def visitor(chromium, url: str):
+    """A fresh visitor; fails if the browser's console holds an error or asks another host."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
-    page = Explorer(context.new_page(), server)
+    page = Explorer(context.new_page(), url)
     yield page
     context.close()
     assert not page.complaints, "\n".join(page.complaints)
+
+
+@pytest.fixture
+def explorer(server, chromium):
+    """A fresh visitor of the server of all tests."""
+    with visitor(chromium, server) as page:
+        yield page

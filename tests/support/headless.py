@@ -4,6 +4,7 @@ import html
 import io
 import re
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import panel as pn
@@ -45,8 +46,9 @@ class Visitor:
             time.sleep(0.01)
 
     def widget(self, label: str):
-        """The control with that label."""
-        return next(found for found in self.page.select(pn.widgets.Widget) if found.label == label)
+        """The control with that label, of several the one that shows."""
+        found = [control for control in self.page.select(pn.widgets.Widget) if control.label == label]
+        return found[0] if len(found) == 1 else next(filter(self.shown, found))
 
     def move(self, label: str, value) -> None:
         """Set the control with that label, as a hand does, and wait for what follows."""
@@ -70,7 +72,7 @@ class Visitor:
 
     def figure(self, name: str):
         """The Bokeh figure of that name in the open tab, None if it is not there."""
-        for pane in [*self.page.select(pn.pane.Bokeh), *self.page.select(pn.pane.HoloViews)]:
+        for pane in _visible(self.page, (pn.pane.Bokeh, pn.pane.HoloViews)):
             root = pane.object if isinstance(pane, pn.pane.Bokeh) else self._root(pane)
             found = root.select_one({"name": name, "type": Plot})
             if found is not None:
@@ -108,8 +110,19 @@ class Visitor:
 
     def count(self, text: str) -> int:
         """How many visible texts match the regular expression."""
-        shown = [re.sub(r"(<[^>]+>|\s)+", " ", str(pane.object)) for pane in self.page.select(pn.pane.HTML)]
+        shown = [
+            re.sub(r"(<[^>]+>|\s)+", " ", str(pane.object)) for pane in _visible(self.page, pn.pane.HTML)
+        ]
         return sum(bool(re.search(text, html.unescape(line))) for line in shown)
+
+
+def _visible(part, kind) -> Iterator:
+    """The parts of that kind that are not hidden, nor is anything that holds them."""
+    if part.visible and isinstance(part, pn.layout.ListLike):
+        for inner in part:
+            yield from _visible(inner, kind)
+    elif part.visible:
+        yield from part.select(lambda found: isinstance(found, kind))
 
 
 def photo(side: int, seed: int = 0) -> bytes:

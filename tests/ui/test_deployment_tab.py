@@ -19,7 +19,7 @@ def download(explorer, label):
 
 def test_the_tab_draws_variants_and_gives_the_file(explorer):
     explorer.open("?network=xlsr_x3&tab=deployment&representatives=12&float_layers=[%22conv4%22]")
-    assert explorer.count("13 of 14") == 2
+    explorer.shows("13 of 14", 2)
     for name in ("deployed Float", "deployed INT8 with clip", "deployed INT8 clip-free"):
         assert len(explorer.figure(name)["data"][0]["image"]) > 50, name
     proto = onnx.load(download(explorer, "ONNX file"))

@@ -1,5 +1,4 @@
 import pytest
-from browser import until
 
 pytestmark = pytest.mark.browser
 
@@ -9,7 +8,7 @@ def test_tapping_a_bar_keeps_the_layer_float(explorer):
     before = explorer.signature("layers kept")
     explorer.tap("layers alone", 0.8, 0.5, lambda: "float_layers=" in explorer.page.url)
     assert "layer=" in explorer.page.url, "the tab Explore then shows it"
-    until(lambda: explorer.count("with 1 kept float"), explorer)
+    explorer.shows("with 1 kept float")
     assert explorer.signature("layers kept") != before
     assert min(explorer.figure("layers alone")["data"][0]["alpha"]) < 1
 
@@ -17,7 +16,7 @@ def test_tapping_a_bar_keeps_the_layer_float(explorer):
 def test_a_budget_and_a_tap_decide_the_bits_of_layers(explorer):
     explorer.open("?tab=layers&network=xlsr_x3&method=mse")
     explorer.slide("Budget", -4)
-    until(lambda: explorer.count("Allocated for a budget of 80 %"), explorer)
+    explorer.shows("Allocated for a budget of 80 %")
     explorer.settle()
     allocated = explorer.page.url
     assert "layer_bits=" in allocated
@@ -28,7 +27,7 @@ def test_a_budget_and_a_tap_decide_the_bits_of_layers(explorer):
     assert explorer.figure("layers bits")["data"][1]["activations"][0] == 7
     by_hand = explorer.signature("layers by layer")
     explorer.press("Allocate")
-    until(lambda: explorer.count("Allocated for a budget of 80 %"), explorer)
+    explorer.shows("Allocated for a budget of 80 %")
     explorer.settle()
     assert explorer.signature("layers by layer") != by_hand
     bars = explorer.figure("layers bits")["data"]
@@ -36,4 +35,4 @@ def test_a_budget_and_a_tap_decide_the_bits_of_layers(explorer):
     linked = explorer.figure("layers bits")["data"]
     assert [linked[0]["weights"], linked[1]["activations"]] == [bars[0]["weights"], bars[1]["activations"]]
     explorer.press("As uniform W4A4")
-    until(lambda: explorer.count("Every layer has the sliders' bits"), explorer)
+    explorer.shows("Every layer has the sliders' bits")

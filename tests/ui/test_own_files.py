@@ -52,7 +52,7 @@ def test_files_of_ones_own(explorer, chromium, tmp_path):
     choose_a_place(explorer)
     explorer.press("LR, no ground truth")
     shown(explorer, "Image", "own: photo.png, as LR")
-    until(lambda: explorer.count("HR, ground truth") == 0, explorer)
+    explorer.shows("HR, ground truth", 0)
 
     other = chromium.new_page()
     other.set_default_timeout(1000 * LONGEST)
@@ -73,7 +73,7 @@ def test_files_of_ones_own(explorer, chromium, tmp_path):
     save_file({k: v.contiguous() for k, v in core.create_model("xlsr", 3).state_dict().items()}, path)
     load(explorer, "mine.safetensors", path.read_bytes())
     shown(explorer, "Network", "own: mine.safetensors")
-    until(lambda: explorer.count("XLSR ×3, 22 k parameters, your file") == 1, explorer)
+    explorer.shows("XLSR ×3, 22 k parameters, your file", 1)
 
 
 def choose_a_place(explorer) -> None:

@@ -1,25 +1,27 @@
 """Networks of one's own in a real browser: in JupyterLab's cells, and served by `panel serve`."""
 
-import contextlib
+import os
 import re
 import time
 
 import pytest
-from browser import ROOT, Explorer, faults, serve, until
+from browser import ROOT, Explorer, faults, serve, until, visitor
 from lab import SECONDS, jupyterlab, run_all, write_notebook
 
 pytestmark = pytest.mark.browser
 
 SCRIPT = """
+from strangers import Attention
 from torch import nn
 from explorer import explore
 
-network = nn.Sequential(
+five = nn.Sequential(
     *(nn.Conv2d(3 if i == 0 else 8, 8, 3, padding=1) for i in range(4)),
     nn.Conv2d(8, 12, 3, padding=1),
     nn.PixelShuffle(2),
 )
-explore({"five convs": network}, scale=2, method="minmax", compared_bits=[3]).servable()
+networks = {"five convs": five, "attention": Attention()}
+explore(networks, scale=2, method="minmax", compared_bits=[3]).servable()
 """
 SETUP = """
 import gc
@@ -37,13 +39,6 @@ def alive():
     gc.collect()
     return sum(type(thing) is ExplorerState for thing in gc.get_objects())
 """
-ROWS = """() => {
-  const map = Bokeh.documents[0].get_model_by_name('heat map');
-  const entries = (d) => d instanceof Map ? Object.fromEntries(d) : d;
-  const columns = map?.renderers.map((r) => entries(r.data_source.data)) ?? [];
-  const image = columns.map((d) => d.count ?? d.image).find((c) => c?.length);
-  return image?.[0].shape?.[0];
-}"""
 LAYERS = """() => Bokeh.documents.map((d) => d.get_model_by_name('layers alone')).filter((f) => f)
   .map((f) => f.renderers[0].data_source.data)
   .map((d) => [...((d instanceof Map ? d.get('layer') : d.layer) ?? [])])"""
@@ -84,54 +79,57 @@ class Distilled(nn.Module):
 '''
 
 
-def checked(page: Explorer, layer: str, channels: int) -> None:
+def checked(page: Explorer, layer: str, channels: int, bits: str = "W5A5") -> None:
     """The heat map is the layer's, a slider changes points and picture, Layers names a layer."""
     chosen = page.page.locator(f"select:has(option[value='{layer}'])").first
     assert chosen.input_value() == layer
-    until(lambda: page.page.evaluate(ROWS) == channels, page)
+    until(lambda: page.page.evaluate(FIGURES, "heat map")[0]["rows"] == channels, page)
     before = page.signature("histogram")
     page.slide("Activation bits", 1)
     page.after_change(("histogram",), before)
-    until(lambda: page.count("W5A5"), page)
-    assert page.figure("picture 5")["data"][0]["image"]
+    page.shows(bits)
+    assert page.figure(f"picture {bits[1]}")["data"][0]["image"]
     page.press("Layers")
     until(lambda: layer in ((page.page.evaluate(LAYERS) or [[]])[-1]), page)
     page.settle()
 
 
-def test_the_owners_network_is_served_from_a_flag(chromium, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "support"))
+@pytest.fixture
+def importable(monkeypatch, tmp_path):
+    """A folder from which servers may import, as from that of the strangers' networks."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "tests" / "support"), str(tmp_path)]))
+    return tmp_path
+
+
+def test_the_owners_network_is_served_from_a_flag(chromium, importable):
+    (importable / "elsewhere.py").write_text(ELSEWHERE)
     with (
-        serve(tmp_path / "log", "--args", "--network", "strangers:Attention") as url,
+        serve(importable / "log", "--args", "--network", "elsewhere:Distilled") as url,
         visitor(chromium, url) as page,
     ):
         page.open("?method=minmax&compared_bits=[3]")
-        assert page.count("Attention ×2, 12 k parameters")
-        checked(page, "blocks.0.0", 16)
+        page.shows("Distilled ×2, 4 k parameters")
+        checked(page, "c1", 12)
         page.press("Export")
         page.page.get_by_text("The same in Python").click()
-        assert page.count("from strangers import Attention")
-        assert page.count(r"model = core.unit_range\(Attention\(\), 1, 2\)")
-    assert not faults((tmp_path / "log").read_text())
+        page.shows("from elsewhere import Distilled")
+        page.shows(r"model = core.unit_range\(Distilled\(\), 1, 2\)")
+    assert not faults((importable / "log").read_text())
 
 
-def test_a_script_is_served(chromium, tmp_path):
-    script = tmp_path / "mine.py"
+def test_a_script_is_served(chromium, importable):
+    script = importable / "mine.py"
     script.write_text(SCRIPT)
-    with serve(tmp_path / "log", script=script) as url, visitor(chromium, url) as page:
+    with serve(importable / "log", script=script) as url, visitor(chromium, url) as page:
         page.open()
-        assert page.count("Sequential ×2, 3 k parameters")
+        page.shows("Sequential ×2, 3 k parameters")
         checked(page, "1", 8)
-    assert not faults((tmp_path / "log").read_text())
-
-
-@contextlib.contextmanager
-def visitor(chromium, url):
-    context = chromium.new_context(viewport={"width": 1440, "height": 900})
-    page = Explorer(context.new_page(), url)
-    yield page
-    context.close()
-    assert not page.complaints, "\n".join(page.complaints)
+        page.press("Explore")
+        page.choose("Network", "attention ×2")
+        page.shows("W5A5")
+        page.settle()
+        checked(page, "blocks.0.0", 16, "W6A6")
+    assert not faults((importable / "log").read_text())
 
 
 def test_three_networks_live_side_by_side_in_jupyterlab(chromium, tmp_path):

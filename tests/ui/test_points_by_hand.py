@@ -27,15 +27,15 @@ def drag(explorer, number, dx):
 def test_points_are_moved_added_deleted_and_given_back(explorer):
     explorer.open('?network=xlsr_x3&activation_bits=3&compared_bits=[8]&details=["by hand","terms"]')
     best = levels(explorer)
-    assert explorer.count("Each point as a sum of powers of two") == 1
+    explorer.shows("Each point as a sum of powers of two", 1)
     assert explorer.figure("picture hand") is None
     drag(explorer, 4, 14)
     moved = levels(explorer)
     assert len(moved) == 8
     assert sum(a != b for a, b in zip(best, moved, strict=True)) == 1
-    until(lambda: explorer.count("By hand, W3A3") == 1, explorer)
-    assert explorer.count("above the optimum") == 1
-    assert explorer.count(r"^\d+\.\d %$") == 1
+    explorer.shows("By hand, W3A3", 1)
+    explorer.shows("above the optimum", 1)
+    explorer.shows(r"^\d+\.\d %$", 1)
     until(lambda: "hand=" in explorer.page.url, explorer)
     x, y = place(explorer, 0)
     before = explorer.signature("histogram")
@@ -51,4 +51,4 @@ def test_points_are_moved_added_deleted_and_given_back(explorer):
     explorer.press("Reset points")
     explorer.after_change(("histogram",), before)
     assert levels(explorer) == best
-    until(lambda: explorer.count("By hand, W3A3") == 0, explorer)
+    explorer.shows("By hand, W3A3", 0)

@@ -73,7 +73,7 @@ def test_rows_are_downloaded_and_a_tap_opens_their_configuration(explorer):
         lambda: f"activation_bits={bits}" in explorer.page.url,
     )
     assert "tab=" not in explorer.page.url or "tab=explore" in explorer.page.url
-    assert explorer.count(rf"W\dA{bits}")
+    explorer.shows(rf"W\dA{bits}")
 
 
 def test_a_box_in_one_figure_selects_in_all(explorer):
@@ -87,7 +87,7 @@ def test_a_box_in_one_figure_selects_in_all(explorer):
     mouse.down()
     mouse.move(right, bottom, steps=5)
     mouse.up()
-    until(lambda: explorer.count(r"\d+ of \d+ configurations selected; the best of them: "), explorer)
+    explorer.shows(r"\d+ of \d+ configurations selected; the best of them: ")
     (chosen,) = {bits for bits in found["activation_bits"] if 3.6 < bits < 4.4}
 
     def selected(name):

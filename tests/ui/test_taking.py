@@ -36,4 +36,4 @@ def test_everything_is_taken_away(explorer, chromium):
     page.close()
     assert not complaints
     explorer.page.get_by_text("The same in Python").click()
-    assert explorer.count("core.QuantConfig") == 1
+    explorer.shows("core.QuantConfig", 1)

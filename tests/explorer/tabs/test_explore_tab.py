@@ -106,7 +106,8 @@ def test_a_tapped_picture_becomes_large_beside_float():
 
 def test_all_pictures_zoom_within_their_frames():
     visitor = Visitor(network="xlsr_x3", compared_bits=[4])
-    window = visitor.visit.made["explore"].pictures.view.window
+    view = visitor.visit.made["explore"].pictures.view
+    window = view.window
     figure = visitor.figure("picture 4")
     assert figure.toolbar.active_drag is None, "a finger on a whole picture scrolls the page"
     window.zoom(4)
@@ -117,8 +118,17 @@ def test_all_pictures_zoom_within_their_frames():
     window.x_range.update(start=-50, end=46)
     window.zoom(2)
     assert window.x_range.start == 0, "nothing beyond the picture is shown"
+    assert view.zoom.value == 2
+    window.x_range.update(start=30, end=330)  # by a wheel
+    assert view.zoom.value is None
+    assert figure.toolbar.active_drag is not None, "what a wheel enlarged can be dragged"
+    view.zoom.value = 1
+    assert (window.x_range.start, window.x_range.end) == (0, 384)
+    assert figure.toolbar.active_drag is None
+    window.zoom(2)
     visitor.choose(image="chelsea the cat (scikit-image)", region="whole")
     assert figure.toolbar.active_drag is None
+    assert view.zoom.value == 1
 
 
 def test_what_is_stopped_changes_nothing_until_the_next_choice():

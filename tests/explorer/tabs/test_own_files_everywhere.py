@@ -48,7 +48,7 @@ def test_a_sweep_of_own_files(visitor):
     visitor.choose(tab="sweep")
     sweeper = visitor.visit.made["sweep"].sweeper
     network, hr = visitor.state.network, visitor.state.image
-    visitor.widget("Network")
+    sweeper.form = True
     sweeper.choices.param.update(networks=[network], images=[hr], methods=["minmax"], bits=[3])
     visitor.settle()
     assert visitor.count("the sweep is yours alone") == 1
