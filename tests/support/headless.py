@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import panel as pn
+from bokeh.events import Tap
 from bokeh.models import GlyphRenderer, Plot
 from PIL import Image
 
@@ -108,6 +109,29 @@ class Visitor:
             ]
         )
 
+    def levels(self) -> list[float]:
+        """The points that the histogram shows."""
+        return list(self.data("histogram", 1)["x"])
+
+    def picture(self, name: str) -> np.ndarray:
+        """What the first image of that figure holds."""
+        return np.asarray(self.data(name)["image"][0])
+
+    def tap(self, name: str, x: float, y: float = 0.0) -> None:
+        """Tap on a figure, as a hand does, and wait for what follows."""
+        figure = self.figure(name)
+        figure._trigger_event(Tap(figure, x=x, y=y))
+        self.settle()
+
+    def rows(self, text: str) -> list[list[str]]:
+        """The cells, row by row, of the table beside which the text stands."""
+        texts = (str(pane.object) for pane in _visible(self.page, pn.pane.HTML))
+        table = next(markup for markup in texts if text in markup and "<tr" in markup)
+        cells = [
+            re.findall(r"<td[^>]*>(.*?)</td>", row, re.S) for row in re.findall(r"<tr.*?</tr>", table, re.S)
+        ]
+        return [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in cells if row]
+
     def count(self, text: str) -> int:
         """How many visible texts match the regular expression."""
         shown = [
@@ -131,11 +155,6 @@ def photo(side: int, seed: int = 0) -> bytes:
     data = io.BytesIO()
     Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(data, "PNG")
     return data.getvalue()
-
-
-def _contents(figure) -> list:
-    glyphs = [r for r in figure.renderers if isinstance(r, GlyphRenderer)]
-    return [figure.title and figure.title.text, *(_plain(glyph.data_source.data) for glyph in glyphs)]
 
 
 def _plain(data: dict) -> dict:

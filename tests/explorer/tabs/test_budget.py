@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from bokeh.events import Tap
 from headless import Visitor
 
 import core
@@ -23,25 +22,6 @@ def visitor():
     return Visitor(**CHOICES)
 
 
-def tap(visitor, x: float, y: float) -> None:
-    figure = visitor.figure("layers bits")
-    figure._trigger_event(Tap(figure, x=x, y=y))
-    visitor.settle()
-
-
-def picture(visitor, name: str) -> np.ndarray:
-    return np.asarray(visitor.data(name)["image"][0])
-
-
-def rows(visitor) -> list[list[str]]:
-    """The cells of the table of costs."""
-    shown = [str(getattr(pane, "object", "")) for pane in visitor.page.select()]
-    text = next(markup for markup in shown if "GBitOPs" in markup)
-    return [
-        re.findall(r"<td[^>]*>(.*?)</td>", row, re.S) for row in re.findall(r"<tr.*?</tr>", text, re.S)[1:]
-    ]
-
-
 def share(cell: str) -> int:
     return int(re.search(r"\((\d+) %\)", cell)[1])
 
@@ -49,7 +29,7 @@ def share(cell: str) -> int:
 def test_a_budget_gives_each_layer_its_bits_and_all_follow(visitor):
     state = visitor.state
     assert set(visitor.column("layers bits", "weights")) == {4}, "the start is uniform"
-    np.testing.assert_array_equal(picture(visitor, "layers uniform"), picture(visitor, "layers by layer"))
+    np.testing.assert_array_equal(visitor.picture("layers uniform"), visitor.picture("layers by layer"))
     visitor.move("Budget / % of uniform W4A4", 80)
     visitor.settle()
     assert not visitor.session.status.errors
@@ -58,14 +38,14 @@ def test_a_budget_gives_each_layer_its_bits_and_all_follow(visitor):
     assert state.bits_by_layer() == dict(
         zip(state.param.layer.objects, zip(*(map(int, side) for side in bits), strict=True), strict=True)
     )
-    uniform, own = rows(visitor)
+    uniform, own = visitor.rows("GBitOPs")
     assert (share(uniform[2]), own[0]) == (100, "Bits by layer")
     assert 70 < share(own[2]) <= 80, "the budget is kept"
     assert visitor.count("Allocated for a budget of 80 %") == 1
-    shown = picture(visitor, "layers by layer")
+    shown = visitor.picture("layers by layer")
     visitor.choose(tab="explore")
     assert visitor.count("W4A4, by layer") >= 1
-    np.testing.assert_array_equal(picture(visitor, "picture 4"), shown)
+    np.testing.assert_array_equal(visitor.picture("picture 4"), shown)
     visitor.choose(tab="layers")
     visitor.press("As uniform W4A4")
     assert (state.layer_bits, visitor.count("Every layer has the sliders' bits")) == ("", 1)
@@ -78,9 +58,9 @@ def test_a_budget_gives_each_layer_its_bits_and_all_follow(visitor):
 
 def test_a_tap_sets_the_bits_of_a_layer(visitor):
     first, second, *_ = visitor.state.param.layer.objects
-    tap(visitor, 1.2, 6.8)
+    visitor.tap("layers bits", 1.2, 6.8)
     assert visitor.state.bits_by_layer()[first] == (4, 7)
-    tap(visitor, 1.8, 0.1)
+    visitor.tap("layers bits", 1.8, 0.1)
     assert visitor.state.bits_by_layer()[second] == (2, 4)
     assert visitor.column("layers bits", "weights")[:3] == [4, 2, 4]
     assert visitor.count("Bits set by hand") == 1
@@ -91,11 +71,11 @@ def test_a_tap_sets_the_bits_of_a_layer(visitor):
 
 def test_a_method_says_which_bits_it_does_not_have():
     visitor = Visitor(**CHOICES | {"method": "piecewise"})
-    tap(visitor, 1.2, 2.0)
+    visitor.tap("layers bits", 1.2, 2.0)
     said = "layer_bits of conv0_0.conv: piecewise levels are 0 alone at 2 bits; give 3 bits or more"
     assert visitor.session.status.errors["by hand"] == said
     assert visitor.state.layer_bits == ""
-    tap(visitor, 1.2, 5.0)
+    visitor.tap("layers bits", 1.2, 5.0)
     assert not visitor.session.status.errors
 
 

@@ -13,10 +13,6 @@ DISTRIBUTIONS = ("heat map", "spread", "by image")
 POINTS = ("histogram", "staircase")
 
 
-def levels(visitor) -> list[float]:
-    return list(visitor.data("histogram", 1)["x"])
-
-
 def title(visitor, name: str) -> str:
     return visitor.figure(name).title.text
 
@@ -30,7 +26,7 @@ def test_what_points_and_distributions_follow():
     points, distributions = visitor.drawn(*POINTS), visitor.drawn(*DISTRIBUTIONS)
     visitor.move("Activation bits", 3)
     assert visitor.drawn(*POINTS) != points
-    assert len(levels(visitor)) == 8
+    assert len(visitor.levels()) == 8
     assert visitor.count("W3A3")
     assert not visitor.count("W4A4"), "the tile nearest to the slider follows it"
     pictures = visitor.drawn("picture 3")
@@ -45,7 +41,7 @@ def test_what_points_and_distributions_follow():
     visitor.choose(selector="kmeans")
     assert visitor.drawn(*POINTS) != points
     assert visitor.drawn("picture 3") != pictures
-    assert 0 in levels(visitor)
+    assert 0 in visitor.levels()
 
     visitor.move("Words", 3)
     assert visitor.widget("Universal set: 107 points")
@@ -150,7 +146,7 @@ def test_what_is_stopped_changes_nothing_until_the_next_choice():
 def test_written_points_and_a_link_to_them():
     visitor = Visitor(network="xlsr_x3", activation_bits=2, compared_bits=[2], details=["by hand"])
     visitor.choose(hand=[-512, 0, 512], hand_layer=True)
-    assert levels(visitor) == [-0.5, 0, 0.5]
+    assert visitor.levels() == [-0.5, 0, 0.5]
     assert len(visitor.data("picture hand")["image"][0]) > 50
     field = visitor.widget("All points")
     assert field.value == "-0.5, 0, 0.5"
@@ -160,10 +156,10 @@ def test_written_points_and_a_link_to_them():
     visitor.move("All points", "-0.75, -0.25, 0.25, 0.75")
     assert visitor.drawn("picture hand") != before
     assert visitor.count("and these are 5") == 0
-    assert levels(visitor) == [-0.75, -0.25, 0.25, 0.75]
+    assert visitor.levels() == [-0.75, -0.25, 0.25, 0.75]
     assert visitor.count("above the optimum") == 1
     visitor.press("Reset points")
-    assert len(levels(visitor)) == 4
+    assert len(visitor.levels()) == 4
     assert visitor.count("By hand, ") == 0
     assert field.value == ""
     assert visitor.shown(field)

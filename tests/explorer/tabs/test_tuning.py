@@ -23,10 +23,6 @@ def visitor(monkeypatch):
     return visitor
 
 
-def picture(visitor, name: str) -> np.ndarray:
-    return np.asarray(visitor.data(name)["image"][0])
-
-
 def test_which_methods_are_tuned():
     assert TUNABLE == ["minmax", "percentile", "mse", "mse-channel", "mse+", "2dquant"]
 
@@ -41,8 +37,8 @@ def test_tuning_shows_its_loss_and_what_it_won(visitor):
     visitor.settle()
     assert not visitor.session.status.errors
     assert list(visitor.column("tuning loss", "step")) == list(range(1, 51))
-    before, after = picture(visitor, "tuned before"), picture(visitor, "tuned after")
-    np.testing.assert_array_equal(before, picture(visitor, "method minmax"))
+    before, after = visitor.picture("tuned before"), visitor.picture("tuned after")
+    np.testing.assert_array_equal(before, visitor.picture("method minmax"))
     assert not np.array_equal(before, after)
     assert visitor.count(r"PSNR: before tuning \d\d\.\d\d dB, after \d\d\.\d\d dB \([+−]\d\.\d\d dB\)") == 1
     part = visitor.visit.made["methods"].tuning
