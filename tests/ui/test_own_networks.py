@@ -149,6 +149,7 @@ def test_three_networks_live_side_by_side_in_jupyterlab(chromium, tmp_path):
         run_all(page, url, "mine.ipynb", len(cells))
         results = page.locator(".jp-OutputArea-executeResult")
         assert results.nth(len(CELLS)).inner_text().split()[-1] == "3", "one session a cell"
+        page.wait_for_function(f"({FIGURES})('heat map').length == {len(CELLS)}")
         for cell, (layer, channels) in reversed(list(enumerate(CELLS.values()))):
             moved_in_a_cell(page, results.nth(cell), cell, layer, channels)
             others = [results.nth(other) for other in range(cell)]
