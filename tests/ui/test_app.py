@@ -144,11 +144,13 @@ def test_tabs_and_moves_leave_nothing_in_the_browser(explorer):
     explorer.open("?network=xlsr_x3&method=minmax&compared_bits=[3]")
 
     def round_trip() -> int:
-        for step in (1, -1):
+        for step, bits in ((1, "W5A5"), (-1, "W4A4")):
             explorer.slide("Activation bits", step)
+            explorer.shows(bits)
             explorer.settle()
-        for tab in ("layers", "explore"):
+        for tab, figure in (("layers", "layers alone"), ("explore", "heat map")):
             explorer.press(tab.title())
+            until(lambda figure=figure: explorer.figure(figure), explorer)
             explorer.page.wait_for_function(f"{TAB} == '{tab}'")
             explorer.settle()
         return explorer.page.evaluate(MODELS)

@@ -11,7 +11,7 @@ def test_a_run_of_ones_own_is_trained_paused_and_cancelled(explorer):
     until(lambda: explorer.figure("curve cosine"), explorer)
     until(lambda: max(len(d.get("step", [])) for d in explorer.figure("curve cosine")["data"]) > 1, explorer)
     explorer.shows(r"Training, step \d+ of 5,000", 1)
-    assert len(trainings()) == 1
+    until(lambda: len(trainings()) == 1, explorer)
     explorer.press("Pause")
     explorer.shows(r"Paused at step \d+ of 5,000; press Start to continue")
     assert not trainings()
