@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import panel as pn
@@ -58,6 +59,7 @@ class Window:
         self.x_range, self.y_range = Range1d(0, 256), Range1d(0, 256)
         self._size: tuple[int, int] | None = None
         self._canvases: list[Canvas] = []
+        self.zoomed: list[Callable[[], None]] = []  # called when the pictures were zoomed or moved
         for axis in (self.x_range, self.y_range):  # moved here, or by a hand in the browser
             axis.on_change("start", self._follow)
             axis.on_change("end", self._follow)
@@ -100,6 +102,10 @@ class Window:
 
     def _follow(self, attr: str, old: float, new: float) -> None:
         """Let a drag move what is enlarged; on a whole picture a finger scrolls the page."""
+        if not math.isclose(self.x_range.end - self.x_range.start, self.y_range.end - self.y_range.start):
+            return  # of a square's four edges, which come one after the other, some are still to come
+        for call in self.zoomed:
+            call()
         for canvas in self._canvases:
             canvas.allow_drag(self.factor > 1)
 

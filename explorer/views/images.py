@@ -34,14 +34,13 @@ class ImagesView:
         self.grid = grid()
         self.zoom = pn.widgets.RadioButtonGroup(options=ZOOMS, value=1, css_classes=["chips"], margin=0)
         self.zoom.param.watch(self._zoom, "value")
-        for end in ("start", "end"):
-            self.window.x_range.on_change(end, self._say_zoom)
+        self.window.zoomed.append(self._say_zoom)
 
     def _zoom(self, event) -> None:
         if event.new not in (None, self.window.factor):
             self.window.zoom(event.new)
 
-    def _say_zoom(self, attr: str, old: float, new: float) -> None:
+    def _say_zoom(self) -> None:
         """Mark how far the pictures are enlarged; nothing where a wheel chose another factor."""
         self.zoom.value = self.window.factor if self.window.factor in ZOOMS.values() else None
 

@@ -115,7 +115,8 @@ def test_all_pictures_zoom_within_their_frames():
     window.zoom(2)
     assert window.x_range.start == 0, "nothing beyond the picture is shown"
     assert view.zoom.value == 2
-    window.x_range.update(start=30, end=330)  # by a wheel
+    for axis in (window.x_range, window.y_range):
+        axis.update(start=30, end=330)  # by a wheel
     assert view.zoom.value is None
     assert figure.toolbar.active_drag is not None, "what a wheel enlarged can be dragged"
     view.zoom.value = 1
