@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 import panel as pn
+import panel.io.document
 from bokeh.document import Document
 from bokeh.models import Column, Div
+from bokeh.protocol import Protocol
 from bokeh.protocol.message import Message
 from bokeh.server.views.ws import WSHandler
 from browser import LONGEST, free_port
 from visitor import Connection
 
 from explorer.server.document_queue import DocumentQueue, held
-from explorer.server.websocket import send_at_once
+from explorer.server.websocket import changes_in_order, send_at_once
 from explorer.visit import page
 
 TURNS = 100
@@ -111,6 +113,35 @@ def test_all_that_a_turn_changes_is_one_message_and_turns_keep_their_order():
     seen = [texts for texts in browse(app, visit) if len(texts) == 3]
     assert all(len(set(texts)) == 1 for texts in seen), "all of a turn comes at once"
     assert [int(texts[0]) for texts in seen] == list(range(1, TURNS + 1))
+
+
+def test_a_browsers_own_change_on_the_way_takes_no_model_from_a_message():
+    class Browser:
+        """A connection's end, which keeps what is sent."""
+
+        def __init__(self):
+            self.protocol, self._socket, self.messages = Protocol(), self, []
+
+        async def send_message(self, message):
+            self.messages.append(message)
+
+    async def visit():
+        changes_in_order()
+        document, browser = Document(), Browser()
+        document.add_root(column := Column())
+        copy = Copy(document.to_json())
+        document.hold()
+        column.children = [Div(name="new", text="7")]
+        panel.io.document.write_events(document, [browser], list(document.callbacks._held_events))
+        change = {"kind": "ModelChanged", "model": {"id": column.id}, "attr": "visible", "new": False}
+        document.apply_json_patch({"events": [change]})
+        await asyncio.sleep(0.1)
+        for message in browser.messages:
+            copy.document.apply_json_patch(message.payload)
+        return copy.document.get_model_by_name("new").text
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(asyncio.run, visit()).result(LONGEST) == "7"
 
 
 def test_what_a_widget_changes_is_one_message():
