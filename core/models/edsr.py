@@ -18,9 +18,10 @@ class MeanShift(nn.Conv2d):
 
     def __init__(self, rgb_range: float, sign: int, mean: tuple[float, ...] = RGB_MEAN):
         super().__init__(len(mean), len(mean), kernel_size=1)
-        self.weight.data = torch.eye(len(mean)).view(len(mean), len(mean), 1, 1)
-        self.bias.data = sign * rgb_range * torch.tensor(mean)
+        # Without torch.eye and a tensor on the device meta, for which torch imports its compiler: 3 s.
+        nn.init.dirac_(self.weight)  # the identity
         self.requires_grad_(False)
+        self.bias.copy_(sign * rgb_range * torch.tensor(mean, device="cpu"))
 
 
 class ResBlock(nn.Module):

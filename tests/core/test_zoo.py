@@ -1,5 +1,8 @@
 """The other architectures: public names, forwards written down independently, sizes that papers state."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -225,3 +228,11 @@ def test_public_xlsr_weights(benchmark_data, images, psnr):
     model = load_checkpoint(benchmark_data.parent / "weights/xlsr_x3.safetensors")
     result = evaluate(model, paired_folder(benchmark_data / images / "x3", 3), 3)
     assert result.psnr == pytest.approx(psnr, abs=0.01)
+
+
+def test_bundled_networks_load_without_torchs_compiler():
+    """Its import takes longer than all else, and two threads that begin it at once fail."""
+    program = "import sys, core.zoo; [core.create_model(*network) for network in core.zoo.bundled()]"
+    subprocess.run(
+        [sys.executable, "-c", f"{program}; assert 'torch._dynamo' not in sys.modules"], check=True
+    )
