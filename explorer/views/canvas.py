@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -60,9 +61,11 @@ class Window:
         self._size: tuple[int, int] | None = None
         self._canvases: list[Canvas] = []
         self.zoomed: list[Callable[[], None]] = []  # called when the pictures were zoomed or moved
+        # Weakly: Panel keeps what a script in the browser names, and with it all that leads to its widget.
+        moved = weakref.WeakMethod(self._follow)
         for axis in (self.x_range, self.y_range):  # moved here, or by a hand in the browser
-            axis.on_change("start", self._follow)
-            axis.on_change("end", self._follow)
+            for edge in ("start", "end"):
+                axis.on_change(edge, lambda attr, old, new: (follow := moved()) and follow())
 
     @property
     def factor(self) -> float:
@@ -100,7 +103,7 @@ class Window:
             axis.update(bounds=(low, low + side), min_interval=MIN_PIXELS)
             axis.update(start=low, end=low + side)
 
-    def _follow(self, attr: str, old: float, new: float) -> None:
+    def _follow(self) -> None:
         """Let a drag move what is enlarged; on a whole picture a finger scrolls the page."""
         if not math.isclose(self.x_range.end - self.x_range.start, self.y_range.end - self.y_range.start):
             return  # of a square's four edges, which come one after the other, some are still to come

@@ -12,7 +12,7 @@ import pytest
 from bokeh.client import pull_session
 from browser import LONGEST, free_port
 
-from explorer.choices.state import ExplorerState
+from explorer.choices.state import TABS, ExplorerState
 from explorer.jobs.token import Token
 from explorer.pipeline import sweep_rows
 from explorer.session import Session
@@ -70,6 +70,13 @@ def test_closed_sessions_are_freed(app):
         assert live_states() <= before  # those of other tests may go meanwhile
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_a_visitor_who_leaves_before_the_page_is_drawn_is_freed(tab):
+    before = live_states()
+    Visit(ExplorerState(tab=tab)).session.leave()
+    assert live_states() == before
 
 
 def at_rest(session: Session) -> None:
