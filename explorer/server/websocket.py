@@ -36,8 +36,8 @@ def changes_in_order() -> None:
     With `DocumentQueue`'s hold alone, which keeps the changes of one turn together, pages of a busy machine
     stayed at "Working" though the session was done: in 2 of about 60 openings.
 
-    A message is made in the turn of its changes, never later: when a browser's change arrives, Bokeh takes all
-    models of the page for known to the browser, and a later message would only name those it should bring.
+    A message is made in the turn of its changes, never later: when a browser's change arrives, Bokeh takes
+    all models of the page for known there, and a later message would only name those that it should bring.
     """
     ServerConnection.send_patch_document = _of_bokeh
     panel.io.document.write_events = panel.io.document.schedule_write_events = _of_panel
