@@ -24,6 +24,8 @@ from panel.custom import JSComponent
 from panel.io.resources import CDN_DIST, DIST_DIR, LOCAL_DIST
 from panel.theme.native import Native
 
+from explorer.server.notebook_cells import when_gone
+
 # The layouts say their sizes, as on the page; of the notebook's own Panel layouts nothing changes.
 SIZING = functools.partial(pn.config.set, respect_explicit_sizing=True)
 
@@ -193,9 +195,27 @@ class Cell(pn.Column):
         """Show the layout in the cell under way, also where `pn.extension` was not called."""
         if not pn.extension._loaded:
             pn.extension(inline=True)  # nothing is fetched from the net
+        close = weakref.WeakMethod(self._close)
+        when_gone(lambda: (call := close()) and call())
         with SIZING():
             return super()._repr_mimebundle_(include, exclude)
 
+    def _close(self) -> None:
+        """Forget what is shown, as when a browser says that it shows it no more."""
+        for ref, (shown, model, *_) in list(pn.state._views.items()):
+            if shown is self:
+                del pn.state._views[ref]
+                self._cleanup(model)
+
     def _cleanup(self, root: Model | None = None) -> None:
+        comms, document = ((), None) if root is None else (self._comms.get(root.ref["id"], ()), root.document)
         super()._cleanup(root)
+        # Panel and the kernel would keep what follows, and each leads back to this cell.
+        pn.state._stylesheets.pop(document, None)
+        if root is not None and pn.state.location is not None:
+            pn.state.location._cleanup(root)
+        for comm in comms:
+            pn.state._comm_manager._comms.pop(comm.id, None)
+            if kernel := getattr(comm, "manager", None):
+                kernel.targets.pop(comm.id, None)
         self._leave()

@@ -154,9 +154,25 @@ def test_three_networks_live_side_by_side_in_jupyterlab(chromium, tmp_path):
             moved_in_a_cell(page, results.nth(cell), cell, layer, channels)
             others = [results.nth(other) for other in range(cell)]
             assert not any(other.get_by_text("W5A5").count() for other in others), "cells know no other"
+        delete_cell(page, 1)
+        run_last(page)
+        page.locator(".jp-CodeCell").last.get_by_text("2", exact=True).wait_for()
         context.close()
     assert not asked
     assert not complaints
+
+
+def delete_cell(page, number: int) -> None:
+    """Delete a cell by the menu, as a person may."""
+    page.locator(".jp-CodeCell").nth(number).locator(".jp-InputPrompt").first.click()
+    page.get_by_role("menuitem", name="Edit", exact=True).click()
+    page.get_by_role("menuitem", name="Delete Cell").click()
+
+
+def run_last(page) -> None:
+    """Run the last cell again."""
+    page.locator(".jp-CodeCell").last.locator(".jp-InputArea-editor").click()
+    page.keyboard.press("Control+Enter")
 
 
 def moved_in_a_cell(page, shown, cell: int, layer: str, channels: int) -> None:

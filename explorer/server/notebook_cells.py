@@ -1,0 +1,36 @@
+"""Which cells of a notebook are gone, as JupyterLab says with each cell that runs."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_shown: dict[str, list[Callable[[], object]]] = collections.defaultdict(list)  # cell -> what closes it
+
+
+def when_gone(close: Callable[[], object]) -> None:
+    """Call `close` once the notebook's cell under way is deleted or runs again; elsewhere never."""
+    if cell := _told().get("cellId"):
+        _follow_cells()
+        _shown[cell].append(close)
+
+
+def _told() -> Mapping[str, Any]:
+    """Read what the notebook said with the cell under way: its name, and the cells that were deleted."""
+    kernel = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return kernel.get_parent().get("metadata", {}) if hasattr(kernel, "get_parent") else {}
+
+
+@functools.cache
+def _follow_cells() -> None:
+    sys.modules["IPython"].get_ipython().events.register("pre_run_cell", lambda info: _close_gone())
+
+
+def _close_gone() -> None:
+    told = _told()
+    for cell in (told.get("cellId"), *told.get("deletedCells", ())):
+        for close in _shown.pop(cell, ()):
+            close()
