@@ -90,18 +90,22 @@ class Visit:
     def _open_tab(self) -> pn.Column:
         """Return the place of the open tab."""
         state = self.session.state
-        kinds = dict(zip(TABS, KINDS, strict=True))
+        kinds, session = dict(zip(TABS, KINDS, strict=True)), self.session
         layouts: dict[str, pn.Column] = {}
         place = pn.Column(sizing_mode="stretch_width", margin=0)
 
         def show(tab: str) -> None:
             if tab not in self.made:
-                self.made[tab] = kinds[tab](self.session)
+                self.made[tab] = kinds[tab](session)
                 layouts[tab] = self.made[tab].layout()
             show_only(place, [layouts[tab]])
 
+        def change(tab: str) -> None:
+            session.status.set_busy("page", "", 0.0)  # at once: the old tab would be "Ready" until then
+            session.later(lambda: (show(tab), session.later(lambda: session.status.set_done("page"))))
+
         show(state.tab)
-        state.param.watch(lambda event: self.session.later(lambda: show(event.new)), "tab")
+        state.param.watch(lambda event: change(event.new), "tab")
         return place
 
 

@@ -39,7 +39,7 @@ def follow(address: Address, state: ExplorerState) -> None:
             restore(state, change.new)
             under_way = False
 
-    state.param.watch(write, FIELDS)
+    state.param.watch(write, FIELDS, precedence=1)  # last: what a choice starts is said before its link
     address.param.watch(read, "search")
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from browser import Explorer, until
+from looks import check_look
 
 from explorer.choices.state import TABS
 from explorer.page.tour import LESSONS
@@ -191,13 +192,17 @@ def test_all_of_it_by_the_keyboard(explorer):
 
 
 @pytest.mark.parametrize("theme", ["default", "dark"])
-def test_every_text_reads_on_its_background(explorer, theme):
-    explorer.open(f'?theme={theme}&network=xlsr_x3&compared_bits=[4]&details=["export"]')
+def test_tabs_look_as_they_should_and_every_text_reads_on_its_background(explorer, theme):
+    explorer.open(f"?theme={theme}&network=xlsr_x3&compared_bits=[4]")
     for tab in TABS:
         explorer.press(tab.title())
         explorer.page.wait_for_function(f"{TAB} == '{tab}'")
         explorer.settle()
+        explorer.press("Export", lambda: explorer.count("The same in Python"))
         assert not explorer.page.evaluate(CONTRAST), tab
+        explorer.press("Close", lambda: not explorer.count("The same in Python"))
+        explorer.painted()
+        check_look(f"{tab}-{theme}", explorer.page.screenshot())
 
 
 def test_theme_and_phone(chromium, server):
