@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 
 import panel as pn
 from tornado.ioloop import IOLoop
 
+# Without a server calls come from many threads, and HoloViews makes its classes writable while it copies.
+ONE_AT_A_TIME = threading.RLock()
+
 
 class DocumentQueue:
-    """Call it to queue a call on the document; without a server the call is made at once."""
+    """Call it to queue a call on the document; without a server the call is made at once, one at a time."""
 
     def __init__(self):
         self._document = pn.state.curdoc
@@ -24,7 +28,8 @@ class DocumentQueue:
         another thread adds can be lost.)
         """
         if self._document is None:
-            call()
+            with ONE_AT_A_TIME:
+                call()
         else:
             self._loop.add_callback(self._schedule, call)
 
