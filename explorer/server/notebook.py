@@ -13,12 +13,13 @@ import contextlib
 import functools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import panel as pn
 import param
 from bokeh.document import Document
+from bokeh.document.events import DocumentChangedEvent
 from bokeh.models import ImportedStyleSheet, InlineStyleSheet, Model, UIElement
 from panel.custom import JSComponent
 from panel.io.resources import CDN_DIST, DIST_DIR, LOCAL_DIST
@@ -208,14 +209,28 @@ class Cell(pn.Column):
                 self._cleanup(model)
 
     def _cleanup(self, root: Model | None = None) -> None:
-        comms, document = ((), None) if root is None else (self._comms.get(root.ref["id"], ()), root.document)
-        super()._cleanup(root)
-        # Panel and the kernel would keep what follows, and each leads back to this cell.
-        pn.state._stylesheets.pop(document, None)
-        if root is not None and pn.state.location is not None:
-            pn.state.location._cleanup(root)
-        for comm in comms:
-            pn.state._comm_manager._comms.pop(comm.id, None)
-            if kernel := getattr(comm, "manager", None):
-                kernel.targets.pop(comm.id, None)
+        if root is None:
+            super()._cleanup()
+        else:
+            comms, document = self._comms.get(root.ref["id"], ()), root.document
+            super()._cleanup(root)
+            _forget(root, comms, document)
         self._leave()
+
+
+def no_change(event: DocumentChangedEvent) -> None:
+    """Stand for the listener with whom a document is destroyed; in a notebook it has none."""
+
+
+def _forget(root: Model, comms: Iterable[Any], document: Document | None) -> None:
+    """Take a cell's page from where Panel and the kernel would keep it: each place leads back to the cell."""
+    if document is not None:
+        pn.state._stylesheets.pop(document, None)
+        document.on_change(no_change)
+        document.destroy(no_change)
+    if pn.state.location is not None:
+        pn.state.location._cleanup(root)
+    for comm in comms:
+        pn.state._comm_manager._comms.pop(comm.id, None)
+        if kernel := getattr(comm, "manager", None):
+            kernel.targets.pop(comm.id, None)
