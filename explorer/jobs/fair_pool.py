@@ -68,7 +68,9 @@ class FairPool:
                 self._tell_places()
                 job.run()
             except Exception:
-                log.exception("a job failed")  # the thread goes on with the next
+                # The thread goes on with the next. A job that is cancelled may fail where the server ends.
+                if not job.token.cancelled:
+                    log.exception("a job failed")
             finally:
                 with self._lock:
                     self._running[visitor] -= 1

@@ -52,6 +52,8 @@ class LatestWins:
             except ValueError as error:
                 self._deliver(token, fail, str(error))
             except Exception:
+                if token.cancelled:  # or the server ends, and Python's own threads before this one
+                    return
                 log.exception("a job failed")
                 self._deliver(token, fail, "This could not be computed; the server's log says why.")
             finally:

@@ -7,6 +7,7 @@ from html import escape
 import panel as pn
 
 from explorer.choices.catalog import about
+from explorer.choices.help import METHOD_HELP
 from explorer.choices.state import (
     DEPLOYMENT,
     EXPLORE,
@@ -77,6 +78,9 @@ def _quantizer(state: ExplorerState) -> pn.Column:
             margin=0,
             sizing_mode="stretch_width",
         ),
+        html(
+            pn.bind(_in_a_line, p.method), visible=on(OF_METHOD), sizing_mode="stretch_width", margin=(0, 8)
+        ),
         pn.Column(
             labelled(
                 "How points are chosen", pn.widgets.RadioButtonGroup.from_param(p.selector, **TOGGLE, **WIDE)
@@ -101,6 +105,10 @@ def _quantizer(state: ExplorerState) -> pn.Column:
         margin=0,
         sizing_mode="stretch_width",
     )
+
+
+def _in_a_line(method: str) -> str:
+    return f"<p class='note'>{escape(METHOD_HELP[method])}</p>"
 
 
 def _set_size(words: int, terms: int, method: str, state: ExplorerState) -> str:

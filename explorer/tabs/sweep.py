@@ -91,13 +91,13 @@ def _shown(sweeper: Sweeper, state: ExplorerState) -> pn.FlexBox:
     def titled(sweeps: list[str]) -> dict[str, str]:
         return {sweep_runs.title(name): name for name in sweeps}
 
-    delete = pn.widgets.Button(
-        label="Delete",
-        width=76,
-        disabled=(state.param.sweep.rx() == sweep_runs.BUNDLED) | sweeper.param.running.rx(),
-        **BUTTON,
+    kept = (state.param.sweep.rx() == sweep_runs.BUNDLED) | sweeper.param.running.rx()
+    delete = pn.widgets.Toggle.from_param(sweeper.param.asked, width=76, disabled=kept, **BUTTON, **TOGGLE)
+    sure = pn.widgets.Button(
+        label="Delete it for good", width=130, visible=sweeper.param.asked, color="danger", **BUTTON
     )
-    delete.on_click(lambda _: sweeper.delete())
+    sure.on_click(lambda _: sweeper.delete())
+    state.param.watch(lambda _: setattr(sweeper, "asked", False), "sweep")
     select = pn.widgets.Toggle(label="Select by a box", width=124, **BUTTON, **TOGGLE)
     select.jscallback(value=SELECT)
     every = pn.widgets.Button(
@@ -122,6 +122,7 @@ def _shown(sweeper: Sweeper, state: ExplorerState) -> pn.FlexBox:
         every,
         pn.widgets.Toggle.from_param(sweeper.param.form, width=104, **BUTTON, **TOGGLE),
         delete,
+        sure,
         margin=0,
     )
 

@@ -37,6 +37,7 @@ class Sweeper(param.Parameterized):
     progress = param.Tuple((0.0, ""), doc="Share done, and a sentence, of the sweep that is shown")
     running = param.Boolean(False, doc="Whether the sweep that is shown is under way")
     form = param.Boolean(False, label="New sweep", doc="Whether the grid of a new sweep can be chosen")
+    asked = param.Boolean(False, label="Delete", doc="Whether to ask if the sweep that is shown may go")
     unfinished = param.Boolean(False, doc="Whether the sweep that is shown was stopped before its end")
     names = param.List(["bundled"], doc="Sweeps that can be shown")
     networks = param.List(["edsr_x2"], doc="Networks of the sweep that is shown")
@@ -166,6 +167,7 @@ class Sweeper(param.Parameterized):
 
     def delete(self) -> None:
         """Delete the sweep that is shown, and show the bundled one."""
+        self.asked = False
         try:
             sweep_runs.delete(self.state.sweep)
         except ValueError as error:

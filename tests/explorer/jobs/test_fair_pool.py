@@ -135,6 +135,14 @@ def test_a_job_that_fails_holds_up_nobody(caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_a_cancelled_job_fails_without_a_word(caplog):
+    desk, token = Desk(), Token()
+    desk.pool.submit("a", token, lambda: token.cancel() or 1 / 0)
+    desk.submit("a", "a2")
+    assert desk.open() == ["a2"]
+    assert not caplog.text
+
+
 def test_the_program_ends_though_long_work_is_under_way():
     script = """
 import threading, time

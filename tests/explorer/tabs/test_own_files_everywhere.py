@@ -72,9 +72,12 @@ def test_a_sweep_of_own_files(visitor):
     assert (visitor.state.tab, visitor.state.network, visitor.state.method) == ("explore", network, "minmax")
     folder = sweep_runs.place(name)
     visitor.choose(tab="sweep")
-    sweeper.delete()
-    visitor.settle()
+    assert not visitor.shown(visitor.widget("Delete it for good"))
+    visitor.move("Delete", True)
+    assert folder.exists(), "a second press is needed"
+    visitor.press("Delete it for good")
     assert visitor.state.sweep == "bundled"
+    assert not visitor.shown(visitor.widget("Delete it for good"))
     assert not folder.exists()
 
 
