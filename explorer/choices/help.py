@@ -72,7 +72,7 @@ HELP = {
 # One line each, for a list of methods.
 METHOD_HELP = {
     "dfsq": "points of the universal set by k-means, per image and channel; as published",
-    "dfsq-exact": "the same with the best possible points",
+    "dfsq-exact": "dfsq with the best possible points",
     "dfsq+": "dfsq-exact with a doubled set, and weights that compensate for the rounding",
     "dfsq+block": "dfsq+ with its own scale for every 8×8 pixels: half a bit more",
     "uniform+": "as dfsq+, with evenly spaced levels in place of chosen points",
@@ -80,7 +80,7 @@ METHOD_HELP = {
     "minmax": "even levels from the lowest to the highest value: the simplest",
     "percentile": "even levels that leave out the 0.1 % at each end",
     "mse": "even levels over the range of least squared error",
-    "mse-channel": "the same with a range for each channel",
+    "mse-channel": "mse with a range for each channel",
     "mse+": "mse, and weights that compensate for the rounding",
     "2dquant": "a search of both ends of the range; the first stage of 2DQuant",
     "log2": "powers of two: a product is one shift",
@@ -90,6 +90,6 @@ METHOD_HELP = {
     "mx": "blocks of 32 that share a power of two: OCP MX, as new hardware has it",
     "nvfp4": "blocks of 16 that share an 8-bit scale: NVIDIA's 4-bit floats",
     "odm": "ranges and weights learned in training, ODM v2",
-    "odm-v1": "the same with ODM v1's offsets",
+    "odm-v1": "ranges and weights learned in training, ODM v1 with its offsets",
     "pams": "ranges learned in training, PAMS",
 }
