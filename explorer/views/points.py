@@ -93,6 +93,7 @@ class PointsView:
 
     def _staircase(self):
         fig = plot("", "", "Q(x)", 110, x_range=self._axis, y_range=Range1d(-1, 1), name="staircase")
+        fig.yaxis.ticker.desired_num_ticks = 3  # more would touch, and 0.2 steps make eight
         fig.multi_line("x", "y", source=self._stairs, color="color", line_width=2)
         args = dict(points=self._levels, stairs=self._stairs, axis=self._axis)
         self._levels.js_on_change("change", CustomJS(args=args, code=FOLLOW))
