@@ -47,6 +47,7 @@ def test_a_trained_network_among_the_methods():
     visitor = Visitor(method="odm", activation_bits=2, compared_bits=[2, 3], details=["protocol"])
     assert visitor.picture("picture 2").size > 50
     assert visitor.count("odm is bundled at W2A2") >= 1, "there is none at 3 bits"
-    assert visitor.count("learned in training") == 1
+    assert visitor.count("weights: learned in training") == 1, "in the protocol"
+    assert visitor.count("ODM v2") == 1, "beside the choice of the method"
     visitor.choose(network="xlsr_x3")
     assert visitor.state.method.startswith("dfsq")
