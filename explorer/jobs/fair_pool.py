@@ -10,10 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from explorer.jobs.token import Token
+from explorer.jobs.token import Token, server_ends
 
 log = logging.getLogger(__name__)
 MIN_REPORT_INTERVAL = 3.0  # seconds between two reports of a job's place
@@ -68,9 +66,8 @@ class FairPool:
                 self._tell_places()
                 job.run()
             except Exception:
-                # The thread goes on with the next. A job that is cancelled may fail where the server ends.
-                if not job.token.cancelled:
-                    log.exception("a job failed")
+                if not server_ends():
+                    log.exception("a job failed")  # the thread goes on with the next
             finally:
                 with self._lock:
                     self._running[visitor] -= 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from explorer.jobs.cache import log_size
 from explorer.jobs.fair_pool import FairPool
-from explorer.jobs.token import Cancelled, Token
+from explorer.jobs.token import Cancelled, Token, server_ends
 
 log = logging.getLogger(__name__)
 # Quick answers do not queue behind slow ones: a thread that waits for another's computation costs nothing, so
@@ -52,7 +52,7 @@ class LatestWins:
             except ValueError as error:
                 self._deliver(token, fail, str(error))
             except Exception:
-                if token.cancelled:  # or the server ends, and Python's own threads before this one
+                if server_ends():
                     return
                 log.exception("a job failed")
                 self._deliver(token, fail, "This could not be computed; the server's log says why.")

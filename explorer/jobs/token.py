@@ -14,6 +14,11 @@ class Cancelled(Exception):
     """Raised in a job whose result is no longer wanted."""
 
 
+def server_ends() -> bool:
+    """Tell whether the server ends: whatever its threads still do may fail, and nobody waits for it."""
+    return not threading.main_thread().is_alive()
+
+
 class Token:
     """Tells a job whether it is still wanted, and the page how far it is."""
 
@@ -25,7 +30,7 @@ class Token:
     @property
     def cancelled(self) -> bool:
         """Whether the result is no longer wanted."""
-        return self._cancelled or not threading.main_thread().is_alive()  # the server ends
+        return self._cancelled or server_ends()
 
     def cancel(self) -> None:
         """Ask the job to stop at its next check."""
