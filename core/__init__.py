@@ -25,6 +25,7 @@ from core.images.folders import paired_folder
 from core.images.metrics import colour_shift, psnr_y, ssim_y
 from core.models import EDSR, MODELS, without_clip
 from core.networks.batchnorm import fold_batchnorm
+from core.networks.equalization import equalize_channels
 from core.networks.ranges import unit_range
 from core.networks.tiles import receptive_radius
 from core.points.moments import Moments
@@ -72,6 +73,7 @@ __all__ = [
     "create_model",
     "demo_image",
     "demo_names",
+    "equalize_channels",
     "evaluate",
     "export_litert",
     "export_onnx",

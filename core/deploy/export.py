@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import warnings
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,10 +17,14 @@ from core.deploy.onnx_files import first_line, layer_nodes
 from core.deploy.onnx_network import OnnxNetwork
 from core.images import check_images, demo_image
 from core.images.colour import luma_of
+from core.networks.batchnorm import fold_batchnorm
+from core.networks.equalization import equalize_channels
 from core.networks.folding import fold_parametrizations
 from core.networks.running import check_network, image_alone, takes_luma
 from core.ptq.audit import is_quantized
+from core.ptq.calibration import with_share
 from core.ptq.scope import channel_dim_of
+from core.utils.progress import Progress
 
 if TYPE_CHECKING:
     import onnx
@@ -83,6 +88,22 @@ def plain_network(model: nn.Module) -> nn.Module:
     with contextlib.suppress(NotImplementedError):  # graphs of torch.export have one mode alone
         network.eval()
     return image_alone(network, torch.zeros(1, 3, 48, 48))
+
+
+def equalized(
+    network: nn.Module, images: torch.Tensor | Iterable[torch.Tensor], progress: Progress
+) -> nn.Module:
+    """Return a network from `plain_network` with equal channels, or as it is where that is not possible."""
+
+    def taken() -> Iterator[torch.Tensor]:
+        for batch, share in with_share(images):
+            progress("Equalizing channels", share)
+            yield as_taken(network, batch)
+
+    try:
+        return equalize_channels(fold_batchnorm(network), taken())
+    except ValueError:  # torch.fx cannot trace it, or it uses its weights in another way too
+        return network
 
 
 def as_taken(network: nn.Module, images: torch.Tensor) -> torch.Tensor:

@@ -77,7 +77,7 @@ def converted(network: nn.Module, lr: torch.Tensor) -> bytes:
     with contextlib.suppress(ValueError):  # networks that torch.fx cannot trace keep their BatchNorms
         network = fold_batchnorm(network)
     with ComputedKernels(network) as computed:
-        picture_of(network, lr)
+        called = _called(network, lr)
     channels_last, image = (
         _ChannelsLast(network, computed.kernels).eval(),
         lr.permute(0, 2, 3, 1).contiguous(),
@@ -93,8 +93,23 @@ def converted(network: nn.Module, lr: torch.Tensor) -> bytes:
         finally:
             converter.config.show_progress = before
     graph = Graph(made)
-    _name_after_layers(graph, network)
+    _name_after_layers(graph, _scopes(network, called))
     return graph.to_bytes()
+
+
+def _called(network: nn.Module, lr: torch.Tensor) -> set[nn.Module]:
+    """Return the modules that are called for a picture: a list of modules is not, nor what is looped over."""
+    found: set[nn.Module] = set()
+    handles = [
+        module.register_forward_pre_hook(lambda module, inputs: found.add(module))
+        for module in network.modules()
+    ]
+    try:
+        picture_of(network, lr)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 class _ChannelsLast(nn.Module):
@@ -126,9 +141,8 @@ def quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _name_after_layers(graph: Graph, network: nn.Module) -> None:
-    """Call tensors as the layers that make them, or else as their operators, in place."""
-    scopes = _scopes(network)
+def _name_after_layers(graph: Graph, scopes: dict[str, str]) -> None:
+    """Call tensors as the layers that make them, by `_scopes`, or else as their operators, in place."""
     names: dict[int, str] = {}
     taken: set[str] = set()
 
@@ -162,18 +176,16 @@ def _name_after_layers(graph: Graph, network: nn.Module) -> None:
         graph.tensor(index).name = name.encode()
 
 
-def _scopes(network: nn.Module) -> dict[str, str]:
-    """Map the converter's path of each module, its classes and names, to its name in the network."""
+def _scopes(network: nn.Module, called: set[nn.Module]) -> dict[str, str]:
+    """Map the converter's path of each module, classes and names of what is called, to its name here."""
     modules = dict(network.named_modules())
     root = f"{_class_of(_ChannelsLast)}/{_class_of(type(network))}_network"
     found = {root: "repeat"}  # what is no layer: channels that are repeated
-    for name in modules:
-        parts = name.split(".") if name else []
-        path = [
-            f"{_class_of(type(modules['.'.join(parts[: i + 1])]))}_{part}" for i, part in enumerate(parts)
-        ]
-        if path:
-            found["/".join((root, *path))] = name
+    for name in [name for name, module in modules.items() if name and module in called]:
+        parts = name.split(".")
+        path = [(part, modules[".".join(parts[: i + 1])]) for i, part in enumerate(parts)]
+        steps = [f"{_class_of(type(module))}_{part}" for part, module in path if module in called]
+        found["/".join((root, *steps))] = name
     return found
 
 

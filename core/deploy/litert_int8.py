@@ -1,13 +1,12 @@
 """Static INT8 files for LiteRT, with this project's own ranges and weights.
 
 The engine's quantizer writes the file. It takes the ranges of all tensors from outside, and here these are
-the ones of `core.quantizers.ranges` with the lowest squared error. The weights come from `quantize_model`,
-which refines them for the quantized inputs.
+the lowest and highest values on the images (it would average them), after `equalize_channels`, which lets
+one range suit all channels of a tensor.
 """
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable
 
@@ -15,22 +14,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.deploy.export import as_taken, picture_of, plain_network
+from core.deploy.export import as_taken, equalized, picture_of, plain_network
 from core.deploy.int8 import check_named
 from core.deploy.litert import check_file, checked_size, converted, photographs, quiet
 from core.deploy.litert_files import LAYER_OPS, Graph, layer_name, layer_operators, litert
 from core.deploy.litert_shuffle import MOVES, shuffles_to_depth_to_space
 from core.deploy.onnx_files import first_line
 from core.ptq.calibration import batches, with_share
-from core.ptq.config import FLOAT, QuantConfig
-from core.ptq.quantize import peek, quantize_model
+from core.ptq.quantize import peek
 from core.ptq.scope import Layers, channel_dim_of, check_layers, choose_layers
-from core.quantizers.histogram import Histogram
-from core.quantizers.ranges import RANGES
 from core.utils.progress import Progress
 
 BITS = 8
-REFINED = QuantConfig("mse", BITS, FLOAT, refine=("reconstruction", "bias"))
 LAST = 2 ** (BITS - 1) - 1  # weights have the levels -LAST to LAST
 SHARES = np.linspace(1, 0.6, 161)  # of the largest weight, tried as the largest level
 CLIP = "RELU_0_TO_1"
@@ -47,7 +42,7 @@ def quantize_litert(
     size: tuple[int, int] | None = None,
     integer_ports: bool = False,
     clip: str = "folded",
-    refine: bool = True,
+    equalize: bool = True,
     progress: Progress = lambda what, share: None,
 ) -> bytes:
     """Return the network as a LiteRT file in INT8, quantized statically; NHWC, of one fixed size.
@@ -56,8 +51,8 @@ def quantize_litert(
     as for `quantize_int8`; other layers stay float (`audit_litert` lists them). size: height and width of
     the file's input; the images' own by default. integer_ports: input and output in INT8, with the scales in
     the file, else float32. Weights are signed and symmetric, per output channel; activations signed, per
-    tensor, by the range of the lowest squared error on the images; [0, 1] for the input where all images lie
-    in it. refine: change the weights for the quantized inputs first, as method "mse+" does. clip: what
+    tensor, from the lowest to the highest value on the images; [0, 1] for the input where all images lie in
+    it. equalize: scale the channels between convolutions first, see `equalize_channels`. clip: what
     becomes of a clip to [0, 1]: "folded" into the range of the tensor before it, which then saturates there;
     "float", as the converter and the engine's quantizer leave it; "integer", an operator on integers.
     ValueError for a network that cannot be converted, images of several sizes, or if no layer is left;
@@ -75,8 +70,8 @@ def quantize_litert(
     if not chosen:
         raise ValueError("no layer is left to quantize; name at least one of the network's convolutions")
     size = seen if size is None else checked_size(size)
-    if refine:
-        network = _refined(network, images, chosen, progress)
+    if equalize:
+        network = equalized(network, images, progress)
     file = converted(network, first)
     graph = Graph(file)
     products = {layer_name(graph, operator).split("#")[0] for operator, _, _ in layer_operators(graph)}
@@ -100,26 +95,13 @@ def _of_one_size(images) -> tuple[list[torch.Tensor], tuple[int, int]]:
     return found, sizes[0]
 
 
-def _refined(network: nn.Module, images, chosen: list[str], progress: Progress) -> nn.Module:
-    """Return a copy whose chosen layers have weights and biases made for quantized inputs, still float."""
-    whole = torch.cat(images)
-    quantized = quantize_model(network, whole, REFINED, chosen, progress)
-    refined = copy.deepcopy(network)
-    for name in chosen:
-        layer, own = quantized.get_submodule(name), refined.get_submodule(name)
-        for part in ("weight", "bias"):
-            if getattr(layer, part, None) is not None:
-                setattr(own, part, nn.Parameter(getattr(layer, part).detach().clone()))
-    return refined
-
-
 def _is_every(network: nn.Module, chosen: list[str]) -> bool:
     """Whether the chosen layers are all layers of the network."""
     return {n for n, m in network.named_modules() if channel_dim_of(m) is not None} == set(chosen)
 
 
 def _ranges(file: bytes, images: list[torch.Tensor], progress: Progress) -> dict[str, tuple[float, float]]:
-    """Return the range of each tensor by name, of the lowest squared error on the images (N, C, H, W)."""
+    """Return the lowest and highest value of each tensor by name, on the images (N, C, H, W)."""
     engine, graph = litert("ai_edge_litert.interpreter"), Graph(file)
     interpreter = engine.Interpreter(
         model_content=file, experimental_preserve_all_tensors=True,
@@ -127,22 +109,19 @@ def _ranges(file: bytes, images: list[torch.Tensor], progress: Progress) -> dict
     )  # fmt: skip
     interpreter.allocate_tensors()
     made = [i for op in graph.operators for i in op.outputs if graph.tensor(i).type == 0]
-    seen = {i: Histogram(1) for i in [*graph.main.inputs, *made]}
+    ends = dict.fromkeys([*graph.main.inputs, *made], (0.0, 0.0))  # 0 is always a level
     for batch, share in with_share(images):
         for image in batch.permute(0, 2, 3, 1).contiguous().numpy():
             interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
             interpreter.invoke()
-            for index, histogram in seen.items():
-                histogram.update(torch.from_numpy(interpreter.get_tensor(int(index)).reshape(1, -1)))
+            for index, (low, high) in ends.items():
+                values = interpreter.get_tensor(int(index))
+                ends[index] = min(low, float(values.min())), max(high, float(values.max()))
         progress("Calibrating", share)
-    ranges = {}
-    for index, histogram in seen.items():
-        low, high = (float(end[0]) for end in RANGES["mse"](*histogram.values(), BITS))
-        ranges[graph.name(index)] = min(low, 0.0), max(high, 0.0)
     entry = graph.main.inputs[0]
-    if seen[entry].low[0] >= 0 and seen[entry].high[0] <= 1:
-        ranges[graph.name(entry)] = 0.0, 1.0  # then 8-bit images are on the levels
-    return ranges
+    if ends[entry][0] >= 0 and ends[entry][1] <= 1:
+        ends[entry] = 0.0, 1.0  # then 8-bit images are on the levels
+    return {graph.name(index): found for index, found in ends.items()}
 
 
 def _static(file, ranges, chosen, every: bool, integer_ports: bool, clip: str, kind: str) -> bytes:

@@ -6,8 +6,10 @@ import copy
 from collections import Counter
 
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from core.networks.tracing import traced
 
 
 def fold_batchnorm(model: nn.Module) -> nn.Module:
@@ -26,10 +28,7 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     )
     """
     folded = copy.deepcopy(model).eval()
-    try:
-        graph = fx.Tracer().trace(folded)
-    except Exception as error:  # the network's forward may raise any error on fx's symbols
-        raise ValueError(f"{type(model).__name__} cannot be traced by torch.fx: {error}") from error
+    graph = traced(folded)
     modules = dict(folded.named_modules())
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     for node in graph.nodes:

@@ -179,8 +179,7 @@ def _file(plan: Plan, variant: str, token: Token) -> bytes:
     if not phone:
         return quantize_int8(model, images, layers, token.progress).SerializeToString()
     clip = PHONE_CLIPS.get(variant, "folded")
-    # Refining the weights would take a minute more.
-    return quantize_litert(model, images, layers, plan.size, clip=clip, refine=False, progress=token.progress)
+    return quantize_litert(model, images, layers, plan.size, clip=clip, progress=token.progress)
 
 
 def runnable(content: bytes, variant: str) -> OnnxNetwork | LitertNetwork:

@@ -124,7 +124,7 @@ def onnxruntime(model, patches, layers, bits):
     chosen = (
         None if set(layers) == {n for n, m in model.named_modules() if isinstance(m, nn.Conv2d)} else layers
     )
-    proto = core.quantize_int8(model, patches, layers=chosen)
+    proto = core.quantize_int8(model, patches, layers=chosen, equalize=False)
     return core.OnnxNetwork(proto)
 
 

@@ -112,14 +112,14 @@ def test_other_sizes_run_by_tiles_or_padded(anchored, float_file):
 
 @needs_litert
 def test_the_size_of_the_file_is_free_of_the_images_size(anchored):
-    file = quantize_litert(anchored, photographs(), size=(16, 40), refine=False)
+    file = quantize_litert(anchored, photographs(), size=(16, 40))
     assert LitertNetwork(file).size == (16, 40)
     assert psnr(file, anchored, photographs(16, 40)) > 40
 
 
 @needs_litert
 def test_layers_that_stay_float(anchored):
-    file = quantize_litert(anchored, photographs(), ["a"], refine=False)
+    file = quantize_litert(anchored, photographs(), ["a"])
     audit = audit_litert(file)
     assert {row.name: row.weight_bits for row in audit if row.name != "repeat"} == {"a": 8, "b": 32}
     assert audit.float["ADD"] == 1
@@ -129,7 +129,7 @@ def test_layers_that_stay_float(anchored):
 
 @needs_litert
 def test_integer_ports(anchored):
-    network = LitertNetwork(quantize_litert(anchored, photographs(), integer_ports=True, refine=False))
+    network = LitertNetwork(quantize_litert(anchored, photographs(), integer_ports=True))
     assert audit_litert(network.content).conversions == []
     assert psnr(network.content, anchored, photographs()) > 40
 
@@ -137,7 +137,7 @@ def test_integer_ports(anchored):
 @needs_litert
 @pytest.mark.parametrize(("clip", "in_float"), [("float", 1), ("integer", 0)])
 def test_a_clip_that_is_not_folded(anchored, clip, in_float):
-    file = quantize_litert(anchored, photographs(), clip=clip, refine=False)
+    file = quantize_litert(anchored, photographs(), clip=clip)
     audit = audit_litert(file)
     assert (audit.float["RELU_0_TO_1"], audit.integer["RELU_0_TO_1"]) == (in_float, 1 - in_float)
     assert len(audit.conversions) == 2 + 2 * in_float
@@ -161,7 +161,7 @@ def test_networks_of_the_project(model):
 def test_every_bundled_network_goes_through(name, scale):
     model = core.create_model(name, scale).requires_grad_(False)
     assert away(export_litert(model, SIZE), model, photographs()) < 1e-4
-    assert psnr(quantize_litert(model, photographs(), refine=False), model, photographs()) > 30
+    assert psnr(quantize_litert(model, photographs()), model, photographs()) > 30
 
 
 @needs_litert
