@@ -15,6 +15,7 @@ from core.deploy import (
     export_onnx,
     quantize_int8,
     quantize_litert,
+    time_layers,
     time_litert,
     time_onnx,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "sensitivity",
     "ssim_y",
     "super_resolve",
+    "time_layers",
     "time_litert",
     "time_onnx",
     "tune_ranges",

@@ -8,7 +8,7 @@ from core.deploy.litert_int8 import quantize_litert
 from core.deploy.litert_network import LitertNetwork
 from core.deploy.onnx_files import audit_onnx
 from core.deploy.onnx_network import OnnxNetwork
-from core.deploy.timing import time_in_turns, time_litert, time_onnx
+from core.deploy.timing import time_in_turns, time_layers, time_litert, time_onnx
 
 __all__ = [
     "LitertNetwork",
@@ -20,6 +20,7 @@ __all__ = [
     "quantize_int8",
     "quantize_litert",
     "time_in_turns",
+    "time_layers",
     "time_litert",
     "time_onnx",
 ]

@@ -42,17 +42,18 @@ class OnnxNetwork(nn.Module):
 
     graph: a ModelProto, or the path of a file; of several outputs, the only one with the input's number of
     channels is taken. A graph of a fixed size runs larger images by overlapping tiles and pads smaller ones
-    with their edge pixels; a graph of a single channel is for luma / 255. `float_output`: whether the output
+    with their edge pixels; a graph of a single channel is for luma / 255. profile: how the name of the file
+    begins that ONNX Runtime's profiler writes; no file by default. `float_output`: whether the output
     comes from a float operator, and so does not saturate at the ends of integers. FileNotFoundError for a
     missing file; ValueError for a damaged one, one with other inputs or outputs, and images that it does not
     run on. It can be used like any network: `evaluate`, `super_resolve`.
     """
 
-    def __init__(self, graph: onnx.ModelProto | str | Path, threads: int = 1):
+    def __init__(self, graph: onnx.ModelProto | str | Path, threads: int = 1, profile: str = ""):
         super().__init__()
         self.title = Path(graph).name if isinstance(graph, (str, Path)) else "the ONNX graph"
         graph = read_graph(graph)
-        self.session = _session(graph, threads, self.title)
+        self.session = _session(graph, threads, self.title, profile)
         self.ports = _ports(self.session, self.title)
         self._reach = _reach(graph.graph)
         self.float_output = float_output(graph.graph, self.ports.output)
@@ -97,10 +98,12 @@ class OnnxNetwork(nn.Module):
         return torch.from_numpy(made).float()
 
 
-def _session(graph: onnx.ModelProto, threads: int, title: str):
+def _session(graph: onnx.ModelProto, threads: int, title: str, profile: str):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, profile
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # fatal alone: errors are raised anyway
     try:

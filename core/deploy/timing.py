@@ -1,9 +1,13 @@
-"""Time files of both engines, ONNX Runtime and LiteRT, in turns."""
+"""Time files of both engines, ONNX Runtime and LiteRT, in turns, and the layers of an ONNX file."""
 
 from __future__ import annotations
 
+import json
+import re
 import statistics
+import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +17,18 @@ import torch
 from torch import nn
 
 from core.deploy.litert_network import LitertNetwork
+from core.deploy.onnx_files import layer_nodes, read_graph
 from core.deploy.onnx_network import OnnxNetwork
 from core.images import check_images
 from core.utils.progress import Progress
 
 if TYPE_CHECKING:
     import onnx
+
+# What ONNX Runtime's optimizer may join to the convolution before it; the result has the joined node's name.
+JOINED = {"Relu", "LeakyRelu", "PRelu", "Clip", "Add", "Mul", "BatchNormalization", "Sigmoid", "HardSigmoid"}
+# What the optimizer appends to names, and the profiler to events.
+SUFFIX = re.compile(r"(_token_\d+)?(_nchwc)?_kernel_time$")
 
 
 def time_onnx(
@@ -35,6 +45,49 @@ def time_onnx(
     """
     _check(lr, threads, runs)
     return time_in_turns({n: OnnxNetwork(graph, threads) for n, graph in graphs.items()}, lr, runs, progress)
+
+
+def time_layers(
+    graph: onnx.ModelProto | str | Path, lr: torch.Tensor, threads: int = 1, runs: int = 9
+) -> dict[str, float]:
+    """Return the median time in milliseconds of each layer of an ONNX file on `lr` (N, 3, H, W).
+
+    By ONNX Runtime's own profiler, after its optimizer: with a convolution count what it joined to it, not
+    what moves or converts values between layers. Layers have the names that `audit_onnx` lists. ValueError
+    for fewer than one run or thread. (LiteRT's package for Python has no profiler.)
+    """
+    _check(lr, threads, runs)
+    proto = read_graph(graph)
+    owners = _owners(proto.graph)
+    with tempfile.TemporaryDirectory() as folder:
+        network = OnnxNetwork(proto, threads, f"{folder}/profile")
+        for _ in range(runs + 1):
+            network(lr)
+        events = json.loads(Path(network.session.end_profiling()).read_text())
+    taken: dict[str, list[int]] = defaultdict(list)
+    for event in events:
+        name, timed = SUFFIX.subn("", event["name"])
+        if timed and name in owners:
+            taken[event["name"]].append(event["dur"])
+    layers: dict[str, float] = defaultdict(float)
+    for event, microseconds in taken.items():
+        # The first run, which allocates memory, does not count.
+        layers[owners[SUFFIX.sub("", event)]] += statistics.median(microseconds[1:]) / 1000
+    return {layer: layers[layer] for layer in dict.fromkeys(owners.values()) if layer in layers}
+
+
+def _owners(graph: onnx.GraphProto) -> dict[str, str]:
+    """Map the names of a graph's layers, and of what is made from them at once, to the layers."""
+    layers = {node.name: node for node, _ in layer_nodes(graph)}
+    found = {name: name for name in layers}
+    for node in graph.node:
+        before = [found[name] for name in node.input if name in found]
+        owner = (
+            node.name if node.name in layers else before[-1] if before and node.op_type in JOINED else None
+        )
+        if owner is not None:
+            found.update(dict.fromkeys(node.output, owner))
+    return found
 
 
 def time_litert(
