@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from core.deploy.computed_kernels import ComputedKernels
 from core.deploy.onnx_files import first_line, layer_nodes
 from core.deploy.onnx_network import OnnxNetwork
+from core.deploy.rewritten_calls import ComputedKernels, RepeatsAsGathers
 from core.images import check_images, demo_image
 from core.images.colour import luma_of
 from core.networks.batchnorm import fold_batchnorm
@@ -186,7 +186,8 @@ class _Traced(nn.Module):
     def forward(self, lr: torch.Tensor) -> torch.Tensor:
         # The exporter always turns its log on, which would print the whole graph when it fails.
         torch._C._jit_set_onnx_log_enabled(False)  # noqa: SLF001
-        with ComputedKernels(self.network, self.kernels) if self.kernels else contextlib.nullcontext():
+        stored = ComputedKernels(self.network, self.kernels) if self.kernels else contextlib.nullcontext()
+        with stored, RepeatsAsGathers():
             return self.network(lr)
 
 

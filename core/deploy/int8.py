@@ -71,7 +71,7 @@ def quantize_int8(
     if equalize:
         images = images if isinstance(images, (torch.Tensor, Sequence)) else list(images)
         network = equalized(network, images, progress)
-    graph = export_plain(_no_zero_rows(_dense_groups(network)), first)
+    graph = export_plain(_no_zero_rows(_dense_groups(network, chosen)), first)
     products = {node.name.split("#")[0] for node in graph.graph.node}
     check_named(products, network, chosen, first, "ONNX")
     reader = _Reader(images, network, progress)
@@ -147,15 +147,15 @@ class _Reader:
         return None if batch is None else {"lr": as_taken(self.network, batch).numpy()}
 
 
-def _dense_groups(model: nn.Module) -> nn.Module:
-    """Return a copy with dense convs for grouped ones, zeros between the groups: the same function.
+def _dense_groups(model: nn.Module, chosen: list[str]) -> nn.Module:
+    """Return a copy with dense convs for the chosen grouped ones, zeros between the groups; it does the same.
 
     ONNX Runtime's integer kernel for groups is slow: a dense XLSR takes half the time (measured). For
     transposed convs it mistakes the outputs of one group for all outputs. Convs whose groups have one input
     channel, and transposed convs whose groups have one output channel, stay.
     """
     model = copy.deepcopy(model)
-    for module in model.modules():
+    for module in map(model.get_submodule, chosen):
         groups, transposed = getattr(module, "groups", 1), type(module) is nn.ConvTranspose2d
         few = type(module) is nn.Conv2d and groups < module.in_channels
         if groups > 1 and (few or (transposed and groups < module.out_channels)):

@@ -1,4 +1,4 @@
-"""Write pixel shuffles as DEPTH_TO_SPACE, which the converter never does, and anchors as convolutions.
+"""Write pixel shuffles as DEPTH_TO_SPACE, which the converter never does.
 
 The converter writes a pixel shuffle as seven operators that move values. LiteRT has one operator for it, but
 with another order of the channels: the place in the block first, then the colour. So the channels are put in
@@ -8,9 +8,6 @@ that order where they are made, in the weights of the convolutions before it, wh
 from __future__ import annotations
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
 
 from core.deploy.litert_files import Graph
 
@@ -20,36 +17,6 @@ BY_CHANNEL = {
     "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "LEAKY_RELU", "PRELU", "QUANTIZE", "DEQUANTIZE",
     "ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM",
 }  # fmt: skip
-
-
-class RepeatsAsConvolutions(TorchFunctionMode):
-    """A context in which repeating the channels of an image is a 1x1 convolution with ones and zeros.
-
-    ABPN's anchor repeats each colour; the converter would leave NHWC for that and come back. kernels: those
-    of an earlier run, by number of channels and repeats, so that the converter sees constants.
-    """
-
-    def __init__(self, kernels: dict[tuple[int, int], torch.Tensor]):
-        super().__init__()
-        self.kernels = kernels
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function in (torch.repeat_interleave, torch.Tensor.repeat_interleave):
-            x, repeats, dim = _repeat(*args, **kwargs)
-            if isinstance(repeats, int) and x.ndim == 4 and dim in (1, -3):
-                return F.conv2d(x, self._kernel(x.shape[1], repeats))
-        return function(*args, **kwargs)
-
-    def _kernel(self, channels: int, repeats: int) -> torch.Tensor:
-        if (channels, repeats) not in self.kernels:
-            ones = torch.eye(channels).repeat_interleave(repeats, 0)
-            self.kernels[channels, repeats] = ones[:, :, None, None]
-        return self.kernels[channels, repeats]
-
-
-def _repeat(input, repeats, dim=None, **_):
-    return input, repeats, dim
 
 
 def shuffles_to_depth_to_space(graph: Graph) -> int:

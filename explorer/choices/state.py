@@ -51,7 +51,17 @@ FILE_SIZES = {name.replace("x", "×"): name for name in ("64x64", "128x128", "18
 LARGE = "large"  # of DETAILS: two pictures large, in place of the row of small ones
 DETAILS = [
     *("files", "set", "float", "words", "export", LARGE),
-    *("spread", "by image", "mismatch", "selectors", "terms", "by hand", "protocol", "budgets"),
+    *(
+        "spread",
+        "by image",
+        "mismatch",
+        "selectors",
+        "terms",
+        "by hand",
+        "protocol",
+        "budgets",
+        "layer costs",
+    ),
 ]
 
 

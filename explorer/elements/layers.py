@@ -12,12 +12,14 @@ from explorer.choices.layer_bits import Bits
 from explorer.choices.state import BITS
 from explorer.elements.colors import METHOD_COLORS, NEUTRAL
 from explorer.elements.theme import LEGEND, figure, room, tip
+from explorer.pipeline.layer_costs import LayerCost
 
 HEIGHT = 290
 UNIT = "error / 8-bit levels"
 PARTS = {"weights": ("#0072B2", -0.28), "activations": ("#E69F00", 0.0), "only": (NEUTRAL, 0.28)}
 NAMES = {"weights": "its weights", "activations": "its activations", "only": "both"}
 WHOLE = "#117733"
+FLOAT = "#882255"
 PALE = 0.25  # opacity of the layers kept float
 NAMED = 20  # layers at most whose names fit below the axis
 
@@ -45,6 +47,26 @@ def saved(total: float, found: dict[str, Sensitivity], kept: Collection[str] = (
     bars = [_bars(gains, kept, "saved", 0.0, 0.7, "{0.000} levels less error if it alone stays float", WHOLE)]
     title = f"Error saved if it stays float, of {total:.2f}"
     return _finish("layers saved", title, "layer left float", found, bars, gains.values())
+
+
+def slower(found: Mapping[str, LayerCost], kept: Collection[str] = ()) -> hv.Overlay:
+    """Draw how many milliseconds more a picture takes with a layer left float, of an INT8 file."""
+    more = {layer: cost.more_ms for layer, cost in found.items()}
+    bars = [_bars(more, kept, "slower", 0.0, 0.7, "{+0.00} ms if it stays float", FLOAT)]
+    whole = _finish(
+        "layers slower", "Time more if it stays float", "layer left float", found, bars, more.values()
+    )
+    return whole.opts(ylabel="time / ms")
+
+
+def larger(found: Mapping[str, LayerCost], kept: Collection[str] = ()) -> hv.Overlay:
+    """Draw how many KiB an INT8 file grows with a layer left float."""
+    more = {layer: cost.more_kib for layer, cost in found.items()}
+    bars = [_bars(more, kept, "larger", 0.0, 0.7, "{+0.0} KiB if it stays float", FLOAT)]
+    whole = _finish(
+        "layers larger", "Size more if it stays float", "layer left float", found, bars, more.values()
+    )
+    return whole.opts(ylabel="weights / KiB")
 
 
 def bits(found: Mapping[str, Bits], same: Bits) -> hv.Overlay:

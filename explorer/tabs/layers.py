@@ -1,4 +1,4 @@
-"""The tab Layers: how sensitive each layer is, and what keeping some float gains."""
+"""The tab Layers: how sensitive each layer is, what keeping some float gains, and what it costs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from functools import partial
 import panel as pn
 
 from explorer.choices.state import LAYERS, ExplorerState
-from explorer.page.sections import details, note, question
+from explorer.page.sections import card, details, fold, note, question
 from explorer.pipeline import pictures
+from explorer.pipeline.deployment import Plan
+from explorer.pipeline.layer_costs import layer_costs
 from explorer.server.document_queue import held
 from explorer.session import QUANTIZATION, SHOWN, Output, Work
 from explorer.tabs.layer_bits import Budgets, LayerBits, layer_bits_section
 from explorer.tabs.tab import Tab
-from explorer.views.layers import LayersView
+from explorer.views.layers import LayerCostsView, LayersView
 
 QUESTION = "Which layers hurt the picture most when they are quantized?"
 NOTE = (
@@ -23,6 +25,15 @@ NOTE = (
     "smaller it gets when that layer alone stays float. Layers with long bars are worth keeping float. They "
     "then stay float in the pictures of the tab Explore and in the INT8 file too; the bars quantize every "
     "layer, to compare."
+)
+COSTS = "What does it cost on a device to keep a layer float?"
+OPEN_COSTS = "Time and size of each layer (ten seconds or more)"
+COSTS_NOTE = (
+    "Each layer's time in an INT8 and in a float file, by ONNX Runtime's own profiler on one thread of this "
+    "machine: another device has other times, but much the same slow layers. Between INT8 layers a float one "
+    "has its values converted too, which is not counted. Grouped convolutions are dense in INT8, with zeros "
+    "between the groups. Image size and representative images are chosen in the tab Deployment, where "
+    "whole files are measured."
 )
 
 
@@ -74,8 +85,45 @@ class Layers(Output):
         self.view.clear()
 
 
+class LayerCosts(Output):
+    """What keeping a layer float costs, while that part of the page is open."""
+
+    name = "layer costs"
+    follows = (
+        "network",
+        "strategy",
+        "representatives",
+        "calibration",
+        "file_size",
+        "float_layers",
+        "details",
+    )
+
+    def __init__(self, state: ExplorerState):
+        super().__init__(state)
+        self.view = LayerCostsView()
+
+    def work(self) -> Work:
+        """Show the cost of each layer."""
+        plan, view, opened = Plan.of(self.state), self.view, self.state.is_open("layer costs")
+
+        def work(token):
+            if opened:
+                yield partial(view.show, layer_costs(plan, token=token), plan.float_layers, plan.size)
+
+        return work
+
+    def wait(self) -> None:
+        """Dim the figures."""
+        self.view.wait()
+
+    def clear(self) -> None:
+        """Show nothing: the status line says why."""
+        self.view.clear()
+
+
 class LayersTab(Tab):
-    """The error by layer with its pictures, and bits by layer."""
+    """The error by layer with its pictures, what a float layer costs, and bits by layer."""
 
     key = LAYERS
 
@@ -83,13 +131,15 @@ class LayersTab(Tab):
         """Make the outputs; the pictures of all show the same part."""
         self.layers = Layers(self.state)
         self.bits = LayerBits(self.session, self.layers.view.window)
-        return self.layers, self.bits, Budgets(self.state, self.bits.view)
+        self.costs = LayerCosts(self.state)
+        return self.layers, self.bits, Budgets(self.state, self.bits.view), self.costs
 
     def layout(self) -> pn.Column:
         """Return the question, figures and pictures, the bits by layer, and the note."""
         return pn.Column(
             question(QUESTION),
             self.layers.view.panel,
+            card(COSTS, fold(self.state, "layer costs", OPEN_COSTS, self.costs.view.panel), note(COSTS_NOTE)),
             layer_bits_section(self.state, self.bits),
             details(note(NOTE)),
             sizing_mode="stretch_width",

@@ -1,9 +1,9 @@
-"""The sensitivity of the layers, and the pictures with some of them kept float."""
+"""The sensitivity of the layers, the pictures with some of them kept float, and what that costs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import panel as pn
@@ -11,7 +11,8 @@ from bokeh.events import Tap
 from bokeh.models import LinearColorMapper
 
 from core.analysis.sensitivity import Sensitivity
-from explorer.elements.layers import HEIGHT, NAMES, PARTS, alone, saved
+from explorer.elements.layers import HEIGHT, NAMES, PARTS, alone, larger, saved, slower
+from explorer.pipeline.layer_costs import LayerCost
 from explorer.pipeline.pictures import Picture
 from explorer.views.canvas import Canvas, Window
 from explorer.views.drawn import Drawn
@@ -110,6 +111,51 @@ class LayersView:
         for tile in self.tiles.values():
             tile.say("")
         self.difference.clear()
+
+
+class LayerCostsView:
+    """What keeping a layer float costs: two figures, and the sums in words."""
+
+    def __init__(self):
+        self.slower, self.larger = Drawn(slower, HEIGHT), Drawn(larger, HEIGHT)
+        self.said = pn.pane.HTML("", css_classes=["text"], sizing_mode="stretch_width", margin=(4, 0))
+
+    def panel(self) -> pn.Column:
+        """Return the sums above the figures, side by side where there is room."""
+        wide = dict(sizing_mode="stretch_width", margin=0)
+        figures = pn.Column(self.slower.panel, self.larger.panel, css_classes=["halves"], **wide)
+        return pn.Column(self.said, figures, **wide)
+
+    def show(self, found: Mapping[str, LayerCost], kept: Collection[str], size: tuple[int, int]) -> None:
+        """Draw the costs; kept: the layers kept float; size: height and width of the image that was timed."""
+        self.said.object = _costs(found, size)
+        self.slower.show(found, kept)
+        self.larger.show(found, kept)
+
+    def wait(self) -> None:
+        """Dim the figures."""
+        self.slower.wait()
+        self.larger.wait()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.said.object = ""
+        self.slower.clear()
+        self.larger.clear()
+
+
+def _costs(found: Mapping[str, LayerCost], size: tuple[int, int]) -> str:
+    """Write what all layers together take in INT8 and in float."""
+    rows = list(found.values())
+    ms, kib = (
+        [sum(getattr(cost, f"{kind}_{unit}") for cost in rows) for kind in ("int8", "float")]
+        for unit in ("ms", "kib")
+    )
+    height, width = size
+    return (
+        f"These {len(rows)} layers on an image of {width}×{height} LR pixels: <b>{ms[0]:.1f} ms</b> in INT8, "
+        f"{ms[1]:.1f} ms in float; weights {kib[0]:,.0f} KiB in INT8, {kib[1]:,.0f} KiB in float"
+    )
 
 
 def _scores(whole: Picture, kept: Picture, number: int, **others: Picture) -> str:

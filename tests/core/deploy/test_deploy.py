@@ -180,17 +180,18 @@ def test_pixel_shuffles_move_integers_and_change_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("groups", [1, 2, 4, 8])
 def test_dense_groups_give_the_same_numbers(groups):
     model = nn.Sequential(nn.Conv2d(8, 16, 3, groups=groups, padding=1))
-    dense = core.deploy.int8._dense_groups(model)
+    dense = core.deploy.int8._dense_groups(model, ["0"])
     x = torch.rand(1, 8, 6, 5)
     assert torch.allclose(dense(x), model(x), atol=1e-6)
     assert dense[0].groups == (8 if groups == 8 else 1)
     assert model[0].groups == groups
+    assert core.deploy.int8._dense_groups(model, [])[0].groups == groups, "a float layer stays as it is"
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_dense_groups_of_transposed_convs_give_the_same_numbers(groups):
     model = nn.Sequential(nn.ConvTranspose2d(8, 4, 3, 2, groups=groups))
-    dense = core.deploy.int8._dense_groups(model)
+    dense = core.deploy.int8._dense_groups(model, ["0"])
     x = torch.rand(1, 8, 6, 5)
     assert torch.allclose(dense(x), model(x), atol=1e-6)
     assert dense[0].groups == (4 if groups == 4 else 1)

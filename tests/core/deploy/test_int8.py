@@ -5,6 +5,7 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
+from onnx import numpy_helper
 from torch import nn
 
 import core
@@ -63,6 +64,43 @@ def test_an_interpolated_skip_beside_the_pixel_shuffle(mode, by, layers):
         assert psnr(OnnxNetwork(graph)(other), model(other)) > 40
     names = {row.name for row in audit_onnx(graph) if not row.reason}
     assert names == ({"a", "b", "c"} if layers else {"b"})
+
+
+class Anchored(nn.Module):
+    """As ABPN, small: each channel of the image, repeated, is added before the pixel shuffle."""
+
+    def __init__(self, dim=1):
+        super().__init__()
+        torch.manual_seed(0)
+        self.dim = dim
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 3, padding=1)
+
+    def forward(self, x):
+        y = self.b(self.a(x).relu())
+        return F.pixel_shuffle(y + x.repeat_interleave(4, dim=self.dim), 2)
+
+
+@pytest.mark.parametrize("dim", [1, -3])
+def test_an_anchor_asks_for_no_size(dim):
+    """It is one Gather, on integers.
+
+    OpenVINO reads a size from the first convolution, and then computes that wrong.
+    """
+    model, lr = Anchored(dim).eval(), photographs()
+    graph = quantize_int8(model, lr, every_conv)
+    for file in (export_onnx(model), graph):
+        kinds = [node.op_type for node in file.graph.node]
+        assert kinds.count("Gather") == 1
+        assert not {"Shape", "Tile", "Expand", "Reshape"} & set(kinds)
+    made_by = {name: node for node in graph.graph.node for name in node.output}
+    readers = {name: node for node in graph.graph.node for name in node.input}
+    gather = next(node for node in graph.graph.node if node.op_type == "Gather")
+    before, after = made_by[gather.input[0]], readers[gather.output[0]]
+    assert (before.op_type, after.op_type) == ("DequantizeLinear", "QuantizeLinear")
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+    assert [stored[name] for name in before.input[1:]] == [stored[name] for name in after.input[1:]]
+    with torch.no_grad():
+        assert psnr(OnnxNetwork(graph)(lr), model(lr)) > 40
 
 
 class Transposed(nn.Module):

@@ -51,3 +51,20 @@ def test_a_trained_network_among_the_methods():
     assert visitor.count("ODM v2") == 1, "beside the choice of the method"
     visitor.choose(network="xlsr_x3")
     assert visitor.state.method.startswith("dfsq")
+
+
+def test_what_keeping_a_layer_float_costs():
+    visitor = Visitor(network="xlsr_x3", tab="layers", activation_bits=4, method="minmax", file_size="64x64")
+    assert visitor.figure("layers slower") is None, "nothing is timed before it is asked for"
+    visitor.choose(details=["layer costs"])
+    names = visitor.column("layers alone", "layer")
+    assert visitor.column("layers slower", "layer") == visitor.column("layers larger", "layer") == names
+    weights = dict(zip(names, visitor.column("layers larger", "larger"), strict=True))
+    assert weights["conv4"] == pytest.approx(3 * 27 * 32 * 9 / 1024)  # three bytes more a weight
+    # A grouped convolution is dense in INT8: 4 groups of 8x8 in float, 32x32 bytes with the zeros between.
+    assert weights["Gblocks.0.conv0"] == pytest.approx((4 * 32 * 8 - 32 * 32) * 9 / 1024)
+    assert (
+        visitor.count(r"These 14 layers on an image of 64×64 LR pixels: \d+\.\d ms in INT8, \d+\.\d ms") == 1
+    )
+    visitor.choose(float_layers=["conv4"])
+    assert visitor.column("layers larger", "alpha")[names.index("conv4")] == layers.PALE
