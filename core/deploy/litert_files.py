@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.deploy.onnx_files import first_line
+from core.deploy.onnx_files import Step, first_line
 from core.ptq.audit import Audit, AuditRow
 from core.ptq.config import FLOAT
 
@@ -226,6 +226,18 @@ def audit_litert(file: bytes | str | Path) -> LitertAudit:
             integer = graph.tensor(made).type in INTEGER_BITS
             (audit.integer if integer else audit.float)[kind] += 1
     return audit
+
+
+def end_of_litert(file: bytes | str | Path) -> list[Step]:
+    """Return the operators of a LiteRT file from its last layer to its output, in order; as `end_of_onnx`."""
+    graph = Graph(read_litert(file))
+    steps: list[Step] = []
+    operator = graph.maker(graph.main.outputs[0])
+    while operator is not None:
+        kind, integer = graph.kind(operator), graph.tensor(operator.outputs[0]).type in INTEGER_BITS
+        steps.append((kind, "conversion" if kind in CONVERSIONS else "INT8" if integer else "float"))
+        operator = None if kind in LAYER_OPS else graph.maker(operator.inputs[0])
+    return steps[::-1]
 
 
 def reach(graph: Graph) -> tuple[int, int]:

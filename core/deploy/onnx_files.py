@@ -21,6 +21,7 @@ WEIGHT_PATH = {"Transpose", "Identity", "Cast", "QuantizeLinear", "DequantizeLin
 BITS = {"INT4": 4, "UINT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "UINT16": 16}
 
 
+Step = tuple[str, str]  # an operator, and how it runs: INT8, float, or conversion between the two
 # Operators that only move, join or clip values.
 PASSING_OPS = ["Relu", "Clip", "Concat", "Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze"]
 
@@ -128,3 +129,27 @@ def _bits(made: onnx.NodeProto | None, source: dict[str, onnx.TensorProto]) -> i
     # The type is that of the zero point, else that of the stored tensor, else uint8.
     tensor = source.get(made.input[2]) if len(made.input) > 2 else source.get(made.input[0])
     return BITS.get(onnx.TensorProto.DataType.Name(tensor.data_type), 8) if tensor is not None else 8
+
+
+def end_of_onnx(graph: onnx.ModelProto | str | Path) -> list[Step]:
+    """Return the operators of an ONNX file from its last convolution to its output, in order.
+
+    QuantizeLinear and DequantizeLinear around an operator say that it runs on integers, and are no steps of
+    their own, except where values really change between integers and floats. Errors as for `OnnxNetwork`.
+    """
+    graph = read_graph(graph).graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    layers = {node.name for node, _ in layer_nodes(graph)}
+    steps: list[Step] = []
+    after, node = "", made_by.get(graph.output[0].name)
+    while node is not None:
+        kind, before = node.op_type, made_by.get(node.input[0])
+        integer = after == "QuantizeLinear" and before is not None and before.op_type == "DequantizeLinear"
+        if kind not in ("QuantizeLinear", "DequantizeLinear"):
+            steps.append((kind, "INT8" if integer else "float"))
+        elif not (steps and steps[-1][1] == "INT8") and kind == "DequantizeLinear":
+            steps.append((kind, "conversion"))
+        if node.name in layers:
+            break
+        after, node = kind, before
+    return steps[::-1]

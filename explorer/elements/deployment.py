@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import holoviews as hv
 import numpy as np
 
+from core.deploy.onnx_files import Step
 from explorer.elements.colors import ACCENT, NEUTRAL
 from explorer.elements.theme import figure, tip
 from explorer.pipeline.deployment import (
@@ -30,6 +31,39 @@ COLORS = {
     **dict(zip(PHONE_CLIPS, ("#C0392B", "#E08E79"), strict=True)),
     PHONE_FREE: "#2471A3", PHONE_PLAIN: "#2471A3",
 }  # fmt: skip
+# How an operator runs -> the colour of its box.
+RUNS = {"INT8": "#2471A3", "float": "#6B7280", "conversion": "#B45309"}
+# What operators are called in ONNX and LiteRT -> in words; others have their own names.
+WORDS = {
+    **dict.fromkeys(("Conv", "QLinearConv", "CONV_2D"), "convolution"),
+    **dict.fromkeys(("Clip", "RELU_0_TO_1"), "clip"),
+    **dict.fromkeys(("DepthToSpace", "DEPTH_TO_SPACE"), "pixel shuffle"),
+    **dict.fromkeys(("DequantizeLinear", "DEQUANTIZE"), "to float"),
+    **dict.fromkeys(("QuantizeLinear", "QUANTIZE"), "to INT8"),
+    **dict.fromkeys(("Add", "ADD"), "addition"),
+}
+
+
+def graph_ends(ends: Mapping[str, Sequence[Step]]) -> hv.Overlay:
+    """Draw the last operators of files, from the last convolution to the output, a row each, first on top.
+
+    Blue: on integers; grey: in float; brown: a conversion between the two.
+    """
+    boxes, words = [], []
+    for row, steps in enumerate(list(ends.values())[::-1]):
+        for place, (kind, runs) in enumerate(steps):
+            boxes.append((place - 0.46, row - 0.34, place + 0.46, row + 0.34, f"{kind}: {runs}", RUNS[runs]))
+            words.append((place, row, WORDS.get(kind, kind.lower())))
+    kdims = ["left", "bottom", "right", "top"]
+    drawn = hv.Rectangles(boxes, kdims, ["what", "color"]).opts(color="color", line_width=0, **tip("@what"))
+    labels = hv.Labels(words, ["x", "y"], "word").opts(text_color="white", text_font_size="12px")
+    names = list(enumerate(list(ends)[::-1]))
+    return hv.Overlay([drawn, labels]).opts(
+        **figure("graph ends", "The ends of the files: blue on integers, grey in float, brown conversions",
+                 60 + 36 * len(ends), show_grid=False),
+        yticks=names, xaxis=None, ylabel="", xlim=(-0.6, max(map(len, ends.values())) - 0.4),
+        ylim=(-0.6, len(ends) - 0.4), show_frame=False,
+    )  # fmt: skip
 
 
 def times(found: Mapping[str, float]) -> hv.Bars:

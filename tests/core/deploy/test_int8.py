@@ -250,3 +250,18 @@ def test_the_file_names_no_operator_sets_that_it_does_not_use():
     assert [opset.domain for opset in proto.opset_import] == [""]
     onnx.checker.check_model(proto)
     assert OnnxNetwork(proto)(lr).shape == (1, 3, 72, 72)
+
+
+def test_the_end_of_a_file_says_what_became_of_the_clip():
+    model, lr = core.create_model("xlsr", 3), photographs()
+    free = core.without_clip(model)
+    floats = [("Conv", "float"), ("Clip", "float"), ("DepthToSpace", "float")]
+    int8 = [("Conv", "INT8"), ("DepthToSpace", "INT8"), ("DequantizeLinear", "conversion")]
+    assert core.end_of_onnx(export_onnx(model)) == floats
+    assert core.end_of_onnx(export_onnx(free)) == [floats[0], floats[2]]
+    assert core.end_of_onnx(quantize_int8(model, lr)) == int8, "folded"
+    assert core.end_of_onnx(quantize_int8(free, lr)) == int8
+    kept = quantize_int8(
+        model, lr, layers=lambda name, module: isinstance(module, nn.Conv2d) and name != "conv4"
+    )
+    assert core.end_of_onnx(kept) == floats

@@ -145,6 +145,19 @@ def test_a_clip_that_is_not_folded(anchored, clip, in_float):
 
 
 @needs_litert
+def test_the_end_of_a_file_says_what_became_of_the_clip(anchored, int8_file):
+    last, added, moved, out = (
+        ("CONV_2D", "INT8"), ("ADD", "INT8"), ("DEPTH_TO_SPACE", "INT8"), ("DEQUANTIZE", "conversion")
+    )  # fmt: skip
+    clip = [out, ("RELU_0_TO_1", "float"), ("QUANTIZE", "conversion")]
+    assert core.end_of_litert(int8_file) == [last, added, moved, out]
+    kept = quantize_litert(anchored, photographs(), clip="float")
+    assert core.end_of_litert(kept) == [last, added, *clip, moved, out]
+    whole = quantize_litert(anchored, photographs(), clip="integer")
+    assert core.end_of_litert(whole) == [last, added, ("RELU_0_TO_1", "INT8"), moved, out]
+
+
+@needs_litert
 @pytest.mark.parametrize(
     "model", [core.create_model("xlsr", 3), EDSR(2, 1, 4, rgb_range=1.0)], ids=["xlsr", "edsr"]
 )
