@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import holoviews as hv
 import holoviews.plotting.bokeh  # registers the backend
+from bokeh.document import Document
 
 hv.Store.set_current_backend("bokeh")
 
@@ -39,6 +40,15 @@ def figure(name: str, title: str, height: int, *, whole: str = "", **options) ->
         "hooks": [named(name), plain, whole_ticks(whole)],
     }
     return shared | options
+
+
+def bokeh_plot(element: hv.Element | hv.Overlay | hv.HoloMap):
+    """Return what HoloViews draws of an element (its `state` is Bokeh's figure), in a document of its own.
+
+    `hv.render` takes the document that the server is at work on at that moment, and sets its theme: from a
+    thread, that is somebody's page.
+    """
+    return hv.renderer("bokeh").instance(mode="server").get_plot(element, Document())
 
 
 def named(name: str) -> Hook:

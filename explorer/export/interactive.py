@@ -20,6 +20,7 @@ from explorer.choices.region import Region
 from explorer.choices.sources import file_name
 from explorer.choices.state import BITS, ExplorerState
 from explorer.elements.points import histogram, levels, staircase
+from explorer.elements.theme import bokeh_plot
 from explorer.export.templates import TEMPLATES
 from explorer.jobs.token import Token
 from explorer.pipeline import pictures, points
@@ -131,14 +132,13 @@ def _shown(picture: Picture) -> dict[str, str]:
 
 def _figures(found: dict[Frame, points.Points]) -> tuple[list, dict]:
     """Draw both figures as maps over all frames; return them, and what each frame changes in them."""
-    renderer = hv.renderer("bokeh")
     maps = {
         "histogram": hv.HoloMap({f: histogram(p) * levels(p) for f, p in found.items()}, ["method", "bits"]),
         "staircase": hv.HoloMap({f: staircase(p) for f, p in found.items()}, ["method", "bits"]),
     }
     figures, frames = [], {_key(frame): {} for frame in found}
     for name, drawn in maps.items():
-        plot = renderer.get_plot(drawn)
+        plot = bokeh_plot(drawn)
         for frame in found:
             plot.update(frame)
             frames[_key(frame)][name] = _state_of(plot.state)

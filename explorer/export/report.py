@@ -6,7 +6,6 @@ import base64
 import datetime
 import io
 
-import holoviews as hv
 import numpy as np
 from bokeh.embed import file_html
 from bokeh.resources import INLINE
@@ -19,6 +18,7 @@ from explorer.choices.state import ExplorerState
 from explorer.choices.visitor_files import file_name
 from explorer.elements.colors import DIFFERENCE_PALETTE, DIFFERENCE_TOP
 from explorer.elements.distributions import by_image, heat_map, spread
+from explorer.elements.theme import bokeh_plot
 from explorer.export.files import shown
 from explorer.export.script import code, versions
 from explorer.export.templates import TEMPLATES
@@ -48,7 +48,7 @@ def report(state: ExplorerState, token: Token | None = None) -> bytes:
     levels.show(points.points(*where, True, own, token=token))
     truth = pictures.reference(state.image)
     return file_html(
-        [*map(hv.render, drawn), *levels.figures],
+        [*(bokeh_plot(element).state for element in drawn), *levels.figures],
         title=f"Quantization of {name_of(state.network)}",
         template=TEMPLATES.get_template("report.html.jinja"),
         # Bokeh itself, not what Panel's models ask for besides: of these none is here, and they are files.

@@ -16,6 +16,7 @@ from explorer.page.calibration_panel import calibration_panel
 from explorer.page.file_drop import Dropper
 from explorer.page.sections import TOGGLE, WIDE, fold, html
 from explorer.pipeline.regions import TILE, WHOLE_MEGAPIXELS
+from explorer.server.document_queue import held
 
 WHOLE = f"A whole image is shown up to {WHOLE_MEGAPIXELS} megapixels of SR, above {TILE}×{TILE} LR in tiles."
 PRIVACY = (
@@ -72,7 +73,7 @@ def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:
 def _file(uploads: Uploads, name: str) -> pn.Column:
     """Show one file, the button that removes it, and its res_scale if the file does not say it."""
     remove = pn.widgets.Button(label="Remove", width=70, margin=(0, 8, 0, 0), css_classes=["small"])
-    remove.on_click(lambda _: uploads.remove(name))
+    remove.on_click(held(lambda _: uploads.remove(name)))
     text = html(f"<div class='file'>{escape(name)}</div>", sizing_mode="stretch_width", margin=(2, 8))
     shown = [pn.Row(text, remove, margin=(2, 0), sizing_mode="stretch_width")]
     if (known := uploads.files.res_scale(name)) is not None:

@@ -10,6 +10,7 @@ from explorer.choices.state import TABS, ExplorerState
 from explorer.choices.status import Status
 from explorer.page.sections import switch, when_open
 from explorer.page.status_line import status_word
+from explorer.server.document_queue import held
 
 COPY = """
 const button = cb_obj.origin ?? cb_obj, label = button.label;
@@ -48,7 +49,7 @@ def header(state: ExplorerState, status: Status, stop_all: Callable[[], None]) -
 def popover(state: ExplorerState, detail: str, make: Callable[[], pn.viewable.Viewable]) -> pn.Column:
     """Return what opens over the page, with a button that closes it."""
     close = pn.widgets.Button(label="Close", css_classes=["small", "close"], margin=0)
-    close.on_click(lambda _: state.open(detail, False))
+    close.on_click(held(lambda _: state.open(detail, False)))
     return pn.Column(
         close,
         when_open(state, detail, make),

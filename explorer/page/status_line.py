@@ -9,6 +9,7 @@ import panel as pn
 
 from explorer.choices.status import Status
 from explorer.page.sections import html
+from explorer.server.document_queue import held
 
 
 def status_word(status: Status, stop_all: Callable[[], None]) -> pn.Row:
@@ -36,7 +37,7 @@ def status_word(status: Status, stop_all: Callable[[], None]) -> pn.Row:
         margin=(0, 0, 0, 6),
         css_classes=["stop"],
     )
-    stop.on_click(lambda _: stop_all())
+    stop.on_click(held(lambda _: stop_all()))
     return pn.Row(
         pn.pane.HTML(
             pn.bind(progress, status.param.busy, status.param.stopped), css_classes=["word"], margin=0

@@ -202,7 +202,7 @@ def layer_bits_section(state: ExplorerState, output: LayerBits) -> pn.Column:
         pn.widgets.Button(label=name, width=190, disabled=p.layer_bits.rx.not_(), **small),
     ]
     for button, act in zip(buttons, (output.allocate, output.reset), strict=True):
-        button.on_click(lambda _, act=act: act())
+        button.on_click(held(lambda _, act=act: act()))
     label = pn.bind(lambda bits, weights: _slider(weights or bits, bits), p.activation_bits, p.weight_bits)
     slider = pn.widgets.IntSlider.from_param(p.budget, label=label, step=5, width=300, margin=(3, 8))
     unit = pn.widgets.RadioButtonGroup.from_param(p.budget_unit, options=UNIT_NAMES, **TOGGLE)

@@ -120,9 +120,9 @@ class MethodsTab(Tab):
         draw = pn.widgets.Toggle(label="Draw a region", width=130, **button, **TOGGLE)
         draw.jscallback(value=SELECT)
         whole = pn.widgets.Button(label="Clear the region", width=130, disabled=p.box.rx.not_(), **button)
-        whole.on_click(lambda _: state.param.update(box=[]))
+        whole.on_click(held(lambda _: state.param.update(box=[])))
         zoom = pn.widgets.Button(label="Reset zoom", width=110, **button)
-        zoom.on_click(lambda _: view.window.reset())
+        zoom.on_click(held(lambda _: view.window.reset()))
         methods = pn.widgets.CheckButtonGroup.from_param(
             p.methods, css_classes=["wrap"], **TOGGLE, sizing_mode="stretch_width", margin=(0, 8)
         )

@@ -9,6 +9,7 @@ import panel as pn
 
 from explorer.choices.state import FROM_SUBSET, SNAPS, ExplorerState
 from explorer.page.sections import TOGGLE, html
+from explorer.server.document_queue import held
 
 FEWEST = 2
 HINT = (
@@ -72,7 +73,7 @@ def by_hand(state: ExplorerState, hand: ByHand) -> pn.Column:
     reset = pn.widgets.Button(
         label="Reset points", disabled=p.hand.rx.not_(), width=150, margin=(18, 8, 0, 8)
     )
-    reset.on_click(lambda _: hand.reset())
+    reset.on_click(held(lambda _: hand.reset()))
     written = pn.widgets.TextInput(
         label="All points",
         value=hand.written(),

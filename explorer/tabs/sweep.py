@@ -96,7 +96,7 @@ def _shown(sweeper: Sweeper, state: ExplorerState) -> pn.FlexBox:
     sure = pn.widgets.Button(
         label="Delete it for good", width=130, visible=sweeper.param.asked, color="danger", **BUTTON
     )
-    sure.on_click(lambda _: sweeper.delete())
+    sure.on_click(held(lambda _: sweeper.delete()))
     state.param.watch(lambda _: setattr(sweeper, "asked", False), "sweep")
     select = pn.widgets.Toggle(label="Select by a box", width=124, **BUTTON, **TOGGLE)
     select.jscallback(value=SELECT)
@@ -136,9 +136,9 @@ def _progress(sweeper: Sweeper) -> pn.Row:
         return f"<div class='progress'>{fill}<span>{escape(text)}</span></div>" if text else ""
 
     resume = pn.widgets.Button(label="Resume", width=76, margin=(0, 8), visible=sweeper.param.unfinished)
-    resume.on_click(lambda _: sweeper.go_on())
+    resume.on_click(held(lambda _: sweeper.go_on()))
     cancel = pn.widgets.Button(label="Cancel", width=76, margin=(0, 8), visible=sweeper.param.running)
-    cancel.on_click(lambda _: sweeper.cancel())
+    cancel.on_click(held(lambda _: sweeper.cancel()))
     report = html(pn.bind(bar, sweeper.param.progress), margin=(6, 8), sizing_mode="stretch_width")
     return pn.Row(
         report,
@@ -168,7 +168,7 @@ def _grid(sweeper: Sweeper) -> pn.Column:
     start = pn.widgets.Button(
         label="Start", width=76, color="primary", disabled=sweeper.param.running, **BUTTON
     )
-    start.on_click(lambda _: sweeper.start())
+    start.on_click(held(lambda _: sweeper.start()))
     ahead = pn.bind(lambda text: f"<div class='note'>{escape(text)}</div>", sweeper.param.ahead)
     bar = pn.FlexBox(
         pn.widgets.TextInput.from_param(p.title, label="Name", width=140, margin=(0, 8)),

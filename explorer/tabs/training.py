@@ -191,7 +191,7 @@ class TrainingTab(Tab):
             button = pn.widgets.Button(
                 label=label, width=90, margin=(6, 8), color="primary", variant="outline"
             )
-            button.on_click(lambda _, act=act: act())
+            button.on_click(held(lambda _, act=act: act()))
             buttons.append(button)
         buttons.append(html(pn.bind(escape, trainer.param.text), margin=(10, 8)))
         chosen = pn.FlexBox(

@@ -23,6 +23,7 @@ from explorer.page.sections import card, note
 from explorer.pipeline import pictures, tuning
 from explorer.pipeline.names import weights_and_activations
 from explorer.pipeline.tuning import TuningRequest
+from explorer.server.document_queue import held
 from explorer.session import QUANTIZATION, SHOWN, Output, Session, Work
 from explorer.views.canvas import Window
 from explorer.views.theme import METHOD_COLORS
@@ -218,8 +219,8 @@ def _buttons(output: Tuning, busy: Callable[..., bool]) -> pn.FlexBox:
     stop = pn.widgets.Button(
         label="Stop tuning", disabled=pn.bind(lambda busy: not busy, busy), width=110, **small
     )
-    tune.on_click(lambda _: output.start())
-    stop.on_click(lambda _: output.stop())
+    tune.on_click(held(lambda _: output.start()))
+    stop.on_click(held(lambda _: output.stop()))
 
     async def content() -> io.BytesIO:
         return await asyncio.to_thread(output.file)

@@ -13,6 +13,7 @@ from bokeh.models import BoxAnnotation, BoxSelectTool, Span
 from explorer.elements.colors import DIFFERENCE_PALETTE
 from explorer.elements.methods import profile
 from explorer.pipeline.method_comparison import Inspection, MethodResult
+from explorer.server.document_queue import held
 from explorer.views.canvas import Canvas, Window, rgba, show_only
 from explorer.views.drawn import Drawn
 from explorer.views.format import against, decibel
@@ -49,7 +50,7 @@ class Thumbnail:
         self.button = pn.widgets.Button(
             color="primary", css_classes=["small"], sizing_mode="stretch_width", margin=0
         )
-        self.button.on_click(lambda _: on_choice(key))
+        self.button.on_click(held(lambda _: on_choice(key)))
         self.score = pn.pane.HTML("", css_classes=["text"], sizing_mode="stretch_width", margin=(2, 0))
         self.panel = pn.Column(
             self.button, self.canvas.panel, self.score, sizing_mode="stretch_width", margin=0

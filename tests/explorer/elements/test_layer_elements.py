@@ -5,6 +5,7 @@ from drawn_elements import columns, figure, labels
 
 from core.analysis.sensitivity import Sensitivity
 from explorer.elements import layers
+from explorer.pipeline.layer_costs import LayerCost
 from explorer.views.drawn import Drawn
 
 NAMES = ["conv.0", "conv.1", "conv.2"]
@@ -51,3 +52,14 @@ def test_axes_follow_what_a_figure_is_drawn_of():
         assert drawn.figure is shown
         assert (shown.x_range.end, shown.y_range.end) == (len(found) + 0.6, pytest.approx(high))
         assert list(shown.xaxis[0].ticker.ticks) == ticks
+
+
+def test_what_a_float_layer_costs():
+    found = {name: LayerCost(2.0, 1.0 * n, 10.0, 40.0) for n, name in enumerate(NAMES, 1)}
+    slower, larger = figure(layers.slower(found, ["conv.0"])), figure(layers.larger(found))
+    assert list(columns(slower)["slower"][0]) == [-1, 0, 1]
+    assert list(columns(slower)["alpha"][0]) == [layers.PALE, 1, 1]
+    assert list(columns(larger)["larger"][0]) == [30, 30, 30]
+    assert (labels(slower)[1], labels(larger)[1]) == ("time / ms", "weights / KiB")
+    assert slower.y_range.start < 0 < slower.y_range.end
+    assert larger.y_range.start == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from bokeh.models import Column, Div
 from bokeh.protocol import Protocol
 from bokeh.protocol.message import Message
 from bokeh.server.views.ws import WSHandler
-from browser import LONGEST, free_port
+from browser import LONGEST, ROOT, free_port
 from visitor import Connection
 
 from explorer.server.document_queue import DocumentQueue, held
@@ -163,6 +164,17 @@ def test_what_a_widget_changes_is_one_message():
             return seen[-1]
 
     assert browse(app, visit) == ("7", "7", "7")
+
+
+def test_presses_are_held():
+    """Panel handles a press that comes right after another change without Bokeh's lock.
+
+    There a change of one of Bokeh's models that nobody holds is an error: the press does nothing.
+    """
+    files = {path: path.read_text() for path in (ROOT / "explorer").rglob("*.py")}
+    pressed = [call for text in files.values() for call in re.findall(r"(?<!js_)on_click\((.{5})", text)]
+    assert len(pressed) > 10
+    assert set(pressed) == {"held("}
 
 
 def test_nothing_comes_before_the_page():
