@@ -93,7 +93,7 @@ endif
 
 # Ratios within one run, for a machine that does nothing else.
 bench: .venv/test.stamp browser
-	$(VENV_PYTHON) -m pytest -m benchmark $(ARGS)
+	$(KEEP_FREED) $(VENV_PYTHON) -m pytest -m benchmark $(ARGS)
 
 lint: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff format --check .

@@ -7,6 +7,7 @@ from functools import partial
 
 import panel as pn
 
+from explorer.choices.catalog import layer_channels
 from explorer.choices.state import LAYERS, ExplorerState
 from explorer.page.sections import card, details, fold, note, question
 from explorer.pipeline import pictures
@@ -109,7 +110,9 @@ class LayerCosts(Output):
 
         def work(token):
             if opened:
-                yield partial(view.show, layer_costs(plan, token=token), plan.float_layers, plan.size)
+                found = layer_costs(plan, token=token)
+                others = len(layer_channels(plan.network)) - len(found)
+                yield partial(view.show, found, plan.float_layers, plan.size, others)
 
         return work
 

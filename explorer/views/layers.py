@@ -126,9 +126,14 @@ class LayerCostsView:
         figures = pn.Column(self.slower.panel, self.larger.panel, css_classes=["halves"], **wide)
         return pn.Column(self.said, figures, **wide)
 
-    def show(self, found: Mapping[str, LayerCost], kept: Collection[str], size: tuple[int, int]) -> None:
-        """Draw the costs; kept: the layers kept float; size: height and width of the image that was timed."""
-        self.said.object = _costs(found, size)
+    def show(
+        self, found: Mapping[str, LayerCost], kept: Collection[str], size: tuple[int, int], others: int
+    ) -> None:
+        """Draw the costs; kept: the layers kept float; size: height and width of the image that was timed.
+
+        others: layers that the engine does not tell apart.
+        """
+        self.said.object = _costs(found, size, others)
         self.slower.show(found, kept)
         self.larger.show(found, kept)
 
@@ -144,7 +149,7 @@ class LayerCostsView:
         self.larger.clear()
 
 
-def _costs(found: Mapping[str, LayerCost], size: tuple[int, int]) -> str:
+def _costs(found: Mapping[str, LayerCost], size: tuple[int, int], others: int) -> str:
     """Write what all layers together take in INT8 and in float."""
     rows = list(found.values())
     ms, kib = (
@@ -152,9 +157,10 @@ def _costs(found: Mapping[str, LayerCost], size: tuple[int, int]) -> str:
         for unit in ("ms", "kib")
     )
     height, width = size
+    more = f". Not shown: {others} layers that the engine joins with others" if others else ""
     return (
         f"These {len(rows)} layers on an image of {width}×{height} LR pixels: <b>{ms[0]:.1f} ms</b> in INT8, "
-        f"{ms[1]:.1f} ms in float; weights {kib[0]:,.0f} KiB in INT8, {kib[1]:,.0f} KiB in float"
+        f"{ms[1]:.1f} ms in float; weights {kib[0]:,.0f} KiB in INT8, {kib[1]:,.0f} KiB in float{more}"
     )
 
 
