@@ -1,6 +1,6 @@
 """Quantization of super-resolution networks: DFSQ and the baselines it is compared with; no GUI."""
 
-from core.analysis.adabm import adabm_layer_bits
+from core.analysis.adabm import adabm, adabm_layer_bits
 from core.analysis.allocation import allocate_bits
 from core.analysis.evaluation import Evaluation, evaluate, super_resolve
 from core.analysis.mismatch import mismatch
@@ -64,6 +64,7 @@ __all__ = [
     "Pair",
     "QuantConfig",
     "UniversalSet",
+    "adabm",
     "adabm_layer_bits",
     "allocate_bits",
     "audit",

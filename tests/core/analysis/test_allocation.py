@@ -8,6 +8,7 @@ from torch import nn
 
 from core import (
     QuantConfig,
+    adabm,
     adabm_layer_bits,
     allocate_bits,
     audit,
@@ -16,6 +17,7 @@ from core import (
     luma,
     quantize_model,
 )
+from core.analysis.adabm import gradient_magnitude
 from core.analysis.allocation import BitAllocator
 from core.analysis.cost import cost, effective_cost, layer_macs
 
@@ -147,6 +149,33 @@ def test_adabm_by_hand():
     assert {config.for_layer(f"convs.{i}").weight_bits for i in range(5)} == {6}
     with pytest.raises(ValueError, match="AdaBM chooses bits of activations, and they are float here"):
         adabm_layer_bits(Scaled([1]), images, QuantConfig("mse", 32, 4))
+
+
+def test_adabm_gives_flat_images_a_bit_less_and_busy_ones_a_bit_more():
+    torch.manual_seed(0)
+    images = torch.rand(1, 3, 12, 12) * torch.linspace(0.02, 1, 20)[:, None, None, None]
+    model, config = Scaled([4, 1, 3, 5, 2]), QuantConfig("mse", 3, 8)
+    layers = [f"convs.{i}" for i in range(5)]
+    network = adabm(model, images, config, layers)
+    # The 10th percentile of twenty lies between the second and the third.
+    assert network.shifts(images).tolist() == [-1, -1, *[0] * 16, 1, 1]
+    bits = [{row.name: row.activation_bits for row in audit(own)} for own in network.networks]
+    own = adabm_layer_bits(model, images, config, layers)
+    assert [bits[1][name] for name in layers] == [own.for_layer(name).activation_bits for name in layers]
+    assert [bits[0][name] for name in layers] == [3, 2, 2, 3, 2], "never below 2"
+    assert [bits[2][name] for name in layers] == [5, 3, 4, 5, 3]
+    with torch.no_grad():
+        for i, which in ((0, 0), (10, 1), (19, 2)):
+            alone = network.networks[which](images[i : i + 1])
+            assert torch.equal(network(images)[i : i + 1], alone)
+            assert torch.equal(network(images[i : i + 1]), alone)
+
+
+def test_a_gradient_by_hand():
+    ramp = torch.arange(6.0)[None, None, None].expand(1, 1, 5, 6) / 6
+    # The slope, but half of it at the two edges, which are repeated.
+    assert gradient_magnitude(ramp).item() == pytest.approx((4 + 2 * 0.5) / 6 / 6)
+    assert gradient_magnitude(torch.ones(2, 3, 5, 5)).tolist() == [0, 0]
 
 
 def test_one_allocator_serves_all_budgets_and_keeps_what_it_measured(xlsr):
