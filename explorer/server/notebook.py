@@ -218,7 +218,7 @@ class Cell(pn.Column):
         self._leave()
 
 
-def no_change(event: DocumentChangedEvent) -> None:
+def _no_change(event: DocumentChangedEvent) -> None:
     """Stand for the listener with whom a document is destroyed; in a notebook it has none."""
 
 
@@ -226,8 +226,8 @@ def _forget(root: Model, comms: Iterable[Any], document: Document | None) -> Non
     """Take a cell's page from where Panel and the kernel would keep it: each place leads back to the cell."""
     if document is not None:
         pn.state._stylesheets.pop(document, None)
-        document.on_change(no_change)
-        document.destroy(no_change)
+        document.on_change(_no_change)
+        document.destroy(_no_change)
     if pn.state.location is not None:
         pn.state.location._cleanup(root)
     for comm in comms:

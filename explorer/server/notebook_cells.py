@@ -18,15 +18,20 @@ def when_gone(close: Callable[[], object]) -> None:
         _shown[cell].append(close)
 
 
+def _shell() -> Any:
+    """Return IPython's shell; None where there is none."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
 def _told() -> Mapping[str, Any]:
     """Read what the notebook said with the cell under way: its name, and the cells that were deleted."""
-    kernel = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return kernel.get_parent().get("metadata", {}) if hasattr(kernel, "get_parent") else {}
+    shell = _shell()
+    return shell.get_parent().get("metadata", {}) if hasattr(shell, "get_parent") else {}
 
 
 @functools.cache
 def _follow_cells() -> None:
-    sys.modules["IPython"].get_ipython().events.register("pre_run_cell", lambda info: _close_gone())
+    _shell().events.register("pre_run_cell", lambda info: _close_gone())
 
 
 def _close_gone() -> None:
