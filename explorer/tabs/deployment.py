@@ -39,9 +39,9 @@ ENGINES_NOTE = (
     "tiles and smaller ones are padded with their edge pixels. Conversions: how often a LiteRT file turns "
     "integers into floats or back. A clip as the converter writes it runs in float between two of them; in "
     "INT8, it is an operator of its own; without it, the range saturates. What ONNX Runtime converts "
-    "is its own decision when it loads the file. The LiteRT files have ranges of least squared error and "
-    "the weights as they are; core.quantize_litert also refines them. On the test sets, they lose less "
-    "with random images than with cropped ones."
+    "is its own decision when it loads the file. In the files of both, each channel between two convolutions "
+    "is scaled first so that one range suits all channels of a tensor, which changes nothing in float; the "
+    "ranges go from the lowest to the highest value on the representative images."
 )
 SCRIPT = (
     "<details class='code'><summary>Run the {} file without this project</summary><pre>{}</pre></details>"
