@@ -1,11 +1,15 @@
 """Equalized channels: the same network, whose channels reach nearly one maximum."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
 
 import core
 from core.networks.equalization import MOST, SHARE, equalize_channels
+from core.networks.tracing import traced
 
 
 class Joined(nn.Module):
@@ -117,3 +121,27 @@ def test_a_network_that_cannot_be_traced_is_refused():
 
     with pytest.raises(ValueError, match=r"Branch cannot be traced by torch.fx"):
         equalize_channels(Branch(), [torch.rand(1, 3, 8, 8)])
+
+
+def test_a_network_runs_in_another_thread_while_one_is_traced(lr):
+    model, done = core.create_model("xlsr", 3), threading.Event()
+    with torch.no_grad():
+        expected = model(lr)
+
+    def run():
+        runs = 0
+        with torch.no_grad():
+            while not done.is_set() or not runs:
+                assert torch.equal(model(lr), expected)
+                runs += 1
+        return runs
+
+    with ThreadPoolExecutor(3) as pool:
+        running = pool.submit(run)
+        tracing = [
+            pool.submit(lambda: [traced(core.create_model("edsr", 2)) for _ in range(10)]) for _ in range(2)
+        ]
+        graphs = [len(graph.nodes) for found in tracing for graph in found.result()]
+        done.set()
+        assert running.result() > 0
+    assert len(set(graphs)) == 1
