@@ -14,7 +14,7 @@ from torch import nn
 
 from core.deploy.onnx_files import first_line, layer_nodes
 from core.deploy.onnx_network import OnnxNetwork
-from core.deploy.rewritten_calls import ComputedKernels, RepeatsAsGathers
+from core.deploy.rewritten_calls import ComputedKernels, Repeats, gathered
 from core.images import check_images, demo_image
 from core.images.colour import luma_of
 from core.networks.batchnorm import fold_batchnorm
@@ -187,7 +187,7 @@ class _Traced(nn.Module):
         # The exporter always turns its log on, which would print the whole graph when it fails.
         torch._C._jit_set_onnx_log_enabled(False)  # noqa: SLF001
         stored = ComputedKernels(self.network, self.kernels) if self.kernels else contextlib.nullcontext()
-        with stored, RepeatsAsGathers():
+        with stored, Repeats(gathered):
             return self.network(lr)
 
 

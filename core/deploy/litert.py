@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import warnings
@@ -16,7 +17,7 @@ from core.deploy.litert_files import Graph, layer_operators, litert
 from core.deploy.litert_network import LitertNetwork
 from core.deploy.litert_shuffle import shuffles_to_depth_to_space
 from core.deploy.onnx_files import first_line
-from core.deploy.rewritten_calls import ComputedKernels, RepeatsAsConvolutions
+from core.deploy.rewritten_calls import ComputedKernels, Repeats, convolved
 from core.images import demo_image
 from core.networks.batchnorm import fold_batchnorm
 
@@ -123,7 +124,7 @@ class _ChannelsLast(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         stored = ComputedKernels(self.network, self.kernels) if self.kernels else contextlib.nullcontext()
-        with stored, RepeatsAsConvolutions(self.repeats):
+        with stored, Repeats(functools.partial(convolved, kernels=self.repeats)):
             return self.network(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 

@@ -6,7 +6,7 @@ picked or convolved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -65,57 +65,47 @@ class ComputedKernels(TorchFunctionMode):
         return kernel if self._stored is None else self._stored[len(self.kernels) - 1]
 
 
-class _Repeats(TorchFunctionMode):
-    """A context in which repeating the channels of an image is done by `repeated`."""
+class Repeats(TorchFunctionMode):
+    """A context in which `repeated(x, repeats)` repeats the channels of images x (N, C, H, W)."""
+
+    def __init__(self, repeated: Callable[[torch.Tensor, int], torch.Tensor]):
+        super().__init__()
+        self._repeated = repeated
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if function in (torch.repeat_interleave, torch.Tensor.repeat_interleave):
             x, repeats, dim = _repeat(*args, **kwargs)
             if isinstance(repeats, int) and x.ndim == 4 and dim in (1, -3):
-                return self.repeated(x, repeats)
+                return self._repeated(x, repeats)
         return function(*args, **kwargs)
-
-    def repeated(self, x: torch.Tensor, repeats: int) -> torch.Tensor:
-        """Return x (N, C, H, W) with each channel `repeats` times."""
-        raise NotImplementedError
 
 
 def _repeat(input, repeats=None, dim=None, **_):
     return input, repeats, dim
 
 
-class RepeatsAsGathers(_Repeats):
-    """A context in which repeating the channels of an image picks each channel several times.
+def gathered(x: torch.Tensor, repeats: int) -> torch.Tensor:
+    """Return x with each channel `repeats` times, by picking: in ONNX one Gather.
 
-    In ONNX that is one Gather. The exporter would write a Tile and a Reshape to a size that it asks for.
-    OpenVINO (2026.4) then asks the first convolution for it and, where the number of images is free, gives
-    all channels of that convolution the bias of the first: ABPN's INT8 picture was at 24 dB instead of 55.
+    The exporter would write a Tile and a Reshape to a size that it asks for. OpenVINO (2026.4) then asks the
+    first convolution for it and, where the number of images is free, gives all channels of that convolution
+    the bias of the first: ABPN's INT8 picture was at 24 dB instead of 55.
     """
-
-    def repeated(self, x: torch.Tensor, repeats: int) -> torch.Tensor:
-        """Return x (N, C, H, W) with each channel `repeats` times."""
-        order = [channel for channel in range(int(x.shape[1])) for _ in range(repeats)]
-        return x.index_select(1, torch.tensor(order, device=x.device))
+    order = [channel for channel in range(int(x.shape[1])) for _ in range(repeats)]
+    return x.index_select(1, torch.tensor(order, device=x.device))
 
 
-class RepeatsAsConvolutions(_Repeats):
-    """A context in which repeating the channels of an image is a 1x1 convolution with ones and zeros.
+def convolved(x: torch.Tensor, repeats: int, kernels: dict[tuple[int, int], torch.Tensor]) -> torch.Tensor:
+    """Return x with each channel `repeats` times, by a 1x1 convolution with ones and zeros.
 
     ABPN's anchor repeats each colour; LiteRT's converter would leave NHWC for that and come back. kernels:
     those of an earlier run, by number of channels and repeats, so that the converter sees constants.
     """
-
-    def __init__(self, kernels: dict[tuple[int, int], torch.Tensor]):
-        super().__init__()
-        self.kernels = kernels
-
-    def repeated(self, x: torch.Tensor, repeats: int) -> torch.Tensor:
-        """Return x (N, C, H, W) with each channel `repeats` times."""
-        key = x.shape[1], repeats
-        if key not in self.kernels:
-            self.kernels[key] = torch.eye(x.shape[1]).repeat_interleave(repeats, 0)[:, :, None, None]
-        return F.conv2d(x, self.kernels[key])
+    key = x.shape[1], repeats
+    if key not in kernels:
+        kernels[key] = torch.eye(x.shape[1]).repeat_interleave(repeats, 0)[:, :, None, None]
+    return F.conv2d(x, kernels[key])
 
 
 def _tensors(network: nn.Module) -> Iterator[torch.Tensor]:

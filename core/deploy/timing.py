@@ -64,29 +64,26 @@ def time_layers(
         for _ in range(runs + 1):
             network(lr)
         events = json.loads(Path(network.session.end_profiling()).read_text())
-    taken: dict[str, list[int]] = defaultdict(list)
+    taken: dict[tuple[str, str], list[int]] = defaultdict(list)
     for event in events:
         name, timed = SUFFIX.subn("", event["name"])
         if timed and name in owners:
-            taken[event["name"]].append(event["dur"])
+            taken[owners[name], event["name"]].append(event["dur"])
     layers: dict[str, float] = defaultdict(float)
-    for event, microseconds in taken.items():
-        # The first run, which allocates memory, does not count.
-        layers[owners[SUFFIX.sub("", event)]] += statistics.median(microseconds[1:]) / 1000
+    for (layer, _), microseconds in taken.items():
+        layers[layer] += statistics.median(microseconds[1:]) / 1000  # the first run allocates memory
     return {layer: layers[layer] for layer in dict.fromkeys(owners.values()) if layer in layers}
 
 
 def _owners(graph: onnx.GraphProto) -> dict[str, str]:
     """Map the names of a graph's layers, and of what is made from them at once, to the layers."""
-    layers = {node.name: node for node, _ in layer_nodes(graph)}
+    layers = {node.name for node, _ in layer_nodes(graph)}
     found = {name: name for name in layers}
     for node in graph.node:
-        before = [found[name] for name in node.input if name in found]
-        owner = (
-            node.name if node.name in layers else before[-1] if before and node.op_type in JOINED else None
-        )
-        if owner is not None:
-            found.update(dict.fromkeys(node.output, owner))
+        owners = [found[name] for name in node.input if name in found] if node.op_type in JOINED else []
+        owners += [node.name] if node.name in layers else []
+        if owners:
+            found.update(dict.fromkeys(node.output, owners[-1]))
     return found
 
 

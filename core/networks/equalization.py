@@ -44,6 +44,8 @@ def equalize_channels(model: nn.Module, images: Iterable[torch.Tensor]) -> nn.Mo
     """
     equal = copy.deepcopy(model).eval()
     read = _read_channels(equal)
+    if not any(origin for channels in read.values() for origin in channels):
+        return equal
     largest, first, expected = _largest(equal, read, images)
     factors = _factors(read, largest)
     with torch.no_grad():

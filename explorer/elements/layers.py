@@ -52,21 +52,19 @@ def saved(total: float, found: dict[str, Sensitivity], kept: Collection[str] = (
 def slower(found: Mapping[str, LayerCost], kept: Collection[str] = ()) -> hv.Overlay:
     """Draw how many milliseconds more a picture takes with a layer left float, of an INT8 file."""
     more = {layer: cost.more_ms for layer, cost in found.items()}
-    bars = [_bars(more, kept, "slower", 0.0, 0.7, "{+0.00} ms if it stays float", FLOAT)]
-    whole = _finish(
-        "layers slower", "Time more if it stays float", "layer left float", found, bars, more.values()
-    )
-    return whole.opts(ylabel="time / ms")
+    return _costs("slower", "Time", "{+0.00} ms", more, kept).opts(ylabel="time / ms")
 
 
 def larger(found: Mapping[str, LayerCost], kept: Collection[str] = ()) -> hv.Overlay:
     """Draw how many KiB an INT8 file grows with a layer left float."""
     more = {layer: cost.more_kib for layer, cost in found.items()}
-    bars = [_bars(more, kept, "larger", 0.0, 0.7, "{+0.0} KiB if it stays float", FLOAT)]
-    whole = _finish(
-        "layers larger", "Size more if it stays float", "layer left float", found, bars, more.values()
-    )
-    return whole.opts(ylabel="weights / KiB")
+    return _costs("larger", "Size", "{+0.0} KiB", more, kept).opts(ylabel="weights / KiB")
+
+
+def _costs(part: str, what: str, text: str, more: Mapping[str, float], kept: Collection[str]) -> hv.Overlay:
+    bars = [_bars(more, kept, part, 0.0, 0.7, f"{text} if it stays float", FLOAT)]
+    title = f"{what} more if it stays float"
+    return _finish(f"layers {part}", title, "layer left float", more, bars, more.values())
 
 
 def bits(found: Mapping[str, Bits], same: Bits) -> hv.Overlay:

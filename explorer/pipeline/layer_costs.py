@@ -8,8 +8,7 @@ import math
 import onnx
 import torch
 
-from core import time_layers
-from core.deploy.onnx_files import layer_nodes
+from core import audit_onnx, time_layers
 from explorer.choices.catalog import layer_channels
 from explorer.jobs.cache import shared
 from explorer.jobs.token import Token
@@ -50,19 +49,13 @@ def _layer_costs(plan: Plan, token: Token) -> dict[str, LayerCost]:
     for variant in (offered(plan.network, ONNX), FLOAT):
         graph = onnx.load_model_from_string(file(plan, variant, token=token))
         token.progress(f"Timing the layers, {variant}", 0.0)
-        found += [_by_layer(time_layers(graph, lr, THREADS, RUNS)), _by_layer(_kib(graph))]
+        kib = {
+            row.name: math.prod(row.weight_shape) * row.weight_bits / 8 / 1024 for row in audit_onnx(graph)
+        }
+        found += [_by_layer(time_layers(graph, lr, THREADS, RUNS)), _by_layer(kib)]
         token.check()
     names = [name for name in layer_channels(plan.network) if all(name in part for part in found)]
     return {name: LayerCost(*(found[i][name] for i in (0, 2, 1, 3))) for name in names}
-
-
-def _kib(graph: onnx.ModelProto) -> dict[str, float]:
-    """Return the KiB of each layer's weights as the file stores them."""
-    size = {onnx.TensorProto.INT8: 1, onnx.TensorProto.UINT8: 1}
-    return {
-        node.name: math.prod(weight.dims) * size.get(weight.data_type, 4) / 1024
-        for node, weight in layer_nodes(graph.graph)
-    }
 
 
 def _by_layer(found: dict[str, float]) -> dict[str, float]:
