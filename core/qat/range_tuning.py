@@ -5,10 +5,9 @@ The second stage of 2DQuant (arXiv 2406.06649): all ends of ranges learn, nothin
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +18,13 @@ from core.analysis.comparison import fingerprint
 from core.images import check_images
 from core.networks.running import device_and_dtype, run
 from core.ptq.calibration import undisturbed
+from core.ptq.scope import channel_dim_of
+from core.qat.distillation import LOSSES, blocks, distillation_loss, outputs_of
 from core.qat.tuned_ranges import TunedNetwork
 from core.training.loop import read_state, save_state
 from core.utils.progress import Progress
 
-FEATURES = 5.0  # weight of the features' loss, as published
 SAVE_EVERY = 5  # seconds
-TINY = 1e-12  # added to norms, so that a dead block divides by no 0
 
 
 def tune_ranges(
@@ -38,6 +37,7 @@ def tune_ranges(
     rate: float = 1e-2,
     seed: int = 0,
     relative: bool = True,
+    loss: str = "2dquant",
     checkpoint: str | Path | None = None,
     progress: Progress = lambda what, share: None,
     report: Callable[[int, float], None] = lambda step, loss: None,
@@ -46,14 +46,15 @@ def tune_ranges(
 
     quantized: of `quantize_model` by a static method with uniform levels. The ends of the ranges of
     activations and weights learn from LR images (N, 3, H, W) in [0, 1], or a list of such: random crops of
-    `patch` pixels, `batch` a step, Adam with a rate that falls to 0 along a cosine, and the loss of
-    `distillation_loss`. 2DQuant takes 3,000 steps of 32 crops of 64 pixels, on a GPU; the defaults take
-    minutes on a CPU. relative: the rate is in widths of each range, since the features of networks such as
-    EDSR are hundreds of times those of SwinIR; False as published, in the values' own unit. checkpoint: a
-    file from which the same call goes on where it was stopped. `progress(what, share)` and
-    `report(step, loss)` are called after every step and may raise to stop; the checkpoint is then written.
-    ValueError for a quantizer that has no such ranges, for images smaller than a crop, and for the
-    checkpoint of another run; FloatingPointError if the loss is not finite.
+    `patch` pixels, `batch` a step, Adam with a rate that falls to 0 along a cosine, and
+    `core.qat.distillation.distillation_loss`. 2DQuant takes 3,000 steps of 32 crops of 64 pixels, on a GPU;
+    the defaults take minutes on a CPU. relative: the rate is in widths of each range, since the features of
+    networks such as EDSR are hundreds of times those of SwinIR; False as published, in the values' own unit.
+    loss: how blocks' features are compared, "2dquant" or "ptq4sr". checkpoint: a file from which the same
+    call goes on where it was stopped. `progress(what, share)` and `report(step, loss)` are called after every
+    step and may raise to stop; the checkpoint is then written. Where a run goes on, the losses of its steps
+    before are reported first. ValueError for a quantizer that has no such ranges, an unknown loss, images
+    smaller than a crop, and the checkpoint of another run; FloatingPointError if the loss is not finite.
 
     >>> import torch
     >>> from core import QuantConfig, create_model, quantize_model, tune_ranges
@@ -63,8 +64,10 @@ def tune_ranges(
     >>> tuned.quant_config == quantized.quant_config
     True
     """
+    if loss not in LOSSES:
+        raise ValueError(f"no loss {loss!r}; there are {', '.join(LOSSES)}")
     sampler = _Crops(images, patch)
-    settings = {"steps": steps, "batch": batch, "patch": patch, "rate": rate, "seed": seed}
+    settings = {"steps": steps, "batch": batch, "patch": patch, "rate": rate, "seed": seed, "loss": loss}
     path = None if checkpoint is None else Path(checkpoint)
     with undisturbed(model), torch.enable_grad():
         tuned = TunedNetwork(model, quantized, relative)
@@ -73,15 +76,17 @@ def tune_ranges(
         tuning = _Tuning(tuned, sampler, settings)
         if path is not None and path.exists():
             tuning.resume(path)
+            for step, past in enumerate(tuning.losses, 1):
+                report(step, past)
         saved = time.monotonic()
         try:
             while tuning.step < steps:
-                loss = tuning.advance()
+                tuning.advance()
                 if path is not None and time.monotonic() > saved + SAVE_EVERY:
                     tuning.save(path)
                     saved = time.monotonic()
                 progress("Tuning the ranges", tuning.step / steps)
-                report(tuning.step, loss)
+                report(tuning.step, tuning.losses[-1])
         except FloatingPointError:
             raise  # without saving: the last checkpoint is still sound
         except BaseException:
@@ -91,50 +96,6 @@ def tune_ranges(
         if path is not None:
             tuning.save(path)
     return tuned.frozen(f"{quantized.scope_in_words}; ranges tuned by distillation in {steps:,} steps")
-
-
-def distillation_loss(
-    output: torch.Tensor,
-    target: torch.Tensor,
-    features: Sequence[torch.Tensor],
-    target_features: Sequence[torch.Tensor],
-) -> torch.Tensor:
-    """Return 2DQuant's loss, L_O + 5 L_F.
-
-    L_O is the mean absolute difference of the outputs; L_F the mean over blocks and samples of
-    ||F / ||F|| - F_q / ||F_q|| || / (C H W), F the output of a block.
-    """
-    loss = (output - target).abs().mean()
-    if not features:
-        return loss
-    apart = []
-    for own, wanted in zip(features, target_features, strict=True):
-        own, wanted = (f.flatten(1) / (f.flatten(1).norm(dim=1, keepdim=True) + TINY) for f in (own, wanted))
-        apart.append(((own - wanted).square().sum(1) + TINY**2).sqrt().mean() / own.shape[1])
-    return loss + FEATURES * torch.stack(apart).mean()
-
-
-def blocks(model: nn.Module, layers: Sequence[str]) -> list[str]:
-    """Return the names of the network's blocks: the outermost modules that share out the quantized layers.
-
-    From the network inwards: where several children hold quantized layers, they are the blocks; where one
-    does, its children are looked at. A ModuleList stands for its children, as it is never called itself.
-    """
-    holding = {name[:i] for name in layers for i in range(len(name) + 1) if name[i : i + 1] in (".", "")}
-
-    def within(prefix: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
-        found = []
-        for name, child in module.named_children():
-            path = f"{prefix}.{name}".lstrip(".")
-            if path in holding:
-                is_list = isinstance(child, nn.ModuleList | nn.ModuleDict)
-                found += within(path, child) if is_list else [(path, child)]
-        return found
-
-    found = within("", model)
-    while len(found) == 1 and found[0][0] not in layers:
-        found = within(*found[0])
-    return [name for name, _ in found]
 
 
 class _Crops:
@@ -172,17 +133,23 @@ class _Tuning:
         self._optimizer = torch.optim.Adam(self._parameters, settings["rate"])
         self._blocks = blocks(tuned.reference, tuned.layers)
         self._device = device_and_dtype(tuned.reference)[0]
-        self.step = 0
+        self._channel_dim = channel_dim_of(tuned.reference.get_submodule(tuned.layers[0]))
+        self.losses: list[float] = []
 
-    def advance(self) -> float:
-        """Take one step and return its loss."""
+    @property
+    def step(self) -> int:
+        """Return how many steps were taken."""
+        return len(self.losses)
+
+    def advance(self) -> None:
+        """Take one step and note its loss."""
         settings = self._settings
         lr = self._sampler.batch(settings["batch"], settings["seed"], self.step).to(self._device)
-        with torch.no_grad(), _outputs(self._tuned.reference, self._blocks) as wanted:
+        with torch.no_grad(), outputs_of(self._tuned.reference, self._blocks) as wanted:
             target = run(self._tuned.reference, lr)
-        with _outputs(self._tuned.network, self._blocks) as features:
+        with outputs_of(self._tuned.network, self._blocks) as features:
             output = run(self._tuned.network, lr)
-        loss = distillation_loss(output, target, features, wanted)
+        loss = distillation_loss(output, target, features, wanted, settings["loss"], self._channel_dim)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}; lower the rate")
         for group in self._optimizer.param_groups:
@@ -190,13 +157,12 @@ class _Tuning:
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
-        self.step += 1
-        return loss.item()
+        self.losses.append(loss.item())
 
     def save(self, path: Path) -> None:
         """Write everything that `resume` needs."""
         state = {"moves": [p.detach() for p in self._parameters], "optimizer": self._optimizer.state_dict()}
-        save_state(state | {"step": self.step, "settings": self._settings}, path)
+        save_state(state | {"losses": self.losses, "settings": self._settings}, path)
 
     @torch.no_grad()
     def resume(self, path: Path) -> None:
@@ -209,21 +175,4 @@ class _Tuning:
         for parameter, value in zip(self._parameters, saved["moves"], strict=True):
             parameter.copy_(value)
         self._optimizer.load_state_dict(saved["optimizer"])
-        self.step = saved["step"]
-
-
-@contextlib.contextmanager
-def _outputs(network: nn.Module, names: Sequence[str]) -> Iterator[list[torch.Tensor]]:
-    """Collect the outputs of the named modules, in the order of their calls, while the context is open."""
-    found: list[torch.Tensor] = []
-
-    def record(module, args, output):
-        if isinstance(output, torch.Tensor):
-            found.append(output)
-
-    handles = [network.get_submodule(name).register_forward_hook(record) for name in names]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+        self.losses = list(saved["losses"])

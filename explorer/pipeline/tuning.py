@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
+import tempfile
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import cachetools
@@ -40,7 +44,29 @@ class Tuned(ReadOnly):
     losses: np.ndarray
 
 
-_losses: cachetools.LRUCache[TuningRequest, Losses] = cachetools.LRUCache(32)
+class _Begun(cachetools.LRUCache):
+    """The losses of this server's tunings, by request; a forgotten one takes its checkpoint along."""
+
+    def popitem(self) -> tuple[TuningRequest, Losses]:
+        request, losses = super().popitem()
+        _checkpoint(request).unlink(missing_ok=True)
+        return request, losses
+
+
+_losses = _Begun(32)
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory:
+    """Return the folder of checkpoints, which is deleted when the server ends."""
+    return tempfile.TemporaryDirectory(prefix="tuning-")
+
+
+def _checkpoint(request: TuningRequest) -> Path:
+    """Return the file from which a stopped tuning goes on."""
+    return (
+        Path(_folder().name) / f"{hashlib.blake2b(repr(request).encode(), digest_size=16).hexdigest()}.ckpt"
+    )
 
 
 def losses(request: TuningRequest) -> Losses:
@@ -54,16 +80,21 @@ def losses(request: TuningRequest) -> Losses:
     as_key=TuningRequest,
 )
 def tuned(*asked, token: Token) -> Tuned:
-    """Tune the ranges of a static method on the calibration images; the arguments are a `TuningRequest`."""
+    """Tune the ranges of a static method on the calibration images; the arguments are a `TuningRequest`.
+
+    A tuning that was stopped on this server goes on where it was.
+    """
     request = TuningRequest(*asked)
     name, config, steps, float_layers, own = request
     found = _losses[request] = []
     quantized = pictures.quantized(name, config, float_layers, None, own, token=token)
     images = calibration_images(name, own, token=token)
-    begun = time.monotonic()
+    checkpoint, begun, before = _checkpoint(request), time.monotonic(), 0.0
 
     def progress(what: str, share: float) -> None:
-        left = (time.monotonic() - begun) * (1 - share) / share if share else 0.0
+        nonlocal before
+        before = before or share - 1 / steps  # what a stopped tuning had done already
+        left = (time.monotonic() - begun) * (1 - share) / (share - before)
         token.progress(f"{what}, {in_words(left)} left", share)
 
     try:
@@ -73,11 +104,14 @@ def tuned(*asked, token: Token) -> Tuned:
             images,
             steps=steps,
             patch=min(PATCH, *images.shape[-2:]),
+            checkpoint=checkpoint,
             progress=progress,
             report=lambda step, loss: found.append((step, loss)),
         )
     except FloatingPointError as error:
+        checkpoint.unlink(missing_ok=True)
         raise ValueError(DIVERGED.format(config)) from error
+    checkpoint.unlink(missing_ok=True)
     return Tuned(made, np.array([loss for _, loss in found]))
 
 

@@ -34,7 +34,7 @@ STEPS = 200
 TUNABLE = [name for name in METHODS if is_tunable(core.QuantConfig(name))]
 WHICH = f"Tuning takes methods with even levels between constant ends: {', '.join(TUNABLE)}. Make one large."
 READY = "Tune learns both ends of every range of {} from the float network's own pictures, in some minutes."
-STOPPED = "Stopped at step {} of {}. Press Tune to start again."
+STOPPED = "Stopped at step {} of {}. Press Tune to go on."
 NOTE = (
     "Tuning, the second stage of 2DQuant (arXiv 2406.06649): random crops of the calibration patches pass "
     "through the float network and the quantized one; the ends of the ranges of activations and weights move "
@@ -119,7 +119,7 @@ class Tuning(Output):
         self.refresh()
 
     def stop(self) -> None:
-        """Stop the tuning under way; what was learned is dropped."""
+        """Stop the tuning under way; Tune goes on from there."""
         self.session.stop("tune")
 
     def _watch(self, busy: bool) -> None:

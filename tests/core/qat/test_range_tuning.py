@@ -11,8 +11,8 @@ from torch import nn
 from core import QuantConfig, audit, create_model, load_quantized, quantize_model, save_quantized
 from core import tune_ranges as tune
 from core.ptq.methods import METHODS
+from core.qat.distillation import blocks, distillation_loss
 from core.qat.fake_quantization import FakeQuantize
-from core.qat.range_tuning import blocks, distillation_loss
 from core.qat.tuned_ranges import TunedActivation, TunedNetwork, TunedWeight, is_tunable
 from core.quantizers.static import UniformQuantizer
 from core.quantizers.weights import weight_rows
@@ -88,6 +88,26 @@ def test_the_loss_by_hand():
     dead = torch.zeros(1, 1, 1, 2, requires_grad=True)
     distillation_loss(output, target, [dead], [wanted[:1]]).backward()
     assert torch.isfinite(dead.grad).all()
+
+
+@pytest.mark.parametrize("channel_dim", [-3, -1])
+def test_ptq4srs_loss_by_hand(channel_dim):
+    """Mean squares over two channels: (3, 4) and (4, 3) in one sample, then maps of the same direction."""
+    squares = torch.tensor([[[[1.0, 7.0]], [[5.0, 1.0]]], [[[0.0, 2.0]], [[0.0, 2.0]]]])
+    other = torch.tensor([[[[7.0, 1.0]], [[1.0, 5.0]]], [[[0.0, 9.0]], [[0.0, 7.0]]]])
+    own, wanted = (x.sqrt().movedim(1, channel_dim) for x in (squares, other))
+    output = torch.zeros(2, 3, 1, 2)
+    found = distillation_loss(output, output + 0.5, [own], [wanted], "ptq4sr", channel_dim)
+    assert found.item() == pytest.approx(0.5 + 5 * (2 * 0.2**2) / 4)
+
+
+def test_the_loss_is_a_choice(tiny_edsr):
+    images = torch.rand(2, 3, 16, 16)
+    quantized = quantize_model(tiny_edsr, images, QuantConfig("2dquant", 2, 2))
+    ways = [tune(tiny_edsr, quantized, images, steps=4, loss=loss, **SMALL) for loss in ("2dquant", "ptq4sr")]
+    assert not torch.equal(ways[0](images), ways[1](images))
+    with pytest.raises(ValueError, match="no loss 'mse'; there are 2dquant, ptq4sr"):
+        tune(tiny_edsr, quantized, images, steps=1, loss="mse", **SMALL)
 
 
 def test_blocks_are_what_shares_out_the_layers(tiny_edsr):
@@ -167,7 +187,8 @@ class Stop(Exception):
 
 def test_a_stopped_run_goes_on_and_ends_the_same(tiny_edsr, images, tmp_path):
     quantized = quantize_model(tiny_edsr, images, QuantConfig("2dquant"))
-    whole = tune(tiny_edsr, quantized, images, steps=6, **SMALL)
+    expected, seen = [], []
+    whole = tune(tiny_edsr, quantized, images, steps=6, report=lambda *found: expected.append(found), **SMALL)
 
     def stop(step, loss):
         if step == 3:
@@ -176,10 +197,13 @@ def test_a_stopped_run_goes_on_and_ends_the_same(tiny_edsr, images, tmp_path):
     checkpoint = tmp_path / "tuning.ckpt"
     with pytest.raises(Stop):
         tune(tiny_edsr, quantized, images, steps=6, checkpoint=checkpoint, report=stop, **SMALL)
-    seen = []
-    told = lambda step, loss: seen.append(step)  # noqa: E731
-    resumed = tune(tiny_edsr, quantized, images, steps=6, checkpoint=checkpoint, report=told, **SMALL)
-    assert seen == [4, 5, 6]
+    taken = []
+    resumed = tune(
+        tiny_edsr, quantized, images, steps=6, checkpoint=checkpoint,
+        progress=lambda what, share: taken.append(share), report=lambda *found: seen.append(found), **SMALL,
+    )  # fmt: skip
+    assert seen == expected
+    assert taken == [4 / 6, 5 / 6, 1]
     assert torch.equal(resumed(images), whole(images))
     with pytest.raises(ValueError, match="is of a tuning with other settings or images; choose another"):
         tune(tiny_edsr, quantized, images, steps=6, seed=1, checkpoint=checkpoint, **SMALL)

@@ -61,7 +61,7 @@ def test_the_tuned_network_is_read_again(visitor, tmp_path):
     assert network.scope_in_words.endswith("ranges tuned by distillation in 50 steps")
 
 
-def test_stop_ends_it(visitor):
+def test_stop_ends_it_and_tune_goes_on(visitor):
     visitor.move("Steps", 500)
     visitor.widget("Tune").clicks += 1
     request = visitor.visit.made["methods"].tuning.request()
@@ -71,3 +71,18 @@ def test_stop_ends_it(visitor):
     assert visitor.count(r"Stopped at step \d+ of 500") == 1
     assert not visitor.session.status.busy
     assert not tuning.tuned.known(*request)
+    stopped = tuning.losses(request)
+    visitor.widget("Tune").clicks += 1
+    visitor.until(lambda: len(tuning.losses(request)) > len(stopped))
+    visitor.press("Stop tuning")
+    assert tuning.losses(request)[: len(stopped)] == stopped, "it goes on where it was"
+
+
+def test_what_is_forgotten_leaves_no_checkpoint():
+    held = tuning._Begun(1)
+    requests = [tuning.TuningRequest("xlsr_x3", core.QuantConfig("mse"), steps) for steps in (1, 2)]
+    for request in requests:
+        tuning._checkpoint(request).touch()
+        held[request] = []
+    assert [tuning._checkpoint(request).exists() for request in requests] == [False, True]
+    tuning._checkpoint(requests[1]).unlink()
