@@ -202,7 +202,8 @@ class BitAllocator:
                 self._base[side] = network
             tables[side][bits] = self._measured(network, side)
         macs = layer_macs(self._reference, *NOMINAL)
-        names = list(next(t for part in tables for t in part.values() if t))
+        measured = next(t for part in tables for t in part.values() if t)
+        names = [name for name in measured if name in macs]  # products of activations keep their bits
         for done, name in enumerate(names):
             for side in (0, 1):
                 if (name, side) not in self._effects:

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from core.networks.folding import fold_parametrizations
+from core.networks.products import Product
 from core.networks.running import run
 from core.ptq.audit import NOMINAL, audit
 from core.ptq.config import FLOAT
 from core.ptq.rounding import stored_weight_bits
-from core.ptq.scope import channel_dim_of
+from core.ptq.scope import channel_dim_of, has_weights
 from core.ptq.weight_levels import module_bits, quantization_of
 from core.quantizers.normalization import is_single
 from core.quantizers.pams import is_residual
@@ -40,7 +41,8 @@ class Cost(NamedTuple):
 def cost(model: nn.Module, height: int, width: int) -> Cost:
     """Return the cost of one (1, 3, height, width) LR image; float counts 32 bits.
 
-    A layer called twice counts twice, a weight that layers share once. Re-parameterized weights count as the
+    A layer called twice counts twice, a weight that layers share once; products of activations count where
+    the network has them as `core.networks.products.Product`. Re-parameterized weights count as the
     plain weights that they become (`fold_parametrizations`). Numbers besides the codes take 16 bits unless a
     format says otherwise.
 
@@ -81,7 +83,7 @@ def model_bytes(model: nn.Module) -> int:
 
 def effective_weight_bits(model: nn.Module) -> float:
     """Return the bits of codes and side information per weight of quantized layers; 32 if there are none."""
-    layers = [m for m in model.modules() if getattr(m, "quantization", None) is not None]
+    layers = [m for m in model.modules() if getattr(m, "quantization", None) is not None and has_weights(m)]
     if not layers:
         return float(FLOAT)
     stored = sum(sum(stored_weight_bits(module, model.quant_config)) for module in layers)
@@ -122,7 +124,7 @@ def layer_macs(model: nn.Module, height: int, width: int) -> dict[str, int]:
         return count
 
     for name, module in model.named_modules():
-        if channel_dim_of(module) is not None:
+        if has_weights(module):
             module.register_forward_hook(counting(name), with_kwargs=True)
     run(model, torch.rand(1, 3, PROBE, PROBE))
     return {name: round(macs) for name, macs in found.items()}
@@ -153,9 +155,10 @@ def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float
         nonlocal macs, bitops, values, stored
         x = args[0] if args else next(iter(kwargs.values()))
         done, pooled = quantization_of(module), _pooled(module, x)
-        own = _macs(module, x, output) * (1 if pooled else grow)
-        macs += own
-        bitops += own * (done.weight_bits * done.activation_bits if done else FLOAT**2)
+        if has_weights(module):
+            own = _macs(module, x, output) * (1 if pooled else grow)
+            macs += own
+            bitops += own * (done.weight_bits * done.activation_bits if done else FLOAT**2)
         if done:
             shape = list(x.shape)
             if len(shape) == 4 and channel_dim_of(module) == -3 and not pooled:
@@ -168,8 +171,18 @@ def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float
             values += grown.numel()
             stored += grown.numel() * done.activation_bits + side
 
-    for layer in filter(channel_dim_of, model.modules()):
-        layer.register_forward_hook(count, with_kwargs=True)
+    def multiply(module: Product, args: tuple, output: torch.Tensor) -> None:
+        nonlocal macs, bitops
+        own = output.numel() * args[0].shape[-1] * grow
+        sides = [quantization_of(side) for side in (module.left, module.right)]
+        macs += own
+        bitops += own * math.prod(side.activation_bits if side else FLOAT for side in sides)
+
+    for module in model.modules():
+        if isinstance(module, Product):
+            module.register_forward_hook(multiply)
+        elif channel_dim_of(module) is not None:
+            module.register_forward_hook(count, with_kwargs=True)
     run(model, torch.rand(1, 3, PROBE, PROBE))
     effective = stored / values if values else float(FLOAT)
     return round(macs), round(bitops), effective

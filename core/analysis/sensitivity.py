@@ -14,6 +14,7 @@ from torch import nn
 from core.analysis.evaluation import super_resolve
 from core.images import luma, round_8bit
 from core.networks.folding import fold_parametrizations
+from core.ptq.scope import has_weights
 
 
 class Sensitivity(NamedTuple):
@@ -82,7 +83,8 @@ def _parts(model: nn.Module, quantized: nn.Module, name: str) -> Iterator[nn.Mod
         layer = copy.deepcopy(layer)
         # Registered tensors: read as attributes, those of a held layer are copies.
         tensors = dict(source.named_parameters(recurse=False))
-        layer.weight, layer.bias = tensors["weight"], tensors.get("bias")
+        if has_weights(layer):
+            layer.weight, layer.bias = tensors["weight"], tensors.get("bias")
         yield layer
 
 

@@ -20,7 +20,7 @@ from core.deploy.onnx_files import LAYER_OPS, PASSING_OPS, first_line
 from core.ptq.calibration import recorded, with_share
 from core.ptq.config import FLOAT, QuantConfig
 from core.ptq.quantize import peek
-from core.ptq.scope import Layers, check_layers, choose_layers
+from core.ptq.scope import Layers, check_layers, choose_weighted
 from core.utils.progress import Progress
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def quantize_int8(
     check_layers(network)
     first = as_taken(network, first)
     picture_of(network, first)
-    chosen, _ = choose_layers(network, layers, first)
+    chosen, _ = choose_weighted(network, layers, first)
     if config is not None:
         chosen = [name for name in chosen if FLOAT not in _bits_of(config, name)]
     if not chosen:

@@ -22,7 +22,7 @@ from core.deploy.litert_shuffle import MOVES, shuffles_to_depth_to_space
 from core.deploy.onnx_files import first_line
 from core.ptq.calibration import batches, with_share
 from core.ptq.quantize import peek
-from core.ptq.scope import Layers, channel_dim_of, check_layers, choose_layers
+from core.ptq.scope import Layers, check_layers, choose_weighted, has_weights
 from core.utils.progress import Progress
 
 BITS = 8
@@ -66,7 +66,7 @@ def quantize_litert(
     check_layers(network)
     first = as_taken(network, images[0][:1])
     picture_of(network, first)
-    chosen, _ = choose_layers(network, layers, first)
+    chosen, _ = choose_weighted(network, layers, first)
     if not chosen:
         raise ValueError("no layer is left to quantize; name at least one of the network's convolutions")
     size = seen if size is None else checked_size(size)
@@ -97,7 +97,7 @@ def _of_one_size(images) -> tuple[list[torch.Tensor], tuple[int, int]]:
 
 def _is_every(network: nn.Module, chosen: list[str]) -> bool:
     """Whether the chosen layers are all layers of the network."""
-    return {n for n, m in network.named_modules() if channel_dim_of(m) is not None} == set(chosen)
+    return {n for n, m in network.named_modules() if has_weights(m)} == set(chosen)
 
 
 def _ranges(file: bytes, images: list[torch.Tensor], progress: Progress) -> dict[str, tuple[float, float]]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from core.models.edsr import RGB_MEAN
 from core.models.state_dict import ends_of, numbered, require
+from core.networks.products import Operand, Product
 
 MAX_WINDOW = 32  # pixels a side; attention needs memory for their fourth power, whatever the file's size
 
@@ -62,6 +63,9 @@ class WindowAttention(nn.Module):
         self.register_buffer("relative_position_index", relative_positions(size), persistent=False)
         self.qkv = nn.Linear(n_feats, 3 * n_feats)
         self.proj = nn.Linear(n_feats, n_feats)
+        width = n_feats // n_heads
+        self.scores = Product(width, width, transposed=True)
+        self.mix = Product(size**2, width)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Return the attended windows, of x's shape (windows, pixels, C); mask: from `shift_mask`."""
@@ -69,7 +73,7 @@ class WindowAttention(nn.Module):
         q, k, v = self.qkv(x).view(n, pixels, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
         bias = bias[None] if mask is None else (bias + mask).repeat(n // len(mask), 1, 1, 1)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        y = self.mix(torch.softmax(self.scores(q * q.shape[-1] ** -0.5, k) + bias, -1), v)
         return self.proj(y.transpose(1, 2).reshape(n, pixels, c))
 
 
@@ -133,8 +137,10 @@ class SwinIR(nn.Module):
     reflection, as the authors do.
     """
 
-    about = "A transformer: attention in windows; it is quantized in its Linear layers."
-    scope_in_words = "the Linear layers of every block, as 2DQuant (arXiv 2406.06649)"
+    about = "A transformer: attention in windows; it is quantized in its Linear layers and in attention."
+    scope_in_words = (
+        "the Linear layers of every block, q, k, v and the attention map, as 2DQuant (arXiv 2406.06649)"
+    )
 
     def __init__(
         self,
@@ -182,7 +188,7 @@ class SwinIR(nn.Module):
 
     def quantized_scope(self, name: str, module: nn.Module) -> bool:
         """Return whether the layer is quantized by default (`scope_in_words`)."""
-        return isinstance(module, nn.Linear)
+        return isinstance(module, (nn.Linear, Operand))
 
     @classmethod
     def from_state(cls, state: dict[str, torch.Tensor]) -> SwinIR:

@@ -10,7 +10,7 @@ from torch import nn
 
 from core.ptq.config import FLOAT, QuantConfig
 from core.ptq.rounding import stored_weight_bits
-from core.ptq.scope import channel_dim_of, input_channels
+from core.ptq.scope import channel_dim_of, has_weights, input_channels
 from core.ptq.weight_levels import has_left, quantization_of
 from core.quantizers.pams import is_residual
 from core.utils.text_table import text_table
@@ -59,7 +59,7 @@ class Audit(list):
                 row.type,
                 "x".join(map(str, row.weight_shape)),
                 row.method,
-                "float" if row.reason else f"W{row.weight_bits}A{row.activation_bits}",
+                "float" if row.reason else _bits(row),
                 "" if row.reason or not row.weight_shape else "{:.2f}, {:.2f}".format(*row.effective),
                 {True: "post-ReLU", False: "signed", None: ""}[row.post_relu],
                 "" if row.reason else str(row.constants),
@@ -110,9 +110,16 @@ def audit(model: nn.Module) -> Audit:
     return rows
 
 
+def _bits(row: AuditRow) -> str:
+    """Return W4A4, or A4 for a product of activations."""
+    weights = f"W{row.weight_bits}" if row.weight_shape else ""
+    return f"{weights}A{row.activation_bits}"
+
+
 def _effective(module: nn.Module, quantizer: nn.Module | None, config: QuantConfig) -> tuple[float, float]:
     """Return the effective bits of a weight, and of an activation for an input of NOMINAL pixels."""
-    weights = sum(stored_weight_bits(module, config)) / module.weight.numel()
+    weighted = has_weights(module)
+    weights = sum(stored_weight_bits(module, config)) / module.weight.numel() if weighted else float(FLOAT)
     bits, channels = module.quantization.activation_bits, input_channels(module)
     if quantizer is None:
         return weights, float(bits)

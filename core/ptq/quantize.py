@@ -20,7 +20,15 @@ from core.ptq.config import FLOAT, QuantConfig
 from core.ptq.methods import TRAINED
 from core.ptq.observers import Observer, observer_of
 from core.ptq.rounding import rounded_rows
-from core.ptq.scope import Layers, channel_dim_of, check_layers, choose_layers, input_channels, scope_of
+from core.ptq.scope import (
+    Layers,
+    channel_dim_of,
+    check_layers,
+    choose_layers,
+    has_weights,
+    input_channels,
+    scope_of,
+)
 from core.ptq.weight_levels import note_levels
 from core.quantizers.weights import from_rows, weight_rows
 from core.utils.progress import Progress
@@ -111,17 +119,21 @@ def _quantize(reference: nn.Module, quantized: nn.Module, calibration, config, l
         images = part.images
         for name in list(part.observers):
             own = config.for_layer(name)
-            if own.activation_bits == own.weight_bits == FLOAT:
+            bits = {own.activation_bits}
+            if has_weights(reference.get_submodule(name)):
+                bits.add(own.weight_bits)
+            if bits == {FLOAT}:
                 reasons[name] = "float by configuration (W32A32)"
                 continue
             names.append(name)
             # The caller's calibration is kept; from one made here layers are popped, to free their moments.
             keep = isinstance(calibration, Calibration)
             _attach(quantized, name, part.observers[name] if keep else part.observers.pop(name), own)
-    if names and config.recipe.refine:
-        _refine(reference, quantized, names, images, config, progress)
+    weighted = [name for name in names if has_weights(quantized.get_submodule(name))]
+    if weighted and config.recipe.refine:
+        _refine(reference, quantized, weighted, images, config, progress)
     if not config.float_weights or config.recipe.refine:
-        hold_written(quantized, names, first)
+        hold_written(quantized, weighted, first)
     note_levels(quantized)
     quantized.float_reasons, quantized.quant_config = reasons, config
     quantized.scope_in_words = scope_of(quantized, layers)
@@ -223,7 +235,8 @@ def layer_groups(
 def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig) -> None:
     """Quantize one layer of the copy in place: its weight now, its input at every call."""
     module = model.get_submodule(name)
-    if config.weight_bits != FLOAT or config.recipe.refine:
+    weight_bits = config.weight_bits if has_weights(module) else FLOAT
+    if weight_bits != FLOAT or (config.recipe.refine and has_weights(module)):
         if not torch.isfinite(module.weight).all():
             raise ValueError(f"the weight of {name} holds NaN or infinity")
         rows = weight_rows(module)
@@ -234,9 +247,9 @@ def _attach(model: nn.Module, name: str, observer: Observer, config: QuantConfig
         own = from_rows(rows, module).to(module.weight, copy=True)
         module.weight = nn.Parameter(own, requires_grad=module.weight.requires_grad)
     if config.activation_bits != FLOAT:
-        attach_quantizer(module, observer.quantizer(config))
+        attach_quantizer(module, observer.quantizer(config).to(next(model.parameters()).device))
     module.quantization = LayerQuantization(
-        config.method, config.weight_bits, config.activation_bits, observer.post_relu
+        config.method, weight_bits, config.activation_bits, observer.post_relu
     )
 
 
@@ -251,7 +264,8 @@ def _refine(reference, quantized, names, images, config: QuantConfig, progress: 
 
 def attach_quantizer(module: nn.Module, quantizer: nn.Module) -> None:
     """Quantize the layer's first argument by the activation quantizer at every call."""
-    module.activation_quantizer = quantizer.to(module.weight.device).train(module.training)
+    quantizer = quantizer.to(module.weight.device) if has_weights(module) else quantizer
+    module.activation_quantizer = quantizer.train(module.training)
     module.register_forward_pre_hook(_quantize_input, with_kwargs=True)
 
 

@@ -21,7 +21,7 @@ from core.ptq.audit import LayerQuantization, is_quantized
 from core.ptq.config import BITS, FLOAT, MAX_BLOCK, SIDE_BITS, QuantConfig
 from core.ptq.methods import EVERY_METHOD
 from core.ptq.quantize import attach_quantizer
-from core.ptq.scope import channel_dim_of, input_channels
+from core.ptq.scope import channel_dim_of, has_weights, input_channels
 from core.ptq.weight_levels import note_levels, quantization_of, too_many
 from core.quantizers.daq import GaussianQuantizer
 from core.quantizers.microscaling import FORMATS, MicroscalingQuantizer
@@ -99,9 +99,9 @@ def save_quantized(model: nn.Module, path: str | Path) -> None:
     header |= {"reasons": reasons, "scope": whole.scope_in_words}
     state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
     for name, entry in layers.items():
-        if not isinstance(
-            model.get_submodule(name), nn.ConvTranspose2d
-        ):  # whose rows are its second dimension
+        module = model.get_submodule(name)
+        # The rows of a transposed conv are its second dimension.
+        if has_weights(module) and not isinstance(module, nn.ConvTranspose2d):
             entry |= pack_layer(state, name, entry["weight_bits"])
         pack_points(state, f"{name}.activation_quantizer.points", entry["settings"].get("step"))
     replace_file(Path(path), save(state, {"quantization": json.dumps(header)}))
@@ -223,12 +223,14 @@ def _restore_layer(model: nn.Module, name: str, entry: dict, state: State) -> No
     module = dict(model.named_modules()).get(name)
     if module is None or channel_dim_of(module) is None:
         raise _Unfit(f"does not fit the network: it has no layer {name[:80]}")
-    if module.bias is None and f"{name}.bias" in state:  # bias correction adds one
+    if has_weights(module) and module.bias is None and f"{name}.bias" in state:  # bias correction adds one
         module.bias = nn.Parameter(torch.zeros_like(state[f"{name}.bias"]))
     done = LayerQuantization(**{field: entry[field] for field in LayerQuantization._fields})
     _require(done.method in EVERY_METHOD, "method", done.method)
     for field in ("weight_bits", "activation_bits"):
         _require(type(entry[field]) is int and entry[field] in BITS, field, entry[field])
+    if not has_weights(module):
+        _require(entry["weight_bits"] == FLOAT, "weight_bits", entry["weight_bits"])
     _require(type(done.post_relu) is bool, "post_relu", done.post_relu)
     if entry["quantizer"] is not None:
         own = f"{name}.activation_quantizer."

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+from core.networks.products import Operand
 from core.networks.running import check_network, run
 from core.ptq.calibration import recorded
 
 # Class of layers that can be quantized -> the channel dimension of their input.
-CHANNEL_DIM = {nn.Conv2d: -3, nn.ConvTranspose2d: -3, nn.Linear: -1}
+CHANNEL_DIM = {nn.Conv2d: -3, nn.ConvTranspose2d: -3, nn.Linear: -1, Operand: -1}
 
 ASKED = "the layers that were asked for"
 
@@ -35,7 +36,14 @@ def check_layers(model: nn.Module) -> None:
 
 def input_channels(module: nn.Module) -> int:
     """Return the number of input channels of a layer that can be quantized."""
+    if isinstance(module, Operand):
+        return module.channels
     return module.in_features if isinstance(module, nn.Linear) else module.in_channels
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Return whether the module is a layer with weights that can be quantized."""
+    return channel_dim_of(module) is not None and not isinstance(module, Operand)
 
 
 def scope_of(model: nn.Module, layers: Layers) -> str:
@@ -121,13 +129,22 @@ def choose_layers(
             has_own = next(module.parameters(recurse=False), None) is not None
             if name in listed or (name in chosen and has_own):
                 reasons[name] = f"{type(module).__name__} is not quantized here"
-        elif "weight" not in dict(module.named_parameters(recurse=False)):
+        elif has_weights(module) and "weight" not in dict(module.named_parameters(recurse=False)):
             reasons[name] = "its weight is computed, not stored"
         elif name in chosen:
             names.append(name)
         else:
             reasons[name] = "outside the scope"
     return names, reasons
+
+
+def choose_weighted(
+    model: nn.Module, layers: Layers, example: torch.Tensor | None
+) -> tuple[list[str], dict[str, str]]:
+    """Return `choose_layers` without products of activations, for what cannot quantize these."""
+    names, reasons = choose_layers(model, layers, example)
+    apart = [name for name in names if not has_weights(model.get_submodule(name))]
+    return [n for n in names if n not in apart], reasons | dict.fromkeys(apart, "it has no weights")
 
 
 def _default(model: nn.Module, example: torch.Tensor | None) -> set[str]:

@@ -23,7 +23,7 @@ from core.networks.folding import fold_parametrizations
 from core.networks.held_weights import refuse_written
 from core.ptq.calibration import recorded
 from core.ptq.quantize import attach_quantizer
-from core.ptq.scope import Layers, channel_dim_of, choose_layers, input_channels, scope_of
+from core.ptq.scope import Layers, channel_dim_of, choose_weighted, input_channels, scope_of
 from core.qat.captured_step import Captured
 from core.qat.config import VERSIONS, OdmConfig
 from core.qat.cooperation import COOPERATION, PENALTIES
@@ -60,7 +60,7 @@ class QuantizedTraining:
         self.scope_in_words = scope_of(self.reference, layers)
         self.device = next(model.parameters()).device
         batches = [self.batch(config.steps + i)[0] for i in range(RANGE_BATCHES)]
-        self.layers, self.reasons = choose_layers(self.model, layers, batches[0][:1])
+        self.layers, self.reasons = choose_weighted(self.model, layers, batches[0][:1])
         ranges = _first_ranges(self.model, batches, self.layers, config.percentile)
         self.layers = [name for name in self.layers if name in ranges]
         if not self.layers:
