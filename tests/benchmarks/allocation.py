@@ -7,22 +7,15 @@ Writes dB of PSNR lost to OUT.csv, a row a network, method, draw of calibration 
 and test set, and prints means. Rows that are there already are kept: a stopped run continues where it was.
 """
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 import torch
+from draws import Rows, parser, setting
 from torch import nn
 
 import core
 from core.analysis.cost import effective_cost
-from core.images.folders import load_folder, paired_folder, reduced_pairs
-from core.ptq.calibration import PATCHES, patch_size
-from core.zoo import bundled
-
-KEY = ["network", "method", "draw"]
-SCALES = dict(reversed(bundled()))  # of each network, the smallest one that is bundled
 
 
 def ways(
@@ -40,21 +33,6 @@ def ways(
     yield "AdaBM, by layer and image", core.adabm(model, patches, config)
 
 
-def measured(name: str, method: str, draw: int, lr: list[torch.Tensor], sets: dict) -> list[dict]:
-    """Return the rows of one network, method and draw."""
-    scale = SCALES[name]
-    model, rows = core.create_model(name, scale), []
-    lost = {which: core.evaluate(model, pairs, scale).psnr for which, pairs in sets.items()}
-    patches = core.calibration_patches(lr, PATCHES, patch_size(scale), draw)
-    for way, network in ways(model, patches, core.QuantConfig(method, 4, 4)):
-        cost = float("nan") if "image" in way else effective_cost(network).bitops / 1e9
-        for which, pairs in sets.items():
-            drop = lost[which] - core.evaluate(network, pairs, scale).psnr
-            key = dict(zip(KEY, (name, method, draw), strict=True))
-            rows.append(key | {"way": way, "set": which, "drop": drop, "gbitops": cost})
-    return rows
-
-
 def table(rows: pd.DataFrame) -> str:
     """Write the mean over draws of what each way loses, and its share of what uniform bits lose."""
     means = rows.groupby(["network", "method", "set", "way"], sort=False)["drop"].mean().unstack("way")
@@ -63,33 +41,22 @@ def table(rows: pd.DataFrame) -> str:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", nargs="+", default=["edsr"])
-    parser.add_argument("--methods", nargs="+", default=["mse", "dfsq+"])
-    parser.add_argument("--draws", type=int, default=3)
-    parser.add_argument(
-        "--images", nargs="+", required=True, help="folders with HR/ and LR/; {scale}: the scale"
-    )
-    parser.add_argument("--validation", type=Path, help="folder of HR images, reduced here")
-    parser.add_argument("--calibration", type=Path, required=True, help="folder of HR images")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    file, photographs = args.out.with_suffix(".csv"), load_folder(args.calibration)
-    rows = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=KEY)
+    arguments = parser(__doc__)
+    arguments.add_argument("--methods", nargs="+", default=["mse", "dfsq+"])
+    args = arguments.parse_args()
+    rows = Rows(args.out, ["network", "method", "draw"])
     for name in args.networks:
-        scale = SCALES[name]
-        lr = [core.make_lr(image, scale) for image in photographs]
-        folders = [Path(text.format(scale=scale)) for text in args.images]
-        sets = {folder.parent.name: list(paired_folder(folder, scale)) for folder in folders}
-        if args.validation:
-            sets[args.validation.name] = reduced_pairs(args.validation, scale)
+        place = setting(name, args)
         for draw in range(args.draws):
             for method in args.methods:
-                if not (rows[KEY] == [name, method, draw]).all(axis=1).any():
-                    rows = pd.concat([rows, pd.DataFrame(measured(name, method, draw, lr, sets))])
-                    rows.to_csv(file, index=False)
-                    print(f"{name}, {method}, draw {draw + 1} of {args.draws}", flush=True)
-    print(table(rows))
+                if not rows.has(name, method, draw):
+                    found = []
+                    for way, network in ways(place.model, place.patches(draw), core.QuantConfig(method)):
+                        cost = float("nan") if "image" in way else effective_cost(network).bitops / 1e9
+                        drops = place.drops(network).items()
+                        found += [{"way": way, "set": s, "drop": d, "gbitops": cost} for s, d in drops]
+                    rows.add(found, name, method, draw)
+    print(table(rows.frame))
 
 
 if __name__ == "__main__":
