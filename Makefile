@@ -18,7 +18,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 # Where Python may not keep what it compiled, each process compiles all that it imports anew, which takes 3 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-# One process, whatever the class: its threads share what is computed. tests/support/browser.py serves by the same.
+# One process, whatever the class: its threads share what is computed. tests/support/served.py serves by the same.
 # MALLOC_ARENA_MAX below: glibc keeps a heap a thread, and in each what was freed there.
 SERVE := --warm --unused-session-lifetime 60000
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 from bokeh.document import Document
 from bokeh.io.doc import patch_curdoc
-from browser import chromium, explorer, server  # noqa: F401
+from browser import chromium, explorer  # noqa: F401
 from hypothesis import HealthCheck, settings
 from networks import checkpoint
 from reference import SHARED
+from served import server  # noqa: F401
 
 from core import EDSR, create_model
 

@@ -31,7 +31,7 @@ NOTE = (
 )
 UNIT_NAMES = dict(zip(("bit operations", "bytes of weights"), UNITS, strict=True))
 PER_LAYER = "weight_bits", "float_layers"
-UNIFORM = "Every layer has the sliders' bits. Move the budget, or tap a bar."
+UNIFORM = "Every layer has the sliders' bits. Move the budget, or drag a bar."
 CURVE = "PSNR over budget (a minute or more)"
 
 

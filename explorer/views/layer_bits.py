@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import panel as pn
+from bokeh.models import ColumnDataSource, CustomJS, GlyphRenderer, Plot
 
 from core.analysis.cost import EffectiveCost
 from explorer.choices.layer_bits import LARGEST, Bits
@@ -21,7 +22,30 @@ from explorer.views.tile import Tile
 
 SIDES = ("weights", "activations")
 LEGEND = ", ".join(f"<span style='color:{PARTS[side][0]}'>■</span> {NAMES[side]}" for side in SIDES)
-LEGEND = f"Bits of a layer: {LEGEND}. Tap where a bar should end to set its bits by hand."
+LEGEND = f"Bits of a layer: {LEGEND}. Drag a bar, or tap where it should end, to set its bits by hand."
+# A finger scrolls the page; with a mouse the bar follows a drag, and the server hears of it at the end.
+DRAG = """
+if (!matchMedia('(pointer: fine)').matches) return
+const {event_name, x, y, sy} = cb_obj, inside = (value, low, high) => Math.min(Math.max(value, low), high)
+if (event_name == 'panstart') {
+  const layer = inside(Math.round(x) - 1, 0, bars[0].data[parts[0]].length - 1)
+  asked.held = {layer, side: Number(x > layer + 1), y, sy}
+}
+if (asked.held == null) return
+// Of a drag, Bokeh gives x and y where it began, and sy, in pixels downwards, where it is.
+const {layer, side, ...begun} = asked.held, {start, end} = figure.y_range
+const now = begun.y - (sy - begun.sy) * (end - start) / figure.inner_height
+const bits = inside(Math.round(now), least, most), drawn = Array.from(bars[side].data[parts[side]])
+if (drawn[layer] != bits) {
+  drawn[layer] = bits
+  bars[side].data[parts[side]] = drawn
+  bars[side].change.emit()
+}
+if (event_name == 'panend') {
+  asked.held = null
+  asked.data = {layer: [layer], side: [side], bits: [bits]}
+}
+"""
 COST = (
     "Cost of the quantized layers with side information: bit operations for an LR image of 640×360 pixels, "
     "and bytes of weights."
@@ -45,7 +69,7 @@ class LayerBitsView:
     def __init__(self, window: Window, on_bits: Callable[[str, int, int], None]):
         self._window, self._on_bits = window, on_bits
         self._layers: list[str] = []
-        self.bars = Drawn(bits, HEIGHT, tapped(self._tapped))
+        self.bars = Drawn(bits, HEIGHT, self._made)
         self.budgets = Drawn(budgets, HEIGHT)
         self.tiles = [Tile(f"layers {name}", window) for name in ("uniform", "by layer")]
         wide = dict(sizing_mode="stretch_width")
@@ -66,6 +90,23 @@ class LayerBitsView:
             css_classes=["halves"],
             **wide,
         )
+
+    def _made(self, figure: Plot) -> None:
+        """Let a person tap and drag the bars of a new figure."""
+        tapped(self._tapped)(figure)
+        sources = [glyphs.data_source for glyphs in figure.select({"type": GlyphRenderer})]
+        bars = [next(source for source in sources if side in source.data) for side in SIDES]
+        asked = ColumnDataSource({"layer": [], "side": [], "bits": []})
+        asked.on_change("data", self._dragged)
+        limits = dict(least=BITS[0], most=LARGEST)
+        follow = CustomJS(args=dict(figure=figure, bars=bars, parts=SIDES, asked=asked, **limits), code=DRAG)
+        for event in ("panstart", "pan", "panend"):
+            figure.js_on_event(event, follow)
+
+    def _dragged(self, attr: str, old: dict, new: dict) -> None:
+        asked = [int(new[name][0]) for name in ("layer", "side", "bits")]
+        if asked[0] < len(self._layers):
+            self._on_bits(self._layers[asked[0]], *asked[1:])
 
     def _tapped(self, x: float, y: float) -> None:
         if self._layers:

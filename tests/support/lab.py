@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
-from browser import ROOT, free_port
+from served import ROOT, free_port
 
 SECONDS = 180
 IDLE = "Python 3 (ipykernel) | Idle"

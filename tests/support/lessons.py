@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
-from browser import FLAGS, ROOT, find_browser
+from browser import FLAGS, find_browser
 from PIL import Image
+from served import ROOT
 
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
-from browser import faults, serve
+from served import faults, serve
 from tornado.httpclient import AsyncHTTPClient
 from visitor import Visitor
 

@@ -7,8 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from browser import FLAGS, ROOT, Explorer, find_browser, serve
+from browser import FLAGS, Explorer, find_browser
 from playwright.sync_api import sync_playwright
+from served import ROOT, serve
 
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 STATES = {

@@ -18,9 +18,10 @@ import time
 from pathlib import Path
 
 import psutil
-from browser import FLAGS, Explorer, faults, find_browser, serve
+from browser import FLAGS, Explorer, find_browser
 from load import memory
 from playwright.sync_api import Page, sync_playwright
+from served import faults, serve
 
 SAMPLE = 30.0  # seconds between two samples
 VISIT = 150.0  # seconds after which the visitor comes anew

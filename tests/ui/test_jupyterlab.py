@@ -2,8 +2,8 @@
 
 import nbformat
 import pytest
-from browser import ROOT
 from lab import SECONDS, jupyterlab, run_all
+from served import ROOT
 
 pytestmark = pytest.mark.browser
 

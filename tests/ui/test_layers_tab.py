@@ -20,11 +20,18 @@ def test_a_budget_and_a_tap_decide_the_bits_of_layers(explorer):
     explorer.settle()
     allocated = explorer.page.url
     assert "layer_bits=" in allocated
+
+    def first() -> int:
+        return explorer.figure("layers bits")["data"][1]["activations"][0]
+
     explorer.tap_at(
         lambda: explorer.place("layers bits", 1.2, 7.0),
         lambda: explorer.count("Bits set by hand"),
     )
-    assert explorer.figure("layers bits")["data"][1]["activations"][0] == 7
+    assert first() == 7
+    tapped = explorer.page.url
+    explorer.drag("layers bits", (1.2, 6), (1.2, 3.1), lambda: explorer.page.url != tapped)
+    assert first() == 3
     by_hand = explorer.signature("layers by layer")
     explorer.press("Allocate")
     explorer.shows("Allocated for a budget of 80 %")

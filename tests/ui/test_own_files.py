@@ -4,9 +4,10 @@ import base64
 import re
 
 import pytest
-from browser import LONGEST, until
+from browser import until
 from headless import photo
 from safetensors.torch import save_file
+from served import LONGEST
 
 import core
 

@@ -5,8 +5,9 @@ import re
 import time
 
 import pytest
-from browser import ROOT, Explorer, faults, serve, until, visitor
+from browser import Explorer, until, visitor
 from lab import SECONDS, jupyterlab, run_all, write_notebook
+from served import ROOT, faults, serve
 
 pytestmark = pytest.mark.browser
 

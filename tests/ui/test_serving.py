@@ -6,9 +6,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from browser import LONGEST, Explorer, serve, trainings, until
+from browser import Explorer, until
 from panel.command.serve import build_single_handler_applications
 from panel.io.session import generate_session
+from served import LONGEST, serve, trainings
 
 import explorer.visit
 

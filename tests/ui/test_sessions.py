@@ -11,7 +11,7 @@ import panel as pn
 import psutil
 import pytest
 from bokeh.client import pull_session
-from browser import LONGEST, free_port
+from served import LONGEST, free_port
 
 from explorer.choices.state import TABS, ExplorerState
 from explorer.jobs.token import Token

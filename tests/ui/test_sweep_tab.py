@@ -6,8 +6,9 @@ import uuid
 
 import pandas as pd
 import pytest
-from browser import LONGEST, until
+from browser import until
 from playwright.sync_api import TimeoutError
+from served import LONGEST
 
 from core.sweep.store import SCHEMA
 from explorer.jobs.sweep_runs import FOLDER, LOG

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from browser import LONGEST
+from served import LONGEST
 
 from core import load_quantized
 

@@ -1,5 +1,6 @@
 import pytest
-from browser import trainings, until
+from browser import until
+from served import trainings
 
 pytestmark = pytest.mark.browser
 

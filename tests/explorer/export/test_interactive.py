@@ -7,8 +7,8 @@ import re
 
 import numpy as np
 import pytest
-from browser import LONGEST
 from PIL import Image
+from served import LONGEST
 
 from explorer.choices.state import BITS, ExplorerState
 from explorer.export import interactive

@@ -14,7 +14,7 @@ from bokeh.models import Column, Div
 from bokeh.protocol import Protocol
 from bokeh.protocol.message import Message
 from bokeh.server.views.ws import WSHandler
-from browser import LONGEST, ROOT, free_port
+from served import LONGEST, ROOT, free_port
 from visitor import Connection
 
 from explorer.server.document_queue import DocumentQueue, held
