@@ -24,29 +24,30 @@ Origin = tuple[str, int]  # a layer, and one of its output channels
 Channels = list[Origin | None]  # where each channel comes from; None: not from what can be scaled
 
 
-def equalize_channels(model: nn.Module, images: Iterable[torch.Tensor]) -> nn.Module:
+def equalize_channels(model: nn.Module, images: torch.Tensor | Iterable[torch.Tensor]) -> nn.Module:
     """Return a copy in eval mode whose channels between convolutions reach nearly the same maximum.
 
     A channel is multiplied by its factor in the weights and bias that make it, and divided by it in the
     weights that read it. The network computes the same, but one range for a whole tensor now suits each of
     its channels: cross-layer equalization (Nagel et al. 2019, arXiv 1906.04721, sec. 4.1). There the factors
     balance the ranges of both layers' weights; here weights have a range per output channel already, so the
-    factors are those of the activations, from what `images` (batches (N, C, H, W)) show: SHARE of the way to
-    the largest channel, in logarithms. Scaled are channels that go from convolutions through rectifiers and
+    factors are those of the activations, from what `images` show, (N, C, H, W) or an iterable of such: SHARE
+    of the way to the largest channel, in logarithms. Scaled are channels that go from convolutions through rectifiers and
     concatenations into convolutions alone, by at most MOST. ValueError if torch.fx cannot trace the network,
-    or if it uses its weights in another way too.
+    or if it uses its weights in another way too, and for no images.
 
     >>> import torch
     >>> from core import create_model, equalize_channels
     >>> model, lr = create_model("xlsr", 3), torch.rand(1, 3, 24, 24)
-    >>> torch.allclose(equalize_channels(model, [lr])(lr), model(lr), atol=1e-5)
+    >>> torch.allclose(equalize_channels(model, lr)(lr), model(lr), atol=1e-5)
     True
     """
     equal = copy.deepcopy(model).eval()
     read = _read_channels(equal)
     if not any(origin for channels in read.values() for origin in channels):
         return equal
-    largest, first, expected = _largest(equal, read, images)
+    batches = [images] if isinstance(images, torch.Tensor) else images
+    largest, first, expected = _largest(equal, read, batches)
     factors = _factors(read, largest)
     with torch.no_grad():
         for maker, channel in factors:

@@ -51,7 +51,7 @@ def lr():
 
 def test_channels_that_are_read_together_come_closer_to_one_maximum_and_the_picture_stays(lr):
     model = Joined().eval()
-    equal = equalize_channels(model, [lr])
+    equal = equalize_channels(model, lr)
     assert largest(model, "mix", lr)[2] == 0  # a still channel, which has no factor
     for name in ("mix", "head"):
         before = largest(model, name, lr)
