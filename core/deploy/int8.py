@@ -17,6 +17,7 @@ from torch import nn
 
 from core.deploy.export import as_taken, equalized, export_plain, picture_of, plain_network
 from core.deploy.onnx_files import LAYER_OPS, PASSING_OPS, first_line
+from core.deploy.own_ranges import Ranges, as_they_are, opened
 from core.ptq.calibration import recorded, with_share
 from core.ptq.config import FLOAT, QuantConfig
 from core.ptq.quantize import peek
@@ -48,8 +49,13 @@ def quantize_int8(
     activations give the same picture, but then a third of the convs has no integer kernel on x86. Old x86
     processors without VNNI may saturate in these. config: a layer that is float by its bits by layer stays
     float here too; any other has 8 bits, the only ones there are. equalize: scale the channels between
-    convolutions first (`equalize_channels`); it halves the loss of XLSR. ValueError if the network cannot be
-    exported or no layer is left. `progress(what, share)` may raise to cancel.
+    convolutions first (`equalize_channels`); it halves the loss of XLSR.
+
+    A model that is quantized already, by a static method at W8A8 with one range a tensor, goes into the file
+    as it is: its layers, its weights (rounded once more where 0 is not one of their levels) and the ranges of
+    its layers' inputs. The images then give the ranges of what lies between; layers, config and equalize say
+    nothing. ValueError if the network cannot be exported or no layer is left. `progress(what, share)` may
+    raise to cancel.
 
     >>> import torch
     >>> from core import OnnxNetwork, create_model, quantize_int8
@@ -59,6 +65,8 @@ def quantize_int8(
     torch.Size([1, 3, 72, 72])
     """
     first, images = peek(images)
+    model, ranges = opened(model)
+    layers, equalize = (list(ranges), False) if ranges else (layers, equalize)
     network = plain_network(model)
     check_layers(network)
     first = as_taken(network, first)
@@ -75,7 +83,7 @@ def quantize_int8(
     products = {node.name.split("#")[0] for node in graph.graph.node}
     check_named(products, network, chosen, first, "ONNX")
     reader = _Reader(images, network, progress)
-    return _used_opsets(_integer_shuffle(_static(graph, set(chosen), reader, type(network).__name__)))
+    return _used_opsets(_integer_shuffle(_static(graph, set(chosen), reader, type(network).__name__, ranges)))
 
 
 def _bits_of(config: QuantConfig, name: str) -> tuple[int, int]:
@@ -99,7 +107,9 @@ def check_named(
         )
 
 
-def _static(graph: onnx.ModelProto, chosen: set[str], reader: _Reader, kind: str) -> onnx.ModelProto:
+def _static(
+    graph: onnx.ModelProto, chosen: set[str], reader: _Reader, kind: str, ranges: Ranges
+) -> onnx.ModelProto:
     """Quantize the chosen layers; if these are all layers, also everything between them."""
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
@@ -116,11 +126,13 @@ def _static(graph: onnx.ModelProto, chosen: set[str], reader: _Reader, kind: str
             # Folds constants and BatchNorm. Symbolic shape inference does not help where H and W are free: it
             # fails on an interpolation that is added to a pixel shuffle.
             quant_pre_process(graph, source, skip_symbolic_shape=True)
+            overrides = as_they_are(onnx.load(source).graph, ranges)
             quantize_static(
                 source, target, reader, per_channel=True, nodes_to_exclude=stays + norms,
                 op_types_to_quantize=sorted(LAYER_OPS) + PASSING_OPS if stays else None,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"TensorQuantOverrides": overrides},
             )  # fmt: skip
             return onnx.load(target)
         except Exception as error:  # onnxruntime's errors have no common base class

@@ -20,6 +20,7 @@ from core.deploy.litert import check_file, checked_size, converted, photographs,
 from core.deploy.litert_files import LAYER_OPS, Graph, layer_name, layer_operators, litert
 from core.deploy.litert_shuffle import MOVES, shuffles_to_depth_to_space
 from core.deploy.onnx_files import first_line
+from core.deploy.own_ranges import Ranges, opened, widest
 from core.ptq.calibration import batches, with_share
 from core.ptq.quantize import peek
 from core.ptq.scope import Layers, check_layers, choose_weighted, has_weights
@@ -52,7 +53,8 @@ def quantize_litert(
     the file's input; the images' own by default. integer_ports: input and output in INT8, with the scales in
     the file, else float32. Weights are signed and symmetric, per output channel; activations signed, per
     tensor, from the lowest to the highest value on the images; [0, 1] for the input where all images lie in
-    it. equalize: scale the channels between convolutions first, see `equalize_channels`. clip: what
+    it. equalize: scale the channels between convolutions first, see `equalize_channels`. A model that is
+    quantized already goes into the file as for `quantize_int8`, its weights rounded once more. clip: what
     becomes of a clip to [0, 1]: "folded" into the range of the tensor before it, which then saturates there;
     "float", as the converter and the engine's quantizer leave it; "integer", an operator on integers.
     ValueError for a network that cannot be converted, images of several sizes, or if no layer is left;
@@ -62,6 +64,8 @@ def quantize_litert(
         raise ValueError(f"clip must be one of {', '.join(CLIPS)}, got {clip!r}")
     litert("ai_edge_quantizer.quantizer")
     images, seen = _of_one_size(images)
+    model, own = opened(model)
+    layers, equalize = (list(own), False) if own else (layers, equalize)
     network = plain_network(model)
     check_layers(network)
     first = as_taken(network, images[0][:1])
@@ -77,6 +81,7 @@ def quantize_litert(
     products = {layer_name(graph, operator).split("#")[0] for operator, _, _ in layer_operators(graph)}
     check_named(products, network, chosen, first, "LiteRT")
     ranges = _ranges(file, [as_taken(network, batch) for batch in images], progress)
+    _take_ranges(ranges, own, graph)
     if size != seen:
         file = converted(network, photographs(network, *size)[:1])
     check_file(file, network, photographs(network, *size))
@@ -100,7 +105,7 @@ def _is_every(network: nn.Module, chosen: list[str]) -> bool:
     return {n for n, m in network.named_modules() if has_weights(m)} == set(chosen)
 
 
-def _ranges(file: bytes, images: list[torch.Tensor], progress: Progress) -> dict[str, tuple[float, float]]:
+def _ranges(file: bytes, images: list[torch.Tensor], progress: Progress) -> Ranges:
     """Return the lowest and highest value of each tensor by name, on the images (N, C, H, W)."""
     engine, graph = litert("ai_edge_litert.interpreter"), Graph(file)
     interpreter = engine.Interpreter(
@@ -122,6 +127,16 @@ def _ranges(file: bytes, images: list[torch.Tensor], progress: Progress) -> dict
     if ends[entry][0] >= 0 and ends[entry][1] <= 1:
         ends[entry] = 0.0, 1.0  # then 8-bit images are on the levels
     return {graph.name(index): found for index, found in ends.items()}
+
+
+def _take_ranges(ranges: Ranges, own: Ranges, graph: Graph) -> None:
+    """Replace the ranges of what these layers read, in place."""
+    for tensor, ends in widest(
+        (graph.name(x), own[name])
+        for operator, x, _ in layer_operators(graph)
+        if (name := layer_name(graph, operator).split("#")[0]) in own
+    ).items():
+        ranges[tensor] = ends
 
 
 def _static(file, ranges, chosen, every: bool, integer_ports: bool, clip: str, kind: str) -> bytes:
@@ -174,7 +189,7 @@ def _best_symmetric(rows: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
     return best
 
 
-def _fold_clips(graph: Graph, ranges: dict[str, tuple[float, float]], chosen: list[str], every: bool) -> None:
+def _fold_clips(graph: Graph, ranges: Ranges, chosen: list[str], every: bool) -> None:
     """Take out clips behind what runs in INT8, in place: the tensor there saturates instead.
 
     Between them, values may be moved. A clip behind what stays float, or what others read too, stays.
@@ -205,7 +220,7 @@ def _runs_in_int8(graph: Graph, operator, chosen: list[str], every: bool) -> boo
     return every and graph.kind(operator) in ("ADD", "SUB", "MUL")
 
 
-def _share_ranges_of_moves(graph: Graph, ranges: dict[str, tuple[float, float]]) -> None:
+def _share_ranges_of_moves(graph: Graph, ranges: Ranges) -> None:
     """Give what is only moved the range of what it was, in place: places change, not values."""
     for operator in graph.operators:
         if graph.kind(operator) in MOVES and graph.name(operator.inputs[0]) in ranges:

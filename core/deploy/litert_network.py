@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.deploy.fixed_size import by_fixed_tiles
 from core.deploy.litert_files import Graph, litert, reach, read_litert
 from core.deploy.onnx_files import first_line
 from core.deploy.onnx_network import Refusal
+from core.networks.fixed_size import by_fixed_tiles
 
 
 class LitertNetwork(nn.Module):

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.deploy.fixed_size import by_fixed_tiles
 from core.deploy.onnx_files import first_line, float_output, read_graph, stored_tensors
+from core.networks.fixed_size import by_fixed_tiles
 
 if TYPE_CHECKING:
     import onnx

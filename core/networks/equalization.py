@@ -32,9 +32,9 @@ def equalize_channels(model: nn.Module, images: torch.Tensor | Iterable[torch.Te
     its channels: cross-layer equalization (Nagel et al. 2019, arXiv 1906.04721, sec. 4.1). There the factors
     balance the ranges of both layers' weights; here weights have a range per output channel already, so the
     factors are those of the activations, from what `images` show, (N, C, H, W) or an iterable of such: SHARE
-    of the way to the largest channel, in logarithms. Scaled are channels that go from convolutions through rectifiers and
-    concatenations into convolutions alone, by at most MOST. ValueError if torch.fx cannot trace the network,
-    or if it uses its weights in another way too, and for no images.
+    of the way to the largest channel, in logarithms. Scaled are channels that go from convolutions through
+    rectifiers and concatenations into convolutions alone, by at most MOST. ValueError if torch.fx cannot
+    trace the network, or if it uses its weights in another way too, and for no images.
 
     >>> import torch
     >>> from core import create_model, equalize_channels

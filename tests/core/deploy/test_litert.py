@@ -256,3 +256,22 @@ def test_core_is_imported_without_litert():
     program = "import sys, core; print(any(n.startswith(('ai_edge', 'litert', 'jax')) for n in sys.modules))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+@needs_litert
+def test_a_static_network_of_8_bits_keeps_its_ranges():
+    model, lr = Anchored().eval(), photographs()
+    quantized = core.quantize_model(model, lr, core.QuantConfig("minmax", 8, 8), ["a", "b"])
+    narrow = quantized.b.activation_quantizer
+    narrow.high *= 0.4  # far from what the images would give
+    file = quantize_litert(quantized, lr)
+    graph = litert_files.Graph(file)
+    ends = {}
+    for operator, x, _ in litert_files.layer_operators(graph):
+        scale, zero = (float(part[0]) for part in (graph.tensor(x).quantization.scale,
+                                                   graph.tensor(x).quantization.zeroPoint))  # fmt: skip
+        ends[litert_files.layer_name(graph, operator)] = ((-128 - zero) * scale, (127 - zero) * scale)
+    assert ends["b"] == pytest.approx((0, float(narrow.high)), abs=2 * float(narrow.high) / 255)
+    assert psnr(file, quantized, lr) > psnr(quantize_litert(model, lr), quantized, lr) + 6
+    with pytest.raises(ValueError, match="b is quantized by dfsq-exact to W4A4"):
+        quantize_litert(core.quantize_model(model, lr, core.QuantConfig("dfsq-exact"), ["b"]), lr)

@@ -8,8 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import core
 from core.deploy import OnnxNetwork, audit_onnx, export_onnx, quantize_int8, time_onnx
-from core.deploy.fixed_size import by_fixed_tiles
 from core.models import ABPN
+from core.networks.fixed_size import by_fixed_tiles
 
 FLOAT = TensorProto.FLOAT
 
