@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -63,6 +63,18 @@ class Benchmark(NamedTuple):
     texts: Mapping[str, str]
 
 
+class Improve(NamedTuple):
+    """A step that makes of a quantized network a better one, such as tuned ranges.
+
+    fits: whether it takes networks of a configuration. run: float network, quantized network, calibration
+    images -> the better network.
+    """
+
+    name: str
+    fits: Callable[[QuantConfig], bool]
+    run: Callable[[nn.Module, nn.Module, torch.Tensor], nn.Module]
+
+
 def rows(
     model: nn.Module,
     benchmark: Benchmark,
@@ -70,11 +82,13 @@ def rows(
     bits: Sequence[int],
     done: Sequence[dict] = (),
     trained: Sequence[nn.Module] = (),
+    improve: Improve | None = None,
 ) -> Iterator[dict]:
     """Yield one row per variant, bits and set, the float network first; rows in `done` are skipped.
 
     trained: networks that were quantized in training, scored as they are. done: rows of the same question,
-    for all sets. Variants in a format that does not have the bits are left out.
+    for all sets. improve: what is done with the variants that it fits, scored beside them. Variants in a
+    format that does not have the bits are left out.
     """
     sets, calibration, common = benchmark.sets, benchmark.calibration, dict(benchmark.texts)
     scale = model.scale
@@ -96,7 +110,14 @@ def rows(
             spent = cost(model, height, width)
             row = _row("float", "W32A32", name, result, result.psnr, spent, 0.0)
             yield common | row | {"dynamic": "", "simulated": ""}
-    wanted = [pair for pair in _by_statistics(variants, bits) if (pair[1], _label(pair[0])) not in known]
+
+    def asked(config: QuantConfig, variant: str) -> list[bool]:
+        """Whether the variant, and its improvement, are to be scored."""
+        fits = improve is not None and improve.fits(config)
+        names = (variant, f"{variant}, {improve.name}" if fits else None)
+        return [name is not None and (name, _label(config)) not in known for name in names]
+
+    wanted = [pair for pair in _by_statistics(variants, bits) if any(asked(*pair))]
     observed: Calibration | None = None
     for config, variant in wanted:
         start = time.perf_counter()
@@ -106,7 +127,13 @@ def rows(
             calibrating = time.perf_counter() - start
             start = time.perf_counter()
         quantized = quantize_model(model, observed, config)
-        yield from score(variant, quantized, calibrating + time.perf_counter() - start)
+        itself, better = asked(config, variant)
+        if itself:
+            yield from score(variant, quantized, calibrating + time.perf_counter() - start)
+        if better:
+            start = time.perf_counter()
+            improved = improve.run(model, quantized, calibration)
+            yield from score(f"{variant}, {improve.name}", improved, time.perf_counter() - start)
     for quantized in trained:
         config = quantized.quant_config
         if (config.method, _label(config)) not in known:

@@ -20,7 +20,16 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from core.analysis.comparison import COLUMNS, EVERY_VARIANT, SHARED_TEXTS, VARIANTS, Benchmark, digest, rows
+from core.analysis.comparison import (
+    COLUMNS,
+    EVERY_VARIANT,
+    SHARED_TEXTS,
+    VARIANTS,
+    Benchmark,
+    Improve,
+    digest,
+    rows,
+)
 from core.checkpoints.loading import check_res_scale, load_checkpoint
 from core.commands.common import add_res_scale, warnings_as_sentences
 from core.commands.report_html import page
@@ -31,6 +40,8 @@ from core.ptq.config import QuantConfig
 from core.ptq.methods import EVERY_METHOD
 from core.ptq.saving import load_quantized
 from core.ptq.scope import scope_of
+from core.qat.range_tuning import PATCH, tune_ranges
+from core.qat.tuned_ranges import is_tunable
 from core.utils.device import add_device, use_device
 from core.utils.files import distinct_names, folder_name, output_file, replace_file
 from core.utils.text_table import text_table
@@ -146,6 +157,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ablation", action="store_true", help="also each ingredient, and dfsq+ step by step"
     )
+    parser.add_argument(
+        "--tune", type=int, default=0, metavar="STEPS", help="also static methods with ranges tuned so long"
+    )
     parser.add_argument("--draws", type=int, default=1, help="of calibration patches, each measured")
     add_res_scale(parser)
     add_device(parser)
@@ -182,6 +196,8 @@ def _run(args: argparse.Namespace) -> None:
         QuantConfig(activation_bits=b, weight_bits=b)
     if args.draws < 1:
         raise ValueError(f"--draws must be at least 1, got {args.draws}")
+    if args.tune < 0:
+        raise ValueError(f"--tune must be a number of steps, got {args.tune}")
     offered = EVERY_VARIANT if args.ablation else VARIANTS
     variants = {n: c for n, c in offered.items() if not args.methods or c["method"] in args.methods}
     source = folder_name(args.calibration) if args.calibration else "the packaged photographs"
@@ -210,7 +226,7 @@ def _run(args: argparse.Namespace) -> None:
         with tqdm(
             initial=len(own), desc=f"{network.title}, draw {draw + 1} of {args.draws}", unit=" rows"
         ) as bar:
-            for row in rows(*asked, done=list(own), trained=known):
+            for row in rows(*asked, done=list(own), trained=known, improve=_tuning(args.tune)):
                 found.append(row)
                 bar.update()
                 if csv_file:
@@ -219,6 +235,17 @@ def _run(args: argparse.Namespace) -> None:
         _print(network.title, [row for row in found if (row["network"], row["question"]) == asked])
     if html_file:
         replace_file(html_file, page(found, {n.title: n.about for n in chosen}).encode())
+
+
+def _tuning(steps: int) -> Improve | None:
+    """Return the tuning of ranges in so many steps, None for 0."""
+    if not steps:
+        return None
+
+    def run(model: nn.Module, quantized: nn.Module, images: torch.Tensor) -> nn.Module:
+        return tune_ranges(model, quantized, images, steps, patch=min(PATCH, *images.shape[-2:]))
+
+    return Improve(f"ranges tuned in {steps} steps", is_tunable, run)
 
 
 def _others(before: list[dict], found: list[dict]) -> list[dict]:

@@ -24,6 +24,7 @@ from core.qat.tuned_ranges import TunedNetwork
 from core.training.loop import read_state, save_state
 from core.utils.progress import Progress
 
+STEPS, BATCH, PATCH = 300, 4, 48
 SAVE_EVERY = 5  # seconds
 
 
@@ -31,9 +32,9 @@ def tune_ranges(
     model: nn.Module,
     quantized: nn.Module,
     images: torch.Tensor | Sequence[torch.Tensor],
-    steps: int = 300,
-    batch: int = 4,
-    patch: int = 48,
+    steps: int = STEPS,
+    batch: int = BATCH,
+    patch: int = PATCH,
     rate: float = 1e-2,
     seed: int = 0,
     relative: bool = True,

@@ -10,12 +10,13 @@ import torch
 from core.analysis.evaluation import evaluate, super_resolve
 from core.images import Pair
 from core.ptq.calibration import PATCHES, patch_size
+from core.qat.range_tuning import BATCH, PATCH
 from core.sweep.grid import Choice, Networks
 
 SIDE = 96  # LR pixels of the image that is timed
 START = 8.0  # seconds until the first worker computes
 # Measured time of each task, as a multiple of a float forward on the same images.
-QUANTIZED, OBSERVED, REFINED = 1.4, 1.7, 6.0
+QUANTIZED, OBSERVED, REFINED, TUNED = 1.4, 1.7, 6.0, 7.0
 
 
 def estimate(
@@ -44,6 +45,7 @@ def estimate(
         scored = sum(pixels[name] for name in names or pixels) / choice.scale**2
         total += scored * (QUANTIZED * forward[key] + score[key])
         total += REFINED * calibration if config.recipe.refine else 0.0
+        total += TUNED * choice.tune * BATCH * PATCH**2 * forward[key]
         classes[key, config.observed] = OBSERVED * calibration
     return START + (total + sum(classes.values())) / workers
 

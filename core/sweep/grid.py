@@ -15,12 +15,14 @@ from core.checkpoints.loading import load_checkpoint
 from core.points.universal_set import UniversalSet
 from core.ptq.config import QuantConfig
 from core.ptq.scope import choose_layers
+from core.qat.tuned_ranges import is_tunable
 from core.zoo import bundled, create_model
 
 ALL, EACH = "all", "each"  # values of layers: all in the network's scope; every one of them alone
 QUANTIZATION = [field.name for field in dataclasses.fields(QuantConfig)]
 MAX_RUNS = 100_000  # configurations, and rows, of one sweep
-FIELDS = ("network", "scale", "images", "layers", "bits", *QUANTIZATION)
+TUNE = "tune"  # steps of `core.tune_ranges`
+FIELDS = ("network", "scale", "images", "layers", "bits", *QUANTIZATION, TUNE)
 LISTS = ("layers", "universal_set", "refine")  # a value of these may be a list itself
 BY_LAYER = "layer_bits"  # a value is a mapping from layers to [weight bits, activation bits]
 NAME, NAMES = (str, "names"), (str | None, "names or null")
@@ -37,7 +39,7 @@ KINDS = (
         "block": (int | None, "whole numbers or null"),
         BY_LAYER: (int, "mappings from layers to [weight bits, activation bits]"),
     }
-    | dict.fromkeys(("scale", "bits", "activation_bits", "weight_bits", "seed", "side_bits"), WHOLE)
+    | dict.fromkeys(("scale", "bits", "activation_bits", "weight_bits", "seed", "side_bits", TUNE), WHOLE)
 )
 LIMITS = dict.fromkeys(FIELDS, 2**15) | {"seed": 2**32}  # of int16 columns, and of numpy's seeds
 Grid = Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]]
@@ -48,7 +50,8 @@ class Choice:
     """One configuration of a sweep in plain values, which `config` checks.
 
     network: the name of a bundled one, or a checkpoint's path. layers: names, or () for the network's scope.
-    The other fields: as in `core.QuantConfig`, whose `universal_set` is (words, terms) here.
+    tune: steps of `core.tune_ranges`, 0 for none. The other fields: as in `core.QuantConfig`, whose
+    `universal_set` is (words, terms) here.
     """
 
     network: str
@@ -68,6 +71,7 @@ class Choice:
     block: int | None = None
     side_bits: int = 16
     layer_bits: tuple[tuple[str, int, int], ...] = ()
+    tune: int = 0
 
     def config(self) -> QuantConfig:
         """Return the `QuantConfig`; ValueError, with its reason, if there is none."""
@@ -117,11 +121,11 @@ def expand(grid: Grid, networks: Networks) -> dict[Choice, list[str] | None]:
     """Return every configuration of the grid with the names of its images (None: all images).
 
     grid: field -> values, or a list of such grids, which are joined. Fields are those of `QuantConfig` (with
-    (words, terms) for a universal set), `bits` for weights and activations alike, `network`, `scale` (by
-    default every one that the network has), `images`, and `layers`: "all", "each" alone, a name, or a list of
-    names. Fields that do not matter to a method are not varied for it. ValueError for an unknown field,
-    network or scale, and for more than `MAX_RUNS`, before they are listed; an invalid configuration is found
-    by `Choice.config`.
+    (words, terms) for a universal set), `bits` for weights and activations alike, `tune` (steps of tuned
+    ranges, for methods that have such), `network`, `scale` (by default every one that the network has),
+    `images`, and `layers`: "all", "each" alone, a name, or a list of names. Fields that do not matter to a
+    method are not varied for it. ValueError for an unknown field, network or scale, and for more than
+    `MAX_RUNS`, before they are listed; an invalid configuration is found by `Choice.config`.
     """
     found: dict[Choice, list[str] | None] = {}
     grids = [grid] if isinstance(grid, Mapping) else grid
@@ -211,7 +215,7 @@ def _check_layer_bits(value, wanted: str) -> None:
 
 
 def _choices(part: Mapping[str, Sequence], networks: Networks) -> Iterable[Choice]:
-    varied = [name for name in ("bits", *QUANTIZATION) if name in part]
+    varied = [name for name in ("bits", *QUANTIZATION, TUNE) if name in part]
     values = [[_plain(name, value) for value in part[name]] for name in varied]
     for network, scale in _networks(part, networks):
         layers = list(_layers(part.get("layers", [ALL]), networks, network, scale))
@@ -273,6 +277,8 @@ def _normalized(choice: Choice) -> Choice:
         idle.append("block")
     if not recipe.dynamic:
         idle.append("side_bits")
+    if not is_tunable(config):
+        idle.append(TUNE)
     default = {field.name: field.default for field in dataclasses.fields(Choice)}
     # The selector is stated even if it is the method's own.
     known = {} if "selector" in idle else {"selector": recipe.selector}

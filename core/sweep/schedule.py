@@ -93,9 +93,8 @@ def wanted_rows(choices: Mapping[Choice, Sequence[str] | None], inputs: Inputs) 
 
 
 def _asked(choice: Choice) -> dict:
-    """Return the choice in plain values; without bits by layer if it has none, as in rows of old sweeps."""
-    values = asdict(choice)
-    return values if choice.layer_bits else {k: v for k, v in values.items() if k != "layer_bits"}
+    """Return the choice in plain values; without what rows of old sweeps lack, where it has none."""
+    return {k: v for k, v in asdict(choice).items() if v or k not in ("layer_bits", "tune")}
 
 
 def _calibration_of(wanted: Wanted) -> tuple:
@@ -148,7 +147,7 @@ class Submitter:
                 for seen, names in statistics
                 if _own(names, choice)
             ]
-            quantized = self._submit(tasks.quantize, sent, known, chunks, config, choice.layers)
+            quantized = self._submit(tasks.quantize, sent, known, chunks, config, choice.layers, choice.tune)
             for row in rows:
                 pair = self._pair(choice.scale, row.image)
                 if row.image not in references:

@@ -45,6 +45,7 @@ SCHEMA = pa.schema(
         ("block", pa.int32()),
         ("side_bits", pa.int16()),
         ("layer_bits", pa.string()),  # as conv2:W8A4, joined by spaces; null for the same bits in all layers
+        ("tune", pa.int32()),  # steps of tuned ranges; 0 for none
         ("psnr", pa.float64()),  # dB
         ("ssim", pa.float64()),
         ("float_psnr", pa.float64()),  # dB, of the float network on the same image
@@ -163,6 +164,8 @@ def read_part(path: Path) -> pa.Table:
         table = pq.read_table(pa.BufferReader(path.read_bytes()))
         if "layer_bits" not in table.column_names:  # written before layers had bits of their own
             table = table.append_column("layer_bits", pa.nulls(len(table), pa.string()))
+        if "tune" not in table.column_names:  # written before ranges could be tuned
+            table = table.append_column("tune", pa.array([0] * len(table), pa.int32()))
         return table.select(SCHEMA.names).cast(SCHEMA)
     except FileNotFoundError:
         raise

@@ -24,6 +24,7 @@ from core.ptq.known import Known
 from core.ptq.observers import Observer
 from core.ptq.quantize import observe_part, quantize_model
 from core.ptq.scope import choose_layers
+from core.qat.range_tuning import PATCH, tune_ranges
 
 
 class Failure(NamedTuple):
@@ -146,8 +147,12 @@ def quantize(
     images: list[torch.Tensor],
     config: QuantConfig,
     layers: tuple[str, ...],
+    tune: int = 0,
 ) -> Quantized:
-    """Quantize the network with known activation quantizers and compute its cost; ValueError for no layer."""
+    """Quantize the network with known activation quantizers and compute its cost; ValueError for no layer.
+
+    tune: steps by which its ranges are tuned then.
+    """
     start, model = time.perf_counter(), network.model
     names, reasons = choose_layers(model, layers or None, images[0][:1])
     observers = {name: observer for part in known for name, observer in part.items() if name in names}
@@ -156,6 +161,9 @@ def quantize(
         raise ValueError("no layer is quantized; name layers that can be")
     found = Calibration(config, observers, reasons | never_called, images)
     quantized = quantize_model(model, found, config, list(layers) if layers else None)
+    if tune:
+        patch = min(PATCH, *images[0].shape[-2:])
+        quantized = tune_ranges(model, quantized, images, tune, patch=patch, seed=config.seed)
     seconds = time.perf_counter() - start
     height, width = (n // model.scale for n in HR_PIXELS)
     spent = cost(quantized, height, width)

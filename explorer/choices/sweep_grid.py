@@ -12,6 +12,7 @@ from explorer.choices.state import BITS, OF_METHOD, SAME
 from explorer.choices.visitor_files import is_uploaded
 
 SETS = [(words, terms) for words in range(1, 6) for terms in range(2, 6)]
+TUNES = [0, 100, 200, 300, 500]  # steps of tuned ranges
 MEAN = "mean"  # over the images
 FIELDS = {
     "Method": "method",
@@ -19,6 +20,7 @@ FIELDS = {
     "Weight bits": "weight_bits",
     "Size of the universal set": "set_size",
     "Selector": "selector",
+    "Tuned ranges / steps": "tune",
     "Layers": "layers",
     "Network": "network",
     "Image": "image",
@@ -43,6 +45,7 @@ class SweepChoices(param.Parameterized):
     selectors = param.ListSelector(
         default=[OF_METHOD], objects=[OF_METHOD, *(name for name in SELECTORS if name != "exhaustive")]
     )
+    tunes = param.ListSelector(default=[0], objects=TUNES, doc="Steps by which the ranges are tuned")
     layers = param.ListSelector(default=[ALL], objects=[ALL, EACH])
     images = param.ListSelector(default=demo_names()[:2], objects=demo_names())
     title = param.String("my-sweep", doc="Name under which the sweep is saved")
@@ -78,7 +81,7 @@ class SweepChoices(param.Parameterized):
         """Return the grids as `core.sweep` takes them; ValueError, a sentence, where something is missing."""
         asked = {"network": self.networks, "method": self.methods, "bits": self.bits}
         asked |= {"weight bits": self.weight_bits, "size of the set": self.sets, "selector": self.selectors}
-        asked |= {"layers": self.layers, "image": self.images}
+        asked |= {"number of tuning steps": self.tunes, "layers": self.layers, "image": self.images}
         empty = [name for name, chosen in asked.items() if not chosen]
         if empty:
             raise ValueError(f"Choose at least one {empty[0]}.")
@@ -88,6 +91,7 @@ class SweepChoices(param.Parameterized):
             common = {"network": [name], "scale": [scale], "method": list(self.methods)}
             selectors = [None if name == OF_METHOD else name for name in self.selectors]
             common |= {"universal_set": list(map(list, self.sets)), "selector": selectors}
+            common |= {"tune": list(self.tunes)} if self.tunes != [0] else {}
             common |= {"layers": list(self.layers), "images": list(self.images)}
             if SAME in self.weight_bits:
                 found.append(common | {"bits": list(self.bits)})

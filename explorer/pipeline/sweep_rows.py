@@ -28,10 +28,11 @@ from explorer.jobs.token import Token
 CONFIGURATION = [
     "network", "scale", "layers", "method", "activation_bits", "weight_bits", "words", "terms", "set_size",
     "selector", "seed", "normalization", "levels", "ranges", "weights", "refine", "block", "side_bits",
+    "layer_bits", "tune",
 ]  # fmt: skip
 OWN_SELECTOR = {name: method.selector for name, method in METHODS.items()}
 NUMBERS = ["psnr", "ssim", "drop", *COSTS.values()]
-CHOSEN = ["normalization", "levels", "ranges", "weights", "refine"]  # texts, where a row has any
+CHOSEN = ["normalization", "levels", "ranges", "weights", "refine", "layer_bits"]  # texts, if any
 # Default of every field, at which a plot fixes the fields that it does not show, if the sweep contains it.
 DEFAULTS = {
     "layers": lambda found: found["layers"] == "all",
@@ -40,6 +41,7 @@ DEFAULTS = {
     "selector": lambda found: (
         found["selector"].isna() | (found["selector"] == found["method"].map(OWN_SELECTOR))
     ),
+    "tune": lambda found: found["tune"] == 0,
 } | {field: lambda found, field=field: found[field].isna() for field in CHOSEN}
 
 
@@ -125,7 +127,9 @@ def shown(name: str, network: str, image: str, token: Token) -> Shown:
     network = network if network in networks else next(iter(networks), "")
     image = image if image in images else MEAN
     table = _by_method(
-        fix_other_fields(scores(found, network, image), "weight_bits", "set_size", "selector", *CHOSEN)
+        fix_other_fields(
+            scores(found, network, image), "weight_bits", "set_size", "selector", "tune", *CHOSEN
+        )
     )
     table["label"] = [_label(row) for row in table.itertuples()]
     own = found[found["network"] == network]
@@ -169,6 +173,7 @@ def _label(row) -> str:
     if row.layers != "all":
         parts.append(f"only {row.layers}")
     parts += [text for name in CHOSEN if isinstance(text := getattr(row, name), str) and text]
+    parts += [f"ranges tuned in {row.tune:,} steps"] if row.tune else []
     return ", ".join(parts)
 
 

@@ -13,7 +13,7 @@ from core import UniversalSet
 from core.sweep.grid import ALL, EACH
 from explorer.choices.catalog import NETWORK_NAMES
 from explorer.choices.state import SWEEP, ExplorerState
-from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, VALUES
+from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, TUNES, VALUES
 from explorer.choices.visitor_files import file_name, is_uploaded, kind_of
 from explorer.jobs import sweep_runs
 from explorer.page.sections import TOGGLE, WEIGHT_NAMES, checklist, details, html, note, question
@@ -30,7 +30,7 @@ GRID = (
 )
 FIXED = (
     "The table fixes every field that is not on an axis at its default, if the sweep has it: all layers, as "
-    "many weight bits as activation bits, the 4 × 4 set, points as each method chooses them."
+    "many weight bits as activation bits, the 4 × 4 set, points as each method chooses them, no tuning."
 )
 NOTE = (
     "Lines: as many weight bits as activation bits, points as each method chooses them, by bits from the "
@@ -41,6 +41,7 @@ UPLOADED = (
     "With files of your own among them the sweep is yours alone: it ends, and its rows are deleted, when "
     "this page closes. Save them by CSV or Parquet."
 )
+TUNE_NAMES = {f"{steps} steps" if steps else "no": steps for steps in TUNES}
 LAYER_NAMES = {"all together": ALL, "each alone": EACH}
 WIDE = dict(sizing_mode="stretch_width", margin=0)
 SMALL = dict(width=140, margin=(0, 8))
@@ -160,6 +161,7 @@ def _grid(sweeper: Sweeper) -> pn.Column:
         checklist(p.weight_bits, "Weight bits", options=WEIGHT_NAMES, **PLACE),
         checklist(p.sets, "Universal sets, words × terms", options=sizes, **PLACE),
         checklist(p.selectors, "Selectors", **PLACE),
+        checklist(p.tunes, "Tuned ranges", options=TUNE_NAMES, **PLACE),
         checklist(p.layers, "Layers", options=LAYER_NAMES, **PLACE),
         _offered(p.images, "Images", {}),
         css_classes=["fields"],

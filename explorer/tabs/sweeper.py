@@ -23,7 +23,7 @@ from explorer.tabs.poll import Poll
 from explorer.views.drawn import Drawn
 from explorer.views.sweep import SweepView
 
-GRID = ["networks", "methods", "bits", "weight_bits", "sets", "selectors", "layers", "images"]
+GRID = ["networks", "methods", "bits", "weight_bits", "sets", "selectors", "tunes", "layers", "images"]
 
 
 class Sweeper(param.Parameterized):
@@ -246,6 +246,7 @@ class Sweeper(param.Parameterized):
         own = ", ".join(
             n for n in (*sweep_rows.CHOSEN, "block") if dots[n] is not None and dots[n] == dots[n]
         )
+        own = ", ".join(filter(None, [own, "tuned ranges" if dots["tune"] else ""]))
         self._complain(
             f"The other views have no control for {own}; they show the method's own." if own else ""
         )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core import Pair, evaluate, make_lr, quantize_model
+from core import Pair, evaluate, make_lr, quantize_model, tune_ranges
 from core.analysis import comparison
 from core.commands import report
 from core.commands.report_html import page
@@ -55,6 +55,24 @@ def test_finished_rows_are_not_computed_again(tiny_edsr, images, sets, monkeypat
     timeless = [{k: v for k, v in row.items() if k != "seconds"} for row in found]
     assert timeless == [{k: row[k] for k in timeless[0]} for row in whole if row not in done]
     assert tiny_edsr not in scored
+
+
+def test_tuned_ranges_stand_beside_their_method(tiny_edsr, images, sets):
+    benchmark = report.Benchmark(sets, images, TEXTS)
+    asked = (tiny_edsr, benchmark, SOME, (2,))
+    found = list(report.rows(*asked, improve=report._tuning(3)))
+    assert list(dict.fromkeys(row["variant"] for row in found)) == [
+        "float", "dfsq-exact", "minmax", "minmax, ranges tuned in 3 steps",
+    ]  # fmt: skip
+    quantized = quantize_model(tiny_edsr, images, QuantConfig("minmax", 2, 2))
+    tuned = tune_ranges(tiny_edsr, quantized, images, 3, patch=min(48, *images.shape[-2:]))
+    row = next(row for row in found if "tuned" in row["variant"] and row["set"] == "b")
+    assert row["psnr"] == pytest.approx(evaluate(tuned, sets["b"], 2).psnr, abs=1e-4)
+    assert row["dynamic"] == "static"
+    before = [row for row in found if "tuned" not in row["variant"]]
+    again = list(report.rows(*asked, before, improve=report._tuning(3)))
+    assert [row["variant"] for row in again] == ["minmax, ranges tuned in 3 steps"] * 2
+    assert list(report.rows(*asked, found, improve=report._tuning(3))) == []
 
 
 def test_networks_that_training_quantized(tiny_edsr, images, sets):

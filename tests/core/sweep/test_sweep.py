@@ -8,7 +8,7 @@ from distributed import Client, LocalCluster, default_client
 from kills import unchanged
 
 import core
-from core import QuantConfig, calibrate, evaluate, make_lr, quantize_model
+from core import QuantConfig, calibrate, evaluate, make_lr, quantize_model, tune_ranges
 from core.checkpoints.loading import load_checkpoint
 from core.images import Pair, demo_image, demo_names
 from core.ptq.calibration import calibration_patches
@@ -105,6 +105,21 @@ def test_rows_are_what_evaluate_says(tiny, pictures, client):
     assert "every residual block" in row["scope"]
     assert f"torch {torch.__version__}" in row["versions"]
     assert found[["psnr", "ssim", "kib", "gbitops"]].notna().all(axis=None)
+
+
+def test_tuned_ranges_are_rows_of_their_own(tiny, pictures, client):
+    grid = {"network": [tiny], "method": ["mse", "dfsq"], "bits": [2], "tune": [0, 3]}
+    found = sweep(grid, pictures, client)
+    numbers = found.groupby(["method", "tune"])["image"].nunique().to_dict()
+    assert numbers == {("dfsq", 0): 2, ("mse", 0): 2, ("mse", 3): 2}
+    model = load_checkpoint(tiny)
+    patches = calibration_patches([make_lr(demo_image(n), 2) for n in demo_names()], PATCHES, 96)
+    tuned = tune_ranges(model, quantize_model(model, patches, QuantConfig("mse", 2, 2)), patches, steps=3)
+    for name, hr in pictures.items():
+        row = found[(found["tune"] == 3) & (found["image"] == name)].iloc[0]
+        assert row["psnr"] == pytest.approx(
+            evaluate(tuned, [Pair(name, make_lr(hr, 2), hr)], 2).psnr, abs=5e-3
+        )
 
 
 def test_an_error_is_a_row_with_its_reason(tiny, pictures, client, tmp_path):

@@ -22,7 +22,14 @@ from explorer.tabs.sweeper import Sweeper, format_duration
 def row(i, method, bits, image, psnr, **own):
     known = {"key": f"{i}", "network": "edsr", "scale": 2, "layers": "all", "method": method, "image": image}
     known |= {"activation_bits": bits, "weight_bits": bits, "words": 4, "terms": 4, "selector": "exact"}
-    known |= {"seed": 0, "psnr": psnr, "drop": 40 - psnr, "kib": 10.0 * bits, "gbitops": 1.0 * bits}
+    known |= {
+        "seed": 0,
+        "tune": 0,
+        "psnr": psnr,
+        "drop": 40 - psnr,
+        "kib": 10.0 * bits,
+        "gbitops": 1.0 * bits,
+    }
     return (
         known
         | {"error": "", "reason": "", "scope": "s", "calibration": "c", "metric": "m", "versions": "v"}
@@ -177,6 +184,11 @@ def test_grids_of_the_page():
     assert grids[0]["bits"] == grids[1]["activation_bits"] == [2, 4, 8]
     assert grids[1]["weight_bits"] == [8, 32]
     assert sweep_rows.preview(json.dumps(grids), token=Token()).rows == len(expand(grids, Networks())) * 2
+    tuned = SweepChoices(methods=["mse", "dfsq-exact"], bits=[4], tunes=[0, 100]).grids()
+    steps = {choice.method: set() for choice in expand(tuned, Networks())}
+    for choice in expand(tuned, Networks()):
+        steps[choice.method].add(choice.tune)
+    assert steps == {"mse": {0, 100}, "dfsq-exact": {0}}, "only static methods with even levels have them"
     with pytest.raises(ValueError, match="Choose at least one method"):
         SweepChoices(methods=[]).grids()
 
@@ -213,3 +225,22 @@ def test_an_older_file_of_other_columns_is_refused(tmp_path):
     pa.parquet.write_table(pa.table({"key": ["a"]}), tmp_path / "part-00000.parquet")
     with pytest.raises(ValueError, match="holds no rows of a sweep"):
         Store(tmp_path)
+
+
+def test_tuned_ranges_and_bits_by_layer_are_configurations_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_runs, "FOLDER", tmp_path)
+    rows = [
+        row(0, "mse", 4, "a", 30.0),
+        row(1, "mse", 4, "a", 32.0, tune=100),
+        row(2, "mse", 4, "a", 34.0, layer_bits="conv2:W8A8"),
+    ]
+    with Store(tmp_path / "mine") as store:
+        store.add(rows)
+    data = sweep_rows.shown("mine", "edsr_x2", MEAN, token=Token())
+    labels = dict(zip(data.dots["label"], data.dots["psnr"], strict=True))
+    assert {label.split("points")[-1]: psnr for label, psnr in labels.items()} == {
+        "mse W4A4": 30, "mse W4A4, ranges tuned in 100 steps": 32, "mse W4A4, conv2:W8A8": 34,
+    }  # fmt: skip
+    assert data.by_bits == {"mse": ([4], [30.0])}, "lines are of what nobody changed"
+    found = sweep_rows.table("mine", "edsr_x2", MEAN, "tune", "method", "psnr", token=Token())
+    assert found.across == ["0", "100"]

@@ -194,7 +194,9 @@ def test_hostile_files(tmp_path, text, message):
 
 def test_a_choice_holds_every_field_of_a_configuration():
     fields = {field.name for field in dataclasses.fields(QuantConfig)}
-    assert fields | {"network", "scale", "layers"} == {field.name for field in dataclasses.fields(Choice)}
+    assert fields | {"network", "scale", "layers", "tune"} == {
+        field.name for field in dataclasses.fields(Choice)
+    }
     made = Choice(
         "edsr", 2, (), "dfsq", 3, 8, (3, 4), "kmeans", 5, "block", "subset", "mse", "mse", ("bias",), 8, 4
     ).config()

@@ -94,5 +94,6 @@ def test_rows_from_before_layers_had_bits_of_their_own(tmp_path):
     with Store(tmp_path) as store:
         store.add([a_row(0)])
     path = next(tmp_path.glob("part-*"))
-    pq.write_table(pq.read_table(path).drop_columns("layer_bits"), path)
+    pq.write_table(pq.read_table(path).drop_columns(["layer_bits", "tune"]), path)
     assert read_sweep(tmp_path)["layer_bits"].isna().all()
+    assert (read_sweep(tmp_path)["tune"] == 0).all()
