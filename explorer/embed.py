@@ -28,7 +28,7 @@ from explorer.visit import Visit, page
 MOST_NAME = 60  # letters of a network's name
 PAGE = Path(__file__).parent / "page"
 CSS = {f"explorer:{name}": (PAGE / name).read_text() for name in ("app.css", "cell.css")}
-TEXT = "#808489"  # contrast near 4 to white and to black
+TEXT = "#767C82"  # contrast above 4 to white and to black
 BOTH = Theme(
     json={
         "attrs": {

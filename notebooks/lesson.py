@@ -13,13 +13,12 @@ import numpy as np
 import panel as pn
 from bokeh.resources import INLINE
 from bokeh.settings import settings
-from bokeh.themes import Theme
 from holoviews.core import Dimensioned
 from IPython import get_ipython
 from IPython.display import display
 
 from explorer.elements.pictures import picture
-from explorer.embed import Explorer
+from explorer.embed import BOTH, Explorer
 from explorer.pipeline.pictures import TRUTH, Picture
 from explorer.views.format import decibel
 
@@ -29,29 +28,6 @@ settings.perform_document_validation = False
 SAVING = "NOTEBOOK_PICTURES" in os.environ
 RECORDED = Path(__file__).parent / "recorded"
 WIDTH, WIDGET_WIDTH = 860, 250  # pixels
-TEXT = "#767C82"  # contrast above 4 to white and to black
-THEME = Theme(
-    json={
-        "attrs": {
-            "Plot": {
-                "background_fill_color": None,
-                "border_fill_color": None,
-                "outline_line_alpha": 0.3,
-            },
-            "Grid": {"grid_line_color": TEXT},
-            "Title": {"text_color": TEXT},
-            "Axis": {
-                "axis_label_text_color": TEXT,
-                "major_label_text_color": TEXT,
-                "axis_line_color": TEXT,
-                "major_tick_line_color": TEXT,
-                "minor_tick_line_color": TEXT,
-            },
-            "Legend": {"label_text_color": TEXT},
-            "BaseColorBar": {"title_text_color": TEXT, "major_label_text_color": TEXT},
-        }
-    }
-)
 CSS = """
 :host, .bk-input, .bk-slider-title, label {
   color: var(--jp-content-font-color1, #767C82) !important;
@@ -101,7 +77,7 @@ def _pane(element: Dimensioned) -> pn.pane.HoloViews:
     if isinstance(element, hv.Layout):
         element = element.opts(toolbar=None)
     return pn.pane.HoloViews(
-        element, theme=THEME, linked_axes=False, sizing_mode="stretch_width", margin=(0, 0, 8, 0)
+        element, theme=BOTH, linked_axes=False, sizing_mode="stretch_width", margin=(0, 0, 8, 0)
     )
 
 
