@@ -23,7 +23,7 @@ from explorer.export.files import shown
 from explorer.export.script import code, versions
 from explorer.export.templates import TEMPLATES
 from explorer.jobs.token import Token
-from explorer.pipeline import activations, pictures, points
+from explorer.pipeline import activations, pictures, points, tuning
 from explorer.pipeline.method_comparison import error_map
 from explorer.pipeline.names import weights_and_activations
 from explorer.pipeline.pictures import Picture, PictureRequest
@@ -103,8 +103,8 @@ def _with_errors(state: ExplorerState, token: Token) -> dict[str, tuple[Picture,
 
 
 def _methods(state: ExplorerState, token: Token) -> list[dict[str, str]]:
-    """Score the methods that are compared, at the sliders' bits."""
-    rows = []
+    """Score the methods that are compared, at the sliders' bits, and their tunings that are there."""
+    rows, own = [], tuple(state.calibration)
     asked = [(method, method, True) for method in dict.fromkeys([state.method, *state.methods])]
     asked += [(f"{state.method}, bits by layer", None, False)] if state.bits_by_layer() else []
     for name, method, uniform in asked:
@@ -112,15 +112,25 @@ def _methods(state: ExplorerState, token: Token) -> list[dict[str, str]]:
         try:
             config = state.configs(method, uniform)(state.activation_bits)
             where = (state.network, state.image, state.region, config)
-            own = tuple(state.calibration)
             picture = pictures.picture(*PictureRequest(*where, (), None, own), token=token)
-            weights, activated = picture.effective or (config.weight_bits, config.activation_bits)
-            row |= {"PSNR": decibel(picture.psnr), "SSIM": f"{picture.ssim:.3f}"}
-            row |= {"effective bits": f"W{weights:g} A{activated:g}"}
+            rows.append(row | _scored(picture, config))
         except ValueError as error:
-            row |= {"PSNR": str(error), "SSIM": "–", "effective bits": "–"}
-        rows.append(row)
+            rows.append(row | {"PSNR": str(error), "SSIM": "–", "effective bits": "–"})
+            continue
+        for request in tuning.done(state.network, config, own):
+            picture = tuning.tuned_picture(state.image, state.region, *request, token=token)
+            title = f"{name}, ranges tuned in {request.steps} steps"
+            rows.append({"method": title} | _scored(picture, config))
     return rows
+
+
+def _scored(picture: Picture, config: QuantConfig) -> dict[str, str]:
+    weights, activated = picture.effective or (config.weight_bits, config.activation_bits)
+    return {
+        "PSNR": decibel(picture.psnr),
+        "SSIM": f"{picture.ssim:.3f}",
+        "effective bits": f"W{weights:g} A{activated:g}",
+    }
 
 
 def _layers(state: ExplorerState, config: QuantConfig, token: Token) -> list[dict[str, str]] | str:

@@ -74,6 +74,14 @@ def losses(request: TuningRequest) -> Losses:
     return list(_losses.get(request, []))
 
 
+def done(network: str, config: core.QuantConfig, own: tuple[str, ...]) -> list[TuningRequest]:
+    """Return the tunings of a configuration that are there, by steps; of networks without float layers."""
+    found = [
+        r for r in list(_losses) if r[:2] == (network, config) and r[3:] == ((), own) and tuned.known(*r)
+    ]
+    return sorted(found, key=lambda request: request.steps)
+
+
 @shared(
     3e8,
     lambda found: sum(t.nbytes for t in (*found.network.parameters(), *found.network.buffers())),

@@ -7,6 +7,7 @@ import pytest
 from headless import Visitor
 
 import core
+from explorer.export.report import report
 from explorer.pipeline import tuning
 from explorer.tabs.tuning import TUNABLE
 
@@ -44,6 +45,7 @@ def test_tuning_shows_its_loss_and_what_it_won(visitor):
     part = visitor.visit.made["methods"].tuning
     assert part.file_name() == "xlsr_x3_minmax_w3a3_tuned.safetensors"
     assert isinstance(part.file(), io.BytesIO)
+    assert "minmax, ranges tuned in 50 steps" in report(visitor.state).decode()
     visitor.choose(large="dfsq-exact")
     assert tune.disabled
     assert visitor.count("Tuning takes methods with even levels between constant ends: minmax") == 1
