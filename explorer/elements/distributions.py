@@ -6,10 +6,11 @@ import holoviews as hv
 import numpy as np
 
 from explorer.elements.colors import ACCENT, NEUTRAL, PALETTE
-from explorer.elements.theme import COLOR_BAR, figure, room, tip
+from explorer.elements.theme import COLOR_BAR, figure, named_part, room, tip
 from explorer.pipeline.activations import Distribution
 
 HEIGHT = 280
+FRAME = "chosen channel"  # what moves in place when another one is chosen
 
 
 def heat_map(data: Distribution, channel: int) -> hv.Overlay:
@@ -26,9 +27,14 @@ def heat_map(data: Distribution, channel: int) -> hv.Overlay:
         clabel="count",
         colorbar_opts=COLOR_BAR,
     )
-    edges = hv.HLines([channel - 0.5, channel + 0.5]).opts(color=ACCENT, line_width=1)
+    edges = hv.HLines(frame_of(channel), "edge").opts(color=ACCENT, line_width=1, hooks=[named_part(FRAME)])
     title = f"{data.layer} ({'post-ReLU' if data.post_relu else 'signed'})"
     return (image * edges).opts(**figure("heat map", title, HEIGHT, whole="y", show_grid=False))
+
+
+def frame_of(channel: int) -> list[float]:
+    """Return where the lines of the frame lie around a channel of the heat map."""
+    return [channel - 0.5, channel + 0.5]
 
 
 def by_spread(data: Distribution) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
+from bokeh.models import Plot
 
 from explorer.choices.state import LARGE, SLIDER, ExplorerState
 from explorer.elements import distributions as elements
@@ -17,7 +18,7 @@ from explorer.pipeline import activations, pictures, points
 from explorer.pipeline.names import TITLES, titles
 from explorer.session import QUANTIZATION, SHOWN, Output, Show, Work
 from explorer.tabs.points_by_hand import ByHand
-from explorer.views.drawn import Drawn, tapped
+from explorer.views.drawn import Drawn, part, tapped
 from explorer.views.images import ImagesView
 from explorer.views.points import PointsView
 
@@ -34,6 +35,7 @@ class Distributions(Output):
     def __init__(self, state: ExplorerState):
         super().__init__(state)
         self._found: activations.Distribution | None = None
+        self._drawn: activations.Distribution | None = None
         self.heat = Drawn(_heat_map, HEAT_HEIGHT, tapped(lambda x, y: self._choose(round(y))))
         self.spread = Drawn(elements.spread, elements.HEIGHT, tapped(self._choose_by_spread))
         self.by_image = Drawn(elements.by_image, elements.HEIGHT)
@@ -47,17 +49,25 @@ class Distributions(Output):
 
     def work(self) -> Work:
         """Show the distribution of the layer, with the details that are open."""
-        state, shown = self.state, [self.heat]
+        state, shown = self.state, [self._show_heat]
         name, layer, channel, own = state.network, state.layer, state.channel, tuple(state.calibration)
-        shown += [self.spread] if state.is_open("spread") else []
-        shown += [self.by_image] if state.is_open("by image") else []
+        shown += [self.spread.show] if state.is_open("spread") else []
+        shown += [self.by_image.show] if state.is_open("by image") else []
 
         def work(token):
             self._found = found = activations.distribution(name, layer, own, token=token)
-            for drawn in shown:
-                yield partial(drawn.show, found, min(channel, len(found.counts) - 1))
+            for show in shown:
+                yield partial(show, found, min(channel, len(found.counts) - 1))
 
         return work
+
+    def _show_heat(self, found: activations.Distribution, channel: int) -> None:
+        """Draw the heat map; of the distribution that it shows already, only the frame moves."""
+        if found is self._drawn and self.heat.figure is not None:
+            self.heat.move(partial(_move_frame, channel), found, channel)
+        else:
+            self._drawn = found
+            self.heat.show(found, channel)
 
     def wait(self) -> None:
         """Dim the heat map."""
@@ -66,6 +76,10 @@ class Distributions(Output):
 
 def _heat_map(data: activations.Distribution, channel: int):
     return elements.heat_map(data, channel).opts(title="", height=HEAT_HEIGHT, xticks=5)
+
+
+def _move_frame(channel: int, figure: Plot) -> None:
+    part(figure, elements.FRAME).data = {"edge": elements.frame_of(channel)}
 
 
 class Mismatch(Output):

@@ -71,6 +71,7 @@ class Drawn:
         self._pipe.update(data=data)  # for whoever draws the figure next
         if self.figure is not None:
             change(self.figure)
+        self.panel.styles = {"opacity": "1"}
 
     def wait(self) -> None:
         """Dim the figure, which may be old, if that lasts."""

@@ -159,7 +159,8 @@ class Visitor(Connection):
             values = [option[0] if isinstance(option, list) else option for option in widget["options"]]
             steps = [self.rng.choice([value for value in values if value != widget["value"]])]
         else:
-            low, high, value = (widget[key] for key in ("start", "end", "value"))
+            ends = ("start", "end") if "start" in widget else ("low", "high")  # of a slider, of a spinner
+            low, high, value = (widget[key] for key in (*ends, "value"))
             end = self.rng.choice([v for v in range(value - 3, value + 4) if low <= v <= high and v != value])
             steps = range(value + 1, end + 1) if end > value else range(value - 1, end - 1, -1)
         for value in steps:

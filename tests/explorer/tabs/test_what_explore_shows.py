@@ -10,6 +10,7 @@ from headless import Visitor
 
 from core.zoo import model_card
 from explorer.choices.catalog import NETWORKS
+from explorer.elements import distributions
 
 pytestmark = pytest.mark.slow
 
@@ -56,3 +57,19 @@ def test_too_small_a_set_is_said_in_a_sentence():
     assert visitor.data("picture 4")["image"] == []
     assert visitor.count(said) >= 1
     assert visitor.count(r"\d\d\.\d\d dB · SSIM") >= 3, "the pictures that need fewer points are still shown"
+
+
+def test_another_channel_moves_the_frame_of_the_heat_map_alone(monkeypatch):
+    visitor, drawn = Visitor(network="edsr_x2"), []
+    image, whole = visitor.picture("heat map"), distributions.heat_map
+    monkeypatch.setattr(distributions, "heat_map", lambda *asked: drawn.append(asked) or whole(*asked))
+    visitor.choose(channel=5)
+    assert visitor.column("heat map", "edge") == [4.5, 5.5]
+    np.testing.assert_array_equal(visitor.picture("heat map"), image)
+    assert not drawn
+    visitor.choose(layer=visitor.state.param.layer.objects[3])
+    assert drawn
+    assert not np.array_equal(visitor.picture("heat map"), image)
+    visitor.choose(channel=7)
+    assert visitor.column("heat map", "edge") == [6.5, 7.5]
+    assert len(drawn) == 1, "the figure of the new layer is kept too"
