@@ -18,7 +18,7 @@ from IPython import get_ipython
 from IPython.display import display
 
 from explorer.elements.pictures import picture
-from explorer.embed import BOTH, Explorer
+from explorer.embed import BOTH, TEXT, Explorer  # noqa: F401 (TEXT is for the notebooks)
 from explorer.pipeline.pictures import TRUTH, Picture
 from explorer.views.format import decibel
 

@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from core.deploy.onnx_files import layer_nodes
+from core.networks.running import check_network
 from core.ptq.audit import is_quantized
 from core.ptq.weight_levels import quantization_of
 from core.quantizers.static import UniformQuantizer
@@ -30,6 +31,7 @@ def opened(model: nn.Module) -> tuple[nn.Module, Ranges]:
     A float network is returned as it is, without ranges. ValueError for a quantized one that no INT8 file
     can hold: one with other bits than 8, or with activations that have no range for the whole tensor.
     """
+    check_network(model)
     if not is_quantized(model):
         return model, {}
     done, ranges = copy.deepcopy(model), Ranges()

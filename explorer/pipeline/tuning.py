@@ -97,11 +97,12 @@ def tuned(*asked, token: Token) -> Tuned:
     found = _losses[request] = []
     quantized = pictures.quantized(name, config, float_layers, None, own, token=token)
     images = calibration_images(name, own, token=token)
-    checkpoint, begun, before = _checkpoint(request), time.monotonic(), 0.0
+    checkpoint, begun, before = _checkpoint(request), time.monotonic(), None
 
     def progress(what: str, share: float) -> None:
         nonlocal before
-        before = before or share - 1 / steps  # what a stopped tuning had done already
+        if before is None:
+            before = share - 1 / steps  # what a stopped tuning had done already
         left = (time.monotonic() - begun) * (1 - share) / (share - before)
         token.progress(f"{what}, {in_words(left)} left", share)
 
