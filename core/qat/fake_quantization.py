@@ -8,10 +8,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 
+from core.qat import _fake_kernels as kernels
+from core.quantizers.lookup import is_compiled
 from core.quantizers.static import OffsetQuantizer, UniformQuantizer, by_channel
+from core.utils.parallel import over_rows
 
 NARROWEST = 1e-6  # smallest width of a range, by which its gradient is divided
 SMALLEST_SCALE = 1e-2  # smallest scale of an offset, so that no channel vanishes or changes its sign
@@ -28,8 +32,10 @@ class FakeQuantize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, low, high, bits: int):
         """Return the quantized x."""
-        ctx.width = (high - low).clamp_min(NARROWEST)
-        quantized = _fused(_levels_of, x)(x, low, ctx.width, 2**bits - 1)
+        ctx.width, steps = (high - low).clamp_min(NARROWEST), 2**bits - 1
+        in_one_pass = low.numel() == high.numel() == 1 and is_compiled(x)
+        ctx.one_pass, levels_of = in_one_pass, _levels_in_one_pass if in_one_pass else _fused(_levels_of, x)
+        quantized = levels_of(x, low, ctx.width, steps)
         ctx.save_for_backward(x, quantized, low, high)
         return quantized
 
@@ -37,7 +43,8 @@ class FakeQuantize(torch.autograd.Function):
     def backward(ctx, grad):
         """Return the gradients to x, low and high."""
         x, quantized, low, high = ctx.saved_tensors
-        inside, to_low, to_high = _fused(_gradients, x)(grad, x, quantized, low, high, ctx.width)
+        gradients = _gradients_in_one_pass if ctx.one_pass else _fused(_gradients, x)
+        inside, to_low, to_high = gradients(grad, x, quantized, low, high, ctx.width)
         return inside, to_low.view_as(low), to_high.view_as(high), None
 
 
@@ -56,6 +63,42 @@ def _gradients(grad, x, quantized, low, high, width) -> tuple[torch.Tensor, torc
     return inside, clipped_below + from_rounding, _summed(clipped, low) - clipped_below - from_rounding
 
 
+def _levels_in_one_pass(x, low, width, steps: int) -> torch.Tensor:
+    """Return `_levels_of` for one range, on the CPU."""
+    x = _dense(x)
+    quantized = torch.empty_like(x)
+    over_rows(kernels.levels, len(x), _rows(x), *_numbers(low, width / steps), steps, _rows(quantized))
+    return quantized
+
+
+def _gradients_in_one_pass(grad, x, quantized, low, high, width):
+    """Return `_gradients` for one range, on the CPU."""
+    x, grad = _dense(x), torch.empty_like(quantized).copy_(grad)
+    inside, sums = torch.empty_like(quantized), np.empty((len(x), 3))
+    parts = (_rows(part) for part in (grad, x, quantized))
+    over_rows(kernels.gradients, len(x), *parts, *_numbers(low, high), _rows(inside), sums)
+    below, above, rounding = torch.from_numpy(sums.sum(0)).to(x.dtype)
+    return inside, below + rounding / width, above - rounding / width
+
+
+def _dense(x: torch.Tensor) -> torch.Tensor:
+    """Return x without gaps in memory."""
+    return x if x.is_contiguous() or _is_channels_last(x) else x.contiguous()
+
+
+def _is_channels_last(x: torch.Tensor) -> bool:
+    return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _rows(x: torch.Tensor) -> np.ndarray:
+    """Return x's values as (len(x), n) in the order of memory."""
+    return (x.movedim(1, -1) if _is_channels_last(x) else x).reshape(len(x), -1).detach().numpy()
+
+
+def _numbers(*tensors: torch.Tensor) -> list[np.float32]:
+    return [np.float32(tensor.item()) for tensor in tensors]
+
+
 def _summed(values: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
     """Sum over the values that share one of `ends`."""
     return values.sum() if ends.ndim == 0 else values.sum_to_size(ends.shape)
@@ -69,6 +112,14 @@ def _fused(function: Callable, x: torch.Tensor) -> Callable:
 @functools.cache
 def _compiled(function: Callable) -> Callable:
     return torch.compile(function, dynamic=False)
+
+
+def _upper_quantile(values: torch.Tensor, share: float) -> torch.Tensor:
+    """Return `torch.quantile` of (n,) for a share near 1, without sorting what lies below it."""
+    place = share * (len(values) - 1)
+    first = int(place)
+    top = values.topk(len(values) - first).values
+    return top[-1] if len(top) == 1 else torch.lerp(top[-1], top[-2], place - first)
 
 
 class LearnedRange(nn.Module):
@@ -146,7 +197,7 @@ class ClippedWeight(nn.Module):
         sizes = weight.detach().abs().flatten()
         if self.gamma is None:
             return sizes.max()
-        return self.gamma * torch.quantile(sizes, self.percentile / 100)
+        return self.gamma * _upper_quantile(sizes, self.percentile / 100)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Return the weight on its levels."""

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.qat import fake_quantization as fake
 from core.qat.cooperation import COOPERATION, PENALTIES, conflict, cosine
 from core.qat.fake_quantization import ClippedWeight, FakeQuantize, LearnedRange
 from core.quantizers.static import OffsetQuantizer, uniform
@@ -115,3 +116,30 @@ def test_cooperation_by_sign_is_element_by_element():
 
 def test_no_gradient_no_angle():
     assert cosine(torch.zeros(3), torch.ones(3)) == 0
+
+
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.5), (0.1, 1.0), (-0.7, 0.9)])
+def test_one_pass_equals_tensor_operations(low, high, format):
+    x = torch.randn(2, 5, 7, 6).relu().to(memory_format=format)
+    grad, low, high = torch.randn(2, 7, 6, 5).movedim(-1, 1), torch.tensor(low), torch.tensor(high)
+    found = fake._levels_in_one_pass(x, low, high - low, 3)
+    assert torch.equal(found, fake._levels_of(x, low, high - low, 3))
+    arguments = grad, x, found, low, high, high - low
+    for one, expected in zip(
+        fake._gradients_in_one_pass(*arguments), fake._gradients(*arguments), strict=True
+    ):
+        torch.testing.assert_close(one, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_nan_stays_nan():
+    x = torch.tensor([[0.2, float("nan"), 3.0]], requires_grad=True)
+    quantized = FakeQuantize.apply(x, torch.tensor(0.0), torch.tensor(1.0), 2)
+    assert quantized.isnan().tolist() == [[False, True, False]]
+
+
+@pytest.mark.parametrize("share", [0.51, 0.9, 0.99, 1.0])
+@pytest.mark.parametrize("n", [1, 2, 5, 101, 4096])
+def test_the_upper_quantile(n, share):
+    values = torch.rand(n, dtype=torch.float64)
+    torch.testing.assert_close(fake._upper_quantile(values, share), torch.quantile(values, share))
