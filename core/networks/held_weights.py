@@ -79,11 +79,12 @@ def hold_written(model: nn.Module, names: Sequence[str], image: torch.Tensor) ->
 
     In place. ValueError with the names of layers that cannot be held.
     """
-    layers = {name: model.get_submodule(name) for name in names}
-    for name in _written(model, names, image):
+    written = _written(model, names, image)
+    for name in written:
         with contextlib.suppress(ValueError):  # reported below
-            hold(layers[name])
-    _refuse(_written(model, names, image))
+            hold(model.get_submodule(name))
+    if written:
+        _refuse(_written(model, names, image))
 
 
 def refuse_written(model: nn.Module, names: Sequence[str], image: torch.Tensor) -> None:
@@ -104,11 +105,18 @@ def _refuse(names: list[str]) -> None:
 
 
 def _written(model: nn.Module, names: Sequence[str], image: torch.Tensor) -> list[str]:
-    """Return which of the named layers have another weight or bias after a forward, tried on a copy."""
-    trial = copy.deepcopy(model)
-    settle(trial, image)
-    pairs = {name: (model.get_submodule(name), trial.get_submodule(name)) for name in names}
-    return [name for name, pair in pairs.items() if not _same(*map(_values, pair))]
+    """Return which of the named layers a forward gives another weight or bias; they get their own back."""
+    layers = {name: model.get_submodule(name) for name in names}
+    before = {
+        name: [None if v is None else v.detach().clone() for v in _values(m)] for name, m in layers.items()
+    }
+    settle(model, image)
+    written = [name for name, module in layers.items() if not _same(before[name], _values(module))]
+    for name in written:
+        for tensor, own in zip(_values(layers[name]), before[name], strict=True):
+            if tensor is not None:
+                tensor.data = own  # not copied into it: what was written may be another layer's tensor
+    return written
 
 
 def _values(module: nn.Module) -> list[torch.Tensor | None]:

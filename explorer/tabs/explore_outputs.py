@@ -193,9 +193,8 @@ class Pictures(Output):
         def work(token):
             self._points_shown.wait(WAIT_FOR_POINTS)
             new = {key for key, request in asked.items() if _is_new(request)}
-            yield partial(self.view.arrange, {key: names[key] for key in tiles}, current, new & {*tiles})
-            if not below:
-                yield self.view.hide_differences
+            shown_names = {key: names[key] for key in tiles}
+            yield partial(self.view.arrange, shown_names, current, new & {*tiles}, bool(below))
             shown: dict[str | int, pictures.Picture] = {}
             for done, key in enumerate(order):
                 token.progress("Super-resolving", done / len(order))

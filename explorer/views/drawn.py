@@ -12,6 +12,7 @@ from bokeh.models import ColumnDataSource, GlyphRenderer, Plot, Range1d
 from holoviews.streams import Pipe
 
 import explorer.elements.theme  # noqa: F401 (chooses the backend)
+from explorer.views.theme import DIMMED, SHOWN
 
 
 class Drawn:
@@ -64,18 +65,18 @@ class Drawn:
         else:
             self._pipe.update(data=data)
             self.panel.objects = [pn.pane.HoloViews(self.element(), sizing_mode="stretch_width", margin=0)]
-        self.panel.styles = {"opacity": "1"}
+        self.panel.styles = SHOWN
 
     def move(self, change: Callable[[Plot], None], *data) -> None:
         """Bring the figure to these data by a change in place, which costs a hundredth of drawing anew."""
         self._pipe.update(data=data)  # for whoever draws the figure next
         if self.figure is not None:
             change(self.figure)
-        self.panel.styles = {"opacity": "1"}
+        self.panel.styles = SHOWN
 
     def wait(self) -> None:
         """Dim the figure, which may be old, if that lasts."""
-        self.panel.styles = {"opacity": "0.35", "transition": "opacity 0.1s 0.3s"}
+        self.panel.styles = DIMMED
 
     def clear(self) -> None:
         """Show nothing: an empty figure looks like a result."""

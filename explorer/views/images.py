@@ -25,7 +25,8 @@ class ImagesView:
     def __init__(self, on_tap: Callable[[object], None] = lambda key: None):
         self._on_tap = on_tap
         self.window = Window()
-        self._tiles: dict[object, Tile] = {}
+        self._tiles: list[Tile] = []  # by their place: another picture in it costs no new layout of the page
+        self._keys: list[object] = []
         self._compared: tuple[Picture | None, Picture | None] = (None, None)
         self.left, self.right = (Canvas(f"large {side}", self.window) for side in ("left", "right"))
         self.difference = difference_canvas("large difference", self.window)
@@ -75,21 +76,29 @@ class ImagesView:
         )
 
     def tile(self, key: object) -> Tile:
-        """Return the tile of a key, made when it is first needed."""
-        if key not in self._tiles:
-            self._tiles[key] = Tile(f"picture {key}", self.window, lambda: self._on_tap(key))
-        return self._tiles[key]
+        """Return the tile that shows a key; ValueError if none does."""
+        return self._tiles[self._keys.index(key)]
 
-    def arrange(self, names: dict, current: object, new: Collection = ()) -> None:
+    def _make_tile(self, place: int) -> Tile:
+        return Tile(f"picture {self._keys[place]}", self.window, lambda: self._on_tap(self._keys[place]))
+
+    def arrange(self, names: dict, current: object, new: Collection = (), differences: bool = False) -> None:
         """Show exactly the tiles of `names` (key -> title); `current` is the one at the sliders' bits.
 
-        new: those whose pictures are still to be computed.
+        new: those whose pictures are still to be computed. differences: whether they will have some below.
         """
-        show_only(self.grid, [self.tile(key).panel for key in names])
-        for key, name in names.items():
-            self.tile(key).label(name, key == current)
+        self._keys = list(names)
+        self._tiles += [self._make_tile(place) for place in range(len(self._tiles), len(names))]
+        for tile, (key, name) in zip(self._tiles, names.items(), strict=False):
+            tile.rename(f"picture {key}")
+            tile.label(name, key == current)
+            if differences:
+                tile.make_difference()
+            else:
+                tile.hide_difference()
             if key in new:
-                self.tile(key).wait()
+                tile.wait()
+        show_only(self.grid, [tile.panel for tile in self._tiles[: len(names)]])
 
     def show(self, key: object, picture: Picture, best: Picture | None = None) -> None:
         """Show a picture in its tile; `best`: whose PSNR its own is compared with."""
@@ -99,11 +108,6 @@ class ImagesView:
     def show_difference(self, key: object, difference: np.ndarray | None) -> None:
         """Show below a picture by how much it differs, (H, W) in 8-bit levels."""
         self.tile(key).show_difference(difference)
-
-    def hide_differences(self) -> None:
-        """Show the pictures alone."""
-        for tile in self._tiles.values():
-            tile.hide_difference()
 
     def say(self, key: object, sentence: str) -> None:
         """Say in a tile why there is no picture."""

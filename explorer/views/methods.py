@@ -21,8 +21,10 @@ from explorer.views.theme import (
     ACCENT,
     DIFFERENCE_SCALE,
     DIFFERENCE_TOP,
+    DIMMED,
     METHOD_COLORS,
     NEUTRAL,
+    SHOWN,
     TABLE,
     table,
 )
@@ -64,11 +66,11 @@ class Thumbnail:
     def write(self, text: str) -> None:
         """Write a text below the picture, no longer dimmed."""
         self.score.object = f"<div class='note'>{escape(text)}</div>"
-        self.panel.styles = {"opacity": "1"}
+        self.panel.styles = SHOWN
 
     def wait(self) -> None:
         """Dim the picture, which may be old, if that lasts."""
-        self.panel.styles = {"opacity": "0.35", "transition": "opacity 0.1s 0.3s"}
+        self.panel.styles = DIMMED
 
 
 class Marks:

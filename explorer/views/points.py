@@ -11,7 +11,7 @@ from bokeh.models import ColumnDataSource, CustomJS, FactorRange, HoverTool, Poi
 
 from explorer.pipeline.points import BY_HAND, Points
 from explorer.views.format import scientific, superscript
-from explorer.views.theme import ACCENT, METHOD_COLORS, NEUTRAL, SELECTOR_COLORS, plot
+from explorer.views.theme import ACCENT, DIMMED, METHOD_COLORS, NEUTRAL, SELECTOR_COLORS, SHOWN, plot
 
 # A finger scrolls the page; where there is a mouse, a drag moves a point.
 WITH_A_MOUSE = "tool.active = matchMedia('(pointer: fine)').matches"
@@ -69,7 +69,7 @@ class PointsView:
     def wait(self) -> None:
         """Dim the points, which may be old, if that lasts."""
         if self._data is not None:
-            self.panel.css_classes = ["waiting"]
+            self.panel.styles = DIMMED
 
     def accept_new(self, accepted: bool) -> None:
         """Let a tap on an empty place add a point, or not."""
@@ -162,7 +162,7 @@ class PointsView:
         self.title.object = (
             f"<h2>2 · Where the {len(data.levels)} points lie <small>channel {data.channel}</small></h2>"
         )
-        self.panel.css_classes = []
+        self.panel.param.update(css_classes=[], styles=SHOWN)
         staircase.xaxis.axis_label = data.unit
         if data.compared:
             self.show_errors(data)

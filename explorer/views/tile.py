@@ -12,8 +12,10 @@ from bokeh.events import Tap
 from explorer.pipeline.pictures import TRUTH, Picture
 from explorer.views.canvas import Canvas, Window, difference_canvas, rgba
 from explorer.views.format import against, change, decibel, of_tiles
+from explorer.views.theme import ACCENT, DIMMED, SHOWN
 
 TEXT = dict(sizing_mode="stretch_width", margin=(0, 2), css_classes=["text"])
+FRAME = {"outline": f"3px solid {ACCENT}", "outline-offset": "3px", "border-radius": "2px"}
 
 
 class Tile:
@@ -46,8 +48,23 @@ class Tile:
         """Set the name, plain text, with a square of `color` before it; `current`: at the sliders' bits."""
         square = f"<span style='color:{color}'>■</span> " if color else ""
         self._title, self._current = f"{square}{escape(name)}{' ◂ sliders' if current else ''}", current
-        self.panel.css_classes = ["tile", "current"] if current else ["tile"]
+        self._look(SHOWN)
         self._write_name()
+
+    def _look(self, look: dict[str, str]) -> None:
+        """Dim the tile or not; by styles: other classes make the browser lay out the whole page anew."""
+        self.panel.styles = look | (FRAME if self._current else {})
+
+    def rename(self, name: str) -> None:
+        """Take another picture from now on: until it comes, the old one stays, without its scores."""
+        if name != self._figure_name:
+            self._shown, self._lost, self._score.object = None, "", ""
+            self._figure_name = self.canvas.figure.name = name
+            if self.difference is not None:
+                self.difference.figure.name = self._name_below()
+
+    def _name_below(self) -> str:
+        return f"below {self._figure_name.removeprefix('picture ')}"
 
     def _write_name(self) -> None:
         weight = "700" if self._current else "500"
@@ -61,7 +78,7 @@ class Tile:
         if picture is not self._shown:
             self.canvas.draw(rgba(picture.rgb))
             self._shown = picture
-        self.panel.styles = {"opacity": "1"}
+        self._look(SHOWN)
         score = TRUTH if picture.against == TRUTH else "the others are scored against it"
         if picture.psnr is not None:
             score = f"{decibel(picture.psnr)} · SSIM {picture.ssim:.3f}{against(picture.against)}"
@@ -73,13 +90,16 @@ class Tile:
         self._lost = "" if best is None or best is picture else change(picture.psnr, best.psnr)
         self._write_name()
 
-    def show_difference(self, difference: np.ndarray | None) -> None:
-        """Show a difference (H, W) in 8-bit levels below the picture; None: an empty frame."""
+    def make_difference(self) -> None:
+        """Make place for a difference below the picture."""
         if self.difference is None:
-            canvas = difference_canvas(f"below {self._figure_name.removeprefix('picture ')}", self._window)
-            self.difference = self._with_tap(canvas)
+            self.difference = self._with_tap(difference_canvas(self._name_below(), self._window))
             self.panel.insert(2, self.difference.panel)
         self.difference.panel.visible = True
+
+    def show_difference(self, difference: np.ndarray | None) -> None:
+        """Show a difference (H, W) in 8-bit levels below the picture; None: an empty frame."""
+        self.make_difference()
         if difference is None:
             self.difference.clear()
         else:
@@ -92,7 +112,7 @@ class Tile:
 
     def wait(self) -> None:
         """Dim picture and scores, which may be old, if that lasts."""
-        self.panel.styles = {"opacity": "0.35", "transition": "opacity 0.1s 0.3s"}
+        self._look(DIMMED)
 
     def say(self, sentence: str) -> None:
         """Show a sentence, as plain text, in place of a picture."""
@@ -101,5 +121,5 @@ class Tile:
             self.difference.clear()
         self._shown, self._lost = None, ""
         self._write_name()
-        self.panel.styles = {"opacity": "1"}
+        self._look(SHOWN)
         self._score.object = f"<div class='score'>{escape(sentence)}</div>"

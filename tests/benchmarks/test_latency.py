@@ -34,6 +34,12 @@ def latency(explorer, names, act, *args) -> float:
     return seconds
 
 
+def choose_channel(explorer, channel: int) -> None:
+    field = explorer.page.get_by_label("Channel", exact=True)
+    field.fill(str(channel))
+    field.press("Enter")
+
+
 def bare_points() -> float:
     """Seconds to choose and score the points of one channel, calibrated, nothing cached."""
     config = core.QuantConfig("dfsq-exact", 4, 4)
@@ -60,9 +66,9 @@ def bare_pictures(weight_bits: int) -> float:
 
 def test_latency(explorer, capsys):
     start = time.perf_counter()
-    explorer.open(f"?compared_bits={list(BITS)}".replace(" ", ""))
+    explorer.open(f"?compared_bits={list(BITS)}".replace(" ", "") + "&details=['by image']")
     cold = time.perf_counter() - start
-    echo = [latency(explorer, ["by image"], explorer.slide, "Channel", step) for step in (1, -1, 1, -1)]
+    echo = [latency(explorer, ["by image"], choose_channel, explorer, channel) for channel in (1, 0, 1, 0)]
     points = [
         latency(explorer, ["staircase"], explorer.slide, "Activation bits", step)
         for step in (1, 1, 1, -1, -1, -1)

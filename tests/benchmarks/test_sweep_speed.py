@@ -52,7 +52,7 @@ def arrivals(client, grid, images) -> list[float]:
 
 def photographs(number: int) -> dict[str, torch.Tensor]:
     hr = demo_image(PHOTO)[..., :288, :432]
-    return {f"{i}": torch.roll(hr, 12 * i, -1) for i in range(number)}
+    return {f"{i}": torch.roll(hr, 7 * i, -1) for i in range(number)}
 
 
 def test_two_workers_against_one(capsys):
