@@ -102,15 +102,20 @@ class Session:
         asked = repr([getattr(self.state, choice) for choice in output.follows])
         if self._asked.get(name) != asked and self._started.is_set():
             self._asked[name] = asked
-            self.later(output.wait)
-            self.run(name, output.work(), output.pool, output.clear, output.done)
+            self.run(name, output.work(), output.pool, output.clear, output.done, output.wait)
 
     def run(
-        self, name: str, work: Work, pool: FairPool = SLOW, clear: Show = nothing, done: Show = nothing
+        self,
+        name: str,
+        work: Work,
+        pool: FairPool = SLOW,
+        clear: Show = nothing,
+        done: Show = nothing,
+        wait: Show = nothing,
     ) -> None:
         """Run `work` in a thread of `pool`, and cancel earlier work of that name."""
         # Through the same queue as what follows, so that "Working" never comes after "Ready".
-        self.later(lambda: (self.status.set_error(name, ""), self.status.set_busy(name, "", 0.0)))
+        self.later(lambda: (wait(), self.status.set_error(name, ""), self.status.set_busy(name, "", 0.0)))
 
         def each(token: Token, emit: Callable[[Show], None]) -> None:
             for show in work(token):

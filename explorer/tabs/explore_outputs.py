@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -205,15 +204,21 @@ class Pictures(Output):
                         yield partial(self.view.say, key, str(error))
                     continue
                 if key in tiles:
-                    yield from self._tile(key, shown, below)
+                    yield self._tile(key, shown, below)
             yield self._comparison(shown, sides)
 
         return work
 
-    def _tile(self, key: str | int, shown: dict[str | int, pictures.Picture], below: str) -> Iterator[Show]:
-        yield partial(self.view.show, key, shown[key], shown.get("float"))
-        if below:
-            yield partial(self.view.show_difference, key, _difference(shown, below, key))
+    def _tile(self, key: str | int, shown: dict[str | int, pictures.Picture], below: str) -> Show:
+        picture, best = shown[key], shown.get("float")
+        difference = _difference(shown, below, key) if below else None
+
+        def show() -> None:
+            self.view.show(key, picture, best)
+            if below:
+                self.view.show_difference(key, difference)
+
+        return show
 
     def _comparison(self, shown: dict[str | int, pictures.Picture], sides: list) -> Show:
         if not sides or not all(side in shown for side in sides):

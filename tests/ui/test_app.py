@@ -23,6 +23,15 @@ BOX = """(name) => {
   return x >= 0 && y >= 0 && right <= innerWidth && bottom <= innerHeight;
 }"""
 
+# A change of a class, a size or the parts of a layout lays out its whole root anew.
+COUNT_LAYOUTS = """() => {
+  window.layouts = 0;
+  for (const root of Bokeh.index) {
+    const lay_out = root.invalidate_layout;
+    root.invalidate_layout = () => { window.layouts++; lay_out.call(root); };
+  }
+}"""
+
 
 def test_cause_and_effect_are_on_one_screen(explorer):
     explorer.open()
@@ -43,9 +52,11 @@ def test_cause_and_effect_are_on_one_screen(explorer):
     box = handle.bounding_box()
     assert box["y"] + box["height"] < 900
     before = explorer.signature(*POINTS, "picture 4")
+    explorer.page.evaluate(COUNT_LAYOUTS)
     handle.press("ArrowRight")
     until(lambda: explorer.figure("picture 5") and explorer.signature(*POINTS) not in before, explorer)
     explorer.settle()
+    assert explorer.page.evaluate("window.layouts") == 0, "a move lays out nothing anew: that takes a second"
     assert explorer.page.evaluate(BOX, "picture 5")
     assert len(explorer.figure("picture 5")["data"][0]["image"]) > 50
 
