@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import panel as pn
 
@@ -63,6 +64,7 @@ class Session:
         self.leaving: list[Callable[[], object]] = []  # called when the visitor is gone
         self._runners: dict[str, LatestWins] = {}
         self._followed: list[tuple[Output, str]] = []
+        self._begun: list[tuple[str, Show]] = []  # outputs whose work begins, until the page says so
         self._asked: dict[str, str] = {}  # output -> the choices it was last asked for
         self._started = threading.Event()
         self._at_start: list[Callable[[], None]] = []
@@ -114,8 +116,10 @@ class Session:
         wait: Show = nothing,
     ) -> None:
         """Run `work` in a thread of `pool`, and cancel earlier work of that name."""
-        # Through the same queue as what follows, so that "Working" never comes after "Ready".
-        self.later(lambda: (wait(), self.status.set_error(name, ""), self.status.set_busy(name, "", 0.0)))
+        self._begun.append((name, wait))
+        if len(self._begun) == 1:  # all that one change starts is told at once
+            # Through the same queue as what follows, so that "Working" never comes after "Ready".
+            self.later(partial(self._tell, self._begun))
 
         def each(token: Token, emit: Callable[[Show], None]) -> None:
             for show in work(token):
@@ -129,6 +133,14 @@ class Session:
             lambda: (self.status.set_done(name), done()),
         )
 
+    def _tell(self, begun: list[tuple[str, Show]]) -> None:
+        """Dim what is computed anew, and say that it is under way."""
+        if begun is self._begun:
+            self._begun = []
+        for _, wait in begun:
+            wait()
+        self.status.begin([name for name, _ in begun])
+
     def _runner(self, name: str, pool: FairPool) -> LatestWins:
         if name not in self._runners:
             self._runners[name] = LatestWins(self.later, pool)
@@ -138,6 +150,7 @@ class Session:
         """Cancel the job of an output that is no longer shown."""
         if name in self._runners:
             self._runners[name].cancel()
+        self._begun = []  # what begins after this is told after it
         # Through the same queue as earlier reports, so that it comes last.
         self.later(lambda: (self.status.set_done(name), self.status.set_error(name, "")))
 

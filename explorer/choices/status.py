@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 import param
 
@@ -17,6 +18,14 @@ class Status(param.Parameterized):
     errors = param.Dict({}, doc="output -> one sentence")
 
     _drawn = 0.0
+
+    def begin(self, outputs: Collection[str]) -> None:
+        """Report that these outputs are being computed, and take their errors back."""
+        self.param.update(
+            stopped=False,
+            busy=self.busy | dict.fromkeys(outputs, ("", 0.0)),
+            errors={k: v for k, v in self.errors.items() if k not in outputs},
+        )
 
     def set_busy(self, output: str, what: str, share: float | None) -> None:
         """Report what an output computes and the share done; reports in quick succession are skipped."""

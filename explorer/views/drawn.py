@@ -65,13 +65,18 @@ class Drawn:
         else:
             self._pipe.update(data=data)
             self.panel.objects = [pn.pane.HoloViews(self.element(), sizing_mode="stretch_width", margin=0)]
-        self.panel.styles = SHOWN
+        self._reveal()
 
     def move(self, change: Callable[[Plot], None], *data) -> None:
         """Bring the figure to these data by a change in place, which costs a hundredth of drawing anew."""
         self._pipe.update(data=data)  # for whoever draws the figure next
         if self.figure is not None:
             change(self.figure)
+        self._reveal()
+
+    def _reveal(self) -> None:
+        for pane in self.panel:
+            pane.visible = True
         self.panel.styles = SHOWN
 
     def wait(self) -> None:
@@ -79,8 +84,9 @@ class Drawn:
         self.panel.styles = DIMMED
 
     def clear(self) -> None:
-        """Show nothing: an empty figure looks like a result."""
-        self.panel.objects, self.figure = [], None
+        """Show nothing: an empty figure looks like a result. It stays: the browser's document forgets none."""
+        for pane in self.panel:
+            pane.visible = False
 
 
 def part(figure: Plot, name: str) -> ColumnDataSource:
