@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from core.deploy.export import PHOTOGRAPH, as_taken, check_agrees, picture_of, plain_network
 from core.deploy.litert_files import Graph, layer_operators, litert
 from core.deploy.litert_network import LitertNetwork
 from core.deploy.litert_shuffle import shuffles_to_depth_to_space
+from core.deploy.onnx_export import PHOTOGRAPH, as_taken, check_agrees, picture_of, plain_network
 from core.deploy.onnx_files import first_line
 from core.deploy.rewritten_calls import ComputedKernels, Repeats, convolved
 from core.images import demo_image

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.deploy.export import as_taken, equalized, picture_of, plain_network
-from core.deploy.int8 import check_named
 from core.deploy.litert import check_file, checked_size, converted, photographs, quiet
 from core.deploy.litert_files import LAYER_OPS, Graph, layer_name, layer_operators, litert
 from core.deploy.litert_shuffle import MOVES, shuffles_to_depth_to_space
+from core.deploy.onnx_export import as_taken, equalized, picture_of, plain_network
 from core.deploy.onnx_files import first_line
+from core.deploy.onnx_int8 import check_named
 from core.deploy.own_ranges import Ranges, opened, widest
 from core.ptq.calibration import batches, with_share
 from core.ptq.quantize import peek

@@ -13,7 +13,7 @@ from core.deploy.onnx_files import layer_nodes
 from core.networks.running import check_network
 from core.ptq.audit import is_quantized
 from core.ptq.weight_levels import quantization_of
-from core.quantizers.static import UniformQuantizer
+from core.quantizers.uniform import UniformQuantizer
 
 if TYPE_CHECKING:
     import onnx

@@ -17,12 +17,12 @@ from core.points.selection import ExactSelection, prepare, select_points
 from core.ptq.config import QuantConfig
 from core.quantizers.daq import GaussianQuantizer
 from core.quantizers.histogram import Histogram
-from core.quantizers.levels import even_rows, piecewise_levels, scaled_levels
+from core.quantizers.levels import LevelQuantizer, even_rows, piecewise_levels, scaled_levels
 from core.quantizers.microscaling import MicroscalingQuantizer
 from core.quantizers.normalization import EPS, SIDE_BITS, Normalization, is_single
 from core.quantizers.normalized import NormalizedUniformQuantizer, SubsetQuantizer
 from core.quantizers.ranges import PERCENTILES, RANGES, break_points
-from core.quantizers.static import LevelQuantizer, UniformQuantizer
+from core.quantizers.uniform import UniformQuantizer
 
 
 class Observer:

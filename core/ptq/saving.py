@@ -24,10 +24,11 @@ from core.ptq.quantize import attach_quantizer
 from core.ptq.scope import channel_dim_of, has_weights, input_channels
 from core.ptq.weight_levels import note_levels, quantization_of, too_many
 from core.quantizers.daq import GaussianQuantizer
+from core.quantizers.levels import LevelQuantizer
 from core.quantizers.microscaling import FORMATS, MicroscalingQuantizer
 from core.quantizers.normalized import NormalizedUniformQuantizer, SubsetQuantizer
 from core.quantizers.pams import ResidualQuantizer, attach_residual_quantizer, is_residual
-from core.quantizers.static import LevelQuantizer, OffsetQuantizer, UniformQuantizer
+from core.quantizers.uniform import OffsetQuantizer, UniformQuantizer
 from core.utils.files import replace_file
 
 FORMAT = "quantized SR network, 2"

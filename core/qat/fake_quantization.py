@@ -14,7 +14,7 @@ from torch import nn
 
 from core.qat import _fake_kernels as kernels
 from core.quantizers.lookup import is_compiled
-from core.quantizers.static import OffsetQuantizer, UniformQuantizer, by_channel
+from core.quantizers.uniform import OffsetQuantizer, UniformQuantizer, by_channel
 from core.utils.parallel import over_rows
 
 NARROWEST = 1e-6  # smallest width of a range, by which its gradient is divided
@@ -22,7 +22,7 @@ SMALLEST_SCALE = 1e-2  # smallest scale of an offset, so that no channel vanishe
 
 
 class FakeQuantize(torch.autograd.Function):
-    """The function q(x; l, u) of `core.quantizers.static.uniform`, and its gradients.
+    """The function q(x; l, u) of `core.quantizers.uniform.uniform`, and its gradients.
 
     l and u are numbers, or broadcast against x. Rounding passes the gradient straight through: to x within
     [l, u]; to l and u all of it where x is clipped there, and within the range (x - q) / (u - l) and its

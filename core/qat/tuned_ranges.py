@@ -17,7 +17,7 @@ from core.ptq.config import FLOAT, QuantConfig
 from core.ptq.methods import METHODS
 from core.ptq.weight_levels import note_levels, quantization_of
 from core.qat.fake_quantization import NARROWEST, FakeQuantize
-from core.quantizers.static import UniformQuantizer, by_channel
+from core.quantizers.uniform import UniformQuantizer, by_channel
 from core.quantizers.weights import WEIGHTS, from_rows, weight_rows
 
 UNIFORM_WEIGHTS = ("minmax", "mse", "2dquant")  # rules whose levels are uniform between two ends

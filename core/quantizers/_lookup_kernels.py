@@ -16,7 +16,7 @@ FEW_LEVELS = 32  # up to so many, comparing with every boundary is faster than b
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def uniform(start, stop, x, low, high, n_steps, out):
-    """Compute `core.quantizers.static.uniform` with low and high (rows,)."""
+    """Compute `core.quantizers.uniform.uniform` with low and high (rows,)."""
     for row in range(start, stop):
         lowest, highest = low[row], high[row]
         scale = np.float32((highest - lowest) / np.float32(n_steps))

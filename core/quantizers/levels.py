@@ -1,6 +1,6 @@
-"""Level sets of a fixed shape: powers of two, their sums, and the uniform step for a Gaussian.
+"""Levels that are not uniform: powers of two, their sums, the step for a Gaussian; and a quantizer to any.
 
-Each is normalized: the largest level is 1 (the Gaussian's levels are in standard deviations).
+Each set is normalized: the largest level is 1 (the Gaussian's levels are in standard deviations).
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ import itertools
 from collections.abc import Callable
 
 import numpy as np
+import torch
+from torch import nn
+
+from core.quantizers.lookup import nearest_levels
+from core.quantizers.normalization import SIDE_BITS
 
 SCALES = np.geomspace(0.05, 1, 200)  # tried as the outermost level, as a share of the largest value
 FINEST_EXPONENT = 30  # levels below 2^-30 make no difference to float32 sums
 # Step of the best uniform quantizer of a standard normal, for 0, 1, ... bits (Max, IRE Trans. 1960, tab. II),
 # to three digits as in the code of DAQ's authors.
 GAUSSIAN_STEPS = (2.0, 1.596, 0.996, 0.586, 0.335, 0.188, 0.104, 0.057, 0.031)
-SCALES = np.geomspace(0.05, 1, 200)  # tried as the outermost level, as a share of the largest value
 
 
 def log2_levels(bits: int, signed: bool) -> np.ndarray:
@@ -107,3 +111,50 @@ def even_rows(rows: list[np.ndarray]) -> np.ndarray:
 def _squared_error(values: np.ndarray, counts: np.ndarray, levels: np.ndarray) -> float:
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values)]
     return float((counts * (values - nearest) ** 2).sum())
+
+
+class LevelQuantizer(nn.Module):
+    """A static quantizer of activations to the nearest of sorted levels.
+
+    points: (k,) for every channel, or (C, k) for those at `channel_dim`. stored: bits of the numbers that
+    define the levels; by default SIDE_BITS for each level.
+    """
+
+    dynamic = False
+
+    def __init__(
+        self, points: np.ndarray | torch.Tensor, bits: int, channel_dim: int = 1, stored: int | None = None
+    ):
+        super().__init__()
+        self.bits, self.channel_dim = bits, channel_dim
+        self.register_buffer("points", torch.as_tensor(points, dtype=torch.float32))
+        self.stored = SIDE_BITS * self.points.numel() if stored is None else stored
+
+    def settings(self) -> dict:
+        """Return the arguments of the constructor that are not tensors."""
+        return {"bits": self.bits, "channel_dim": self.channel_dim, "stored": self.stored}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x on the nearest levels, of its shape; the gradient passes straight through."""
+        points = self.points.to(x.dtype)
+        one = x.new_ones([1] * x.ndim)
+        return nearest_levels(
+            x, torch.zeros_like(one), one, points.view(-1, points.shape[-1]), self.channel_dim
+        )
+
+    def levels(self, channel: int) -> np.ndarray:
+        """Return the sorted levels of the channel."""
+        points = self.points.double().numpy(force=True)
+        return points if points.ndim == 1 else points[channel % len(points)]
+
+    def constants(self) -> int:
+        """Return the bits of stored constants."""
+        return self.stored
+
+    def side_information(self, x: torch.Tensor) -> int:
+        """Return the bits that an input like x needs besides its codes."""
+        return self.constants()
+
+    def extra_repr(self) -> str:
+        """Return the settings that `print` shows."""
+        return f"bits={self.bits}, {self.points.shape[-1]} levels to {self.points[..., -1].mean():.4g}"

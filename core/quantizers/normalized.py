@@ -19,7 +19,7 @@ from core.quantizers.lookup import (
     uniform_levels,
 )
 from core.quantizers.normalization import SIDE_BITS, Normalization, block_size
-from core.quantizers.static import by_channel, uniform
+from core.quantizers.uniform import by_channel, uniform
 
 
 class NormalizedQuantizer(nn.Module):

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from core.quantizers.levels import LevelQuantizer
 from core.quantizers.normalization import EPS
-from core.quantizers.static import LevelQuantizer
 
 EPOCHS = 30  # of a run; rates halve after every ten
 ATTENTION = 1000.0  # weight of the attention transfer

@@ -1,4 +1,4 @@
-"""Range estimation for uniform levels: from weighted values, row by row, to low and high."""
+"""Estimate the ends of uniform levels (`core.quantizers.uniform`) from weighted values, row by row."""
 
 from __future__ import annotations
 

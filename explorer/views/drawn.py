@@ -84,7 +84,7 @@ class Drawn:
         self.panel.styles = DIMMED
 
     def clear(self) -> None:
-        """Show nothing: an empty figure looks like a result. It stays: the browser's document forgets none."""
+        """Hide the figure: an empty one looks like a result, and a browser would keep it beside a new one."""
         for pane in self.panel:
             pane.visible = False
 

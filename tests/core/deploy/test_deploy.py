@@ -7,7 +7,7 @@ import torch
 from networks import Mixed, OneByOne, Twice
 from torch import nn
 
-import core.deploy.int8
+import core.deploy.onnx_int8
 import core.deploy.timing
 from core import (
     QuantConfig,
@@ -162,7 +162,7 @@ def test_the_quantizer_folds_the_clip_into_the_range():
 def test_pixel_shuffles_move_integers_and_change_nothing(tmp_path, monkeypatch):
     model, x = small_xlsr(), torch.rand(1, 3, 24, 20)
     graph = quantize_int8(model, x)
-    monkeypatch.setattr(core.deploy.int8, "_integer_shuffle", lambda proto: proto)
+    monkeypatch.setattr(core.deploy.onnx_int8, "_integer_shuffle", lambda proto: proto)
     plain = quantize_int8(model, x)
     assert torch.equal(OnnxNetwork(graph)(x), OnnxNetwork(plain)(x))
     import onnxruntime
@@ -180,18 +180,18 @@ def test_pixel_shuffles_move_integers_and_change_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("groups", [1, 2, 4, 8])
 def test_dense_groups_give_the_same_numbers(groups):
     model = nn.Sequential(nn.Conv2d(8, 16, 3, groups=groups, padding=1))
-    dense = core.deploy.int8._dense_groups(model, ["0"])
+    dense = core.deploy.onnx_int8._dense_groups(model, ["0"])
     x = torch.rand(1, 8, 6, 5)
     assert torch.allclose(dense(x), model(x), atol=1e-6)
     assert dense[0].groups == (8 if groups == 8 else 1)
     assert model[0].groups == groups
-    assert core.deploy.int8._dense_groups(model, [])[0].groups == groups, "a float layer stays as it is"
+    assert core.deploy.onnx_int8._dense_groups(model, [])[0].groups == groups, "a float layer stays as it is"
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_dense_groups_of_transposed_convs_give_the_same_numbers(groups):
     model = nn.Sequential(nn.ConvTranspose2d(8, 4, 3, 2, groups=groups))
-    dense = core.deploy.int8._dense_groups(model, ["0"])
+    dense = core.deploy.onnx_int8._dense_groups(model, ["0"])
     x = torch.rand(1, 8, 6, 5)
     assert torch.allclose(dense(x), model(x), atol=1e-6)
     assert dense[0].groups == (4 if groups == 4 else 1)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from core.qat import fake_quantization as fake
 from core.qat.cooperation import COOPERATION, PENALTIES, conflict, cosine
 from core.qat.fake_quantization import ClippedWeight, FakeQuantize, LearnedRange
-from core.quantizers.static import OffsetQuantizer, uniform
+from core.quantizers.uniform import OffsetQuantizer, uniform
 
 
 def test_the_gradients_of_a_hand_computed_case():

@@ -14,7 +14,7 @@ from core.ptq.methods import METHODS
 from core.qat.distillation import blocks, distillation_loss
 from core.qat.fake_quantization import FakeQuantize
 from core.qat.tuned_ranges import TunedActivation, TunedNetwork, TunedWeight, is_tunable
-from core.quantizers.static import UniformQuantizer
+from core.quantizers.uniform import UniformQuantizer
 from core.quantizers.weights import weight_rows
 
 REFERENCE = Path(__file__).resolve().parents[4] / "shared" / "reference" / "2dquant.npz"

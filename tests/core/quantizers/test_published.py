@@ -16,12 +16,12 @@ from core.points.moments import Moments
 from core.points.selection import ExactSelection, prepare
 from core.quantizers._range_kernels import bound_search
 from core.quantizers.daq import GaussianQuantizer
-from core.quantizers.levels import GAUSSIAN_STEPS, apot_levels
+from core.quantizers.levels import GAUSSIAN_STEPS, LevelQuantizer, apot_levels
 from core.quantizers.lookup import nearest_levels
 from core.quantizers.normalization import EPS, Normalization
 from core.quantizers.normalized import SubsetQuantizer
 from core.quantizers.ranges import is_one_sided
-from core.quantizers.static import LevelQuantizer, uniform
+from core.quantizers.uniform import uniform
 from core.quantizers.weights import WEIGHTS, nearest
 
 pytestmark = pytest.mark.skipif(

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from core import UniversalSet
+from core.quantizers.levels import LevelQuantizer
 from core.quantizers.normalized import SubsetQuantizer
-from core.quantizers.static import LevelQuantizer, UniformQuantizer, uniform
+from core.quantizers.uniform import UniformQuantizer, uniform
 
 
 def subset(points, post_relu, step=1 / 8, channel_dim=1):

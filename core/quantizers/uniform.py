@@ -1,4 +1,4 @@
-"""Static quantizers: ranges and levels are fixed by calibration or training.
+"""Uniform quantizers of fixed ranges, which calibration or training chose.
 
 Each simulates quantization: float in, float out, the output restricted to `2**bits` levels. Quantizers that
 normalize by each input are in `core.quantizers.normalized`, `core.quantizers.daq` and
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.quantizers.lookup import is_compiled, nearest_levels, straight_through, uniform_levels
+from core.quantizers.lookup import is_compiled, straight_through, uniform_levels
 from core.quantizers.normalization import SIDE_BITS
 
 
@@ -95,50 +95,3 @@ class OffsetQuantizer(UniformQuantizer):
         scale = (self.level_high - self.level_low) / (high - low)
         moved = (x - low) * scale + self.level_low
         return uniform(moved, self.level_low.to(x.dtype), self.level_high.to(x.dtype), self.bits)
-
-
-class LevelQuantizer(nn.Module):
-    """A static quantizer of activations to the nearest of sorted levels.
-
-    points: (k,) for every channel, or (C, k) for those at `channel_dim`. stored: bits of the numbers that
-    define the levels; by default SIDE_BITS for each level.
-    """
-
-    dynamic = False
-
-    def __init__(
-        self, points: np.ndarray | torch.Tensor, bits: int, channel_dim: int = 1, stored: int | None = None
-    ):
-        super().__init__()
-        self.bits, self.channel_dim = bits, channel_dim
-        self.register_buffer("points", torch.as_tensor(points, dtype=torch.float32))
-        self.stored = SIDE_BITS * self.points.numel() if stored is None else stored
-
-    def settings(self) -> dict:
-        """Return the arguments of the constructor that are not tensors."""
-        return {"bits": self.bits, "channel_dim": self.channel_dim, "stored": self.stored}
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x on the nearest levels, of its shape; the gradient passes straight through."""
-        points = self.points.to(x.dtype)
-        one = x.new_ones([1] * x.ndim)
-        return nearest_levels(
-            x, torch.zeros_like(one), one, points.view(-1, points.shape[-1]), self.channel_dim
-        )
-
-    def levels(self, channel: int) -> np.ndarray:
-        """Return the sorted levels of the channel."""
-        points = self.points.double().numpy(force=True)
-        return points if points.ndim == 1 else points[channel % len(points)]
-
-    def constants(self) -> int:
-        """Return the bits of stored constants."""
-        return self.stored
-
-    def side_information(self, x: torch.Tensor) -> int:
-        """Return the bits that an input like x needs besides its codes."""
-        return self.constants()
-
-    def extra_repr(self) -> str:
-        """Return the settings that `print` shows."""
-        return f"bits={self.bits}, {self.points.shape[-1]} levels to {self.points[..., -1].mean():.4g}"

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.deploy.export import as_taken, equalized, export_plain, picture_of, plain_network
+from core.deploy.onnx_export import as_taken, equalized, export_plain, picture_of, plain_network
 from core.deploy.onnx_files import LAYER_OPS, PASSING_OPS, first_line
 from core.deploy.own_ranges import Ranges, as_they_are, opened
 from core.ptq.calibration import recorded, with_share
