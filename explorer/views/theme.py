@@ -23,7 +23,8 @@ from explorer.elements.colors import (  # noqa: F401 (views take all they share 
 DIFFERENCE_SCALE = f"""<div style="display:flex;align-items:center;gap:6px;font-size:12px"><span>0</span>
 <div style="width:80px;height:10px;background:linear-gradient(to right,{",".join(Inferno11)})"></div>
 <span title='8-bit levels, and above'>{DIFFERENCE_TOP}</span></div>"""
-SHOWN = {"opacity": "1"}
+# A browser keeps a style that is left out, so each names all.
+SHOWN = {"opacity": "1", "transition": "none"}
 DIMMED = {"opacity": "0.35", "transition": "opacity 0.1s 0.3s"}  # what may be old, if that lasts
 TABLE = """
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }

@@ -12,10 +12,11 @@ from bokeh.events import Tap
 from explorer.pipeline.pictures import TRUTH, Picture
 from explorer.views.canvas import Canvas, Window, difference_canvas, rgba
 from explorer.views.format import against, change, decibel, of_tiles
-from explorer.views.theme import ACCENT, DIMMED, SHOWN
+from explorer.views.theme import DIMMED, SHOWN
 
 TEXT = dict(sizing_mode="stretch_width", margin=(0, 2), css_classes=["text"])
-FRAME = {"outline": f"3px solid {ACCENT}", "outline-offset": "3px", "border-radius": "2px"}
+FRAME = {"outline": "3px solid #0072b2", "outline-offset": "3px", "border-radius": "2px"}
+NO_FRAME = {"outline": "none"}
 
 
 class Tile:
@@ -53,7 +54,7 @@ class Tile:
 
     def _look(self, look: dict[str, str]) -> None:
         """Dim the tile or not; by styles: other classes make the browser lay out the whole page anew."""
-        self.panel.styles = look | (FRAME if self._current else {})
+        self.panel.styles = look | (FRAME if self._current else NO_FRAME)
 
     def rename(self, name: str) -> None:
         """Take another picture from now on: until it comes, the old one stays, without its scores."""

@@ -16,6 +16,8 @@ POINTS = ("histogram", "staircase")
 PICTURES = ("picture bicubic", "picture 2", "picture 3", "picture 4", "picture 8")
 OPACITY = """(e) => { let o = 1; while (e) { o *= getComputedStyle(e).opacity;
   e = e.parentElement ?? e.getRootNode().host; } return o; }"""
+FRAMED = """(tiles) => tiles.filter((tile) => getComputedStyle(tile).outlineStyle == "solid")
+  .map((tile) => tile.shadowRoot.querySelector(".text").shadowRoot.querySelector(".caption span").innerText)"""
 CONTRAST = (Path(__file__).parents[1] / "support" / "contrast.js").read_text()
 BOX = """(name) => {
   const found = Bokeh.index.find_one_by_id(Bokeh.documents[0].get_model_by_name(name).id);
@@ -99,6 +101,7 @@ def slide_and_choose(explorer) -> None:
     explorer.slide("Activation bits", -1)
     points = explorer.after_change(POINTS, points)
     assert len(explorer.figure("histogram")["data"][1]["x"]) == 8
+    assert explorer.page.locator(".tile").evaluate_all(FRAMED) == ["W3A3 ◂ sliders"]
     explorer.choose("Weight bits", "8")
     explorer.shows("W8A3")
     explorer.press("kmeans")
