@@ -21,6 +21,7 @@ from core.quantizers.uniform import UniformQuantizer, by_channel
 from core.quantizers.weights import WEIGHTS, from_rows, weight_rows
 
 UNIFORM_WEIGHTS = ("minmax", "mse", "2dquant")  # rules whose levels are uniform between two ends
+COARSE = 2**4 - 1  # steps of a range at 4 bits, for which the learning rate was chosen
 
 
 def is_tunable(config: QuantConfig) -> bool:
@@ -39,15 +40,16 @@ def is_tunable(config: QuantConfig) -> bool:
 class TunedEnds(nn.Module):
     """The ends l and u of ranges, as learned moves from where they started.
 
-    low, high: () or (C,). relative: a move of 1 is the width of the range at the start, so that one learning
-    rate fits layers whose values are of any size; otherwise it is 1, as published.
+    low, high: () or (C,). relative: a move of 1 is the width of the range at the start, or 15 of its steps
+    where these are finer than at 4 bits, so that one learning rate fits layers whose values are of any size,
+    and any number of bits; otherwise it is 1, as published.
     """
 
-    def __init__(self, low: torch.Tensor, high: torch.Tensor, relative: bool):
+    def __init__(self, low: torch.Tensor, high: torch.Tensor, bits: int, relative: bool):
         super().__init__()
         self.register_buffer("start_low", low.detach().clone())
         self.register_buffer("start_high", high.detach().clone())
-        width = (high - low).detach().clamp_min(NARROWEST)
+        width = (high - low).detach().clamp_min(NARROWEST) * min(1, COARSE / (2**bits - 1))
         self.register_buffer("unit", width if relative else torch.ones_like(width))
         self.move_low = nn.Parameter(torch.zeros_like(low))
         self.move_high = nn.Parameter(torch.zeros_like(high))
@@ -65,7 +67,7 @@ class TunedActivation(nn.Module):
     def __init__(self, quantizer: UniformQuantizer, relative: bool):
         super().__init__()
         self.bits, self.channel_dim = quantizer.bits, quantizer.channel_dim
-        self.ends = TunedEnds(quantizer.low, quantizer.high, relative)
+        self.ends = TunedEnds(quantizer.low, quantizer.high, quantizer.bits, relative)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x on the levels, of its shape."""
@@ -88,7 +90,7 @@ class TunedWeight(nn.Module):
     def __init__(self, low: torch.Tensor, high: torch.Tensor, bits: int, module: nn.Module, relative: bool):
         super().__init__()
         self.bits = bits
-        self.ends = TunedEnds(low, high, relative)
+        self.ends = TunedEnds(low, high, bits, relative)
         rows = torch.arange(len(weight_rows(module)))[:, None].expand_as(weight_rows(module))
         self.register_buffer("row", from_rows(rows.contiguous(), module).to(low.device))
 

@@ -17,7 +17,7 @@ PICTURES = ("picture bicubic", "picture 2", "picture 3", "picture 4", "picture 8
 OPACITY = """(e) => { let o = 1; while (e) { o *= getComputedStyle(e).opacity;
   e = e.parentElement ?? e.getRootNode().host; } return o; }"""
 FRAMED = """(tiles) => tiles.filter((tile) => getComputedStyle(tile).outlineStyle == "solid")
-  .map((tile) => tile.shadowRoot.querySelector(".text").shadowRoot.querySelector(".caption span").innerText)"""
+  .map((tile) => tile.shadowRoot.querySelector(".text").shadowRoot.querySelector("span").innerText)"""
 CONTRAST = (Path(__file__).parents[1] / "support" / "contrast.js").read_text()
 BOX = """(name) => {
   const found = Bokeh.index.find_one_by_id(Bokeh.documents[0].get_model_by_name(name).id);
