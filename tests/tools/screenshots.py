@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
                     page.close()
                     print(folder / f"{name}.png")
         browser.close()
-    shutil.copy(folder / "desktop-light-default-all.png", ROOT / "assets" / "screenshot.png")
+    shutil.copy(folder / "desktop-light-default.png", ROOT / "assets" / "screenshot.png")
 
 
 if __name__ == "__main__":
