@@ -45,6 +45,23 @@ def test_rewritten_weights_keep_their_levels(write, method, images, tmp_path):
     assert set(sensitivity(model, quantized, [images[:1]])[1]) == {"a", "b"}
 
 
+def test_a_weight_that_is_another_tensor_leaves_that_as_it_is(images):
+    class Borrowing(Plain):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("lent", torch.randn_like(self.a.weight))
+
+        def forward(self, x):
+            self.a.weight.data = self.lent
+            return super().forward(x)
+
+    quantized = quantize_model(model := Borrowing().eval(), images, QuantConfig("minmax", 32, 2))
+    assert torch.equal(quantized.lent, model.lent)
+    assert all(len(row.unique()) <= 4 for row in quantized.a.weight.flatten(1))
+    assert torch.equal(run(quantized, images), run(quantized, images))
+    assert all(len(row.unique()) <= 4 for row in quantized.a.weight.flatten(1))
+
+
 def test_weights_that_cannot_be_kept_are_refused_by_name(images):
     model = Rewritten(Rewritten.assign).eval()
     with pytest.raises(ValueError, match=r"^the network writes the weights of a anew .* other layers$"):
