@@ -65,18 +65,13 @@ class Drawn:
         else:
             self._pipe.update(data=data)
             self.panel.objects = [pn.pane.HoloViews(self.element(), sizing_mode="stretch_width", margin=0)]
-        self._reveal()
+        self.panel.styles = SHOWN
 
     def move(self, change: Callable[[Plot], None], *data) -> None:
         """Bring the figure to these data by a change in place, which costs a hundredth of drawing anew."""
         self._pipe.update(data=data)  # for whoever draws the figure next
         if self.figure is not None:
             change(self.figure)
-        self._reveal()
-
-    def _reveal(self) -> None:
-        for pane in self.panel:
-            pane.visible = True
         self.panel.styles = SHOWN
 
     def wait(self) -> None:
@@ -84,9 +79,8 @@ class Drawn:
         self.panel.styles = DIMMED
 
     def clear(self) -> None:
-        """Hide the figure: an empty one looks like a result, and a browser would keep it beside a new one."""
-        for pane in self.panel:
-            pane.visible = False
+        """Show nothing: an empty figure looks like a result."""
+        self.panel.objects, self.figure = [], None
 
 
 def part(figure: Plot, name: str) -> ColumnDataSource:
