@@ -1,24 +1,9 @@
-"""Compiled loops of `core.qat.fake_quantization` for one range a tensor: x (rows, n), float32.
-
-A comparison with NaN is false, so NaN stays NaN: the loss of such a step is not finite, which ends a run.
-"""
+"""The compiled backward of `core.qat.fake_quantization` for one range a tensor: x (rows, n), float32."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def levels(start, stop, x, low, step, steps, out):
-    """Write each value's level."""
-    last = np.float32(steps)
-    for row in range(start, stop):
-        for i in range(x.shape[1]):
-            code = np.rint((x[row, i] - low) / step)
-            code = np.float32(0) if code < 0 else code
-            code = last if code > last else code
-            out[row, i] = code * step + low
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})

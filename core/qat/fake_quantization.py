@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.qat import _fake_kernels as kernels
+from core.qat._fake_kernels import gradients
+from core.quantizers._lookup_kernels import uniform
 from core.quantizers.lookup import is_compiled
 from core.quantizers.uniform import OffsetQuantizer, UniformQuantizer, by_channel
 from core.utils.parallel import over_rows
@@ -33,9 +34,11 @@ class FakeQuantize(torch.autograd.Function):
     def forward(ctx, x, low, high, bits: int):
         """Return the quantized x."""
         ctx.width, steps = (high - low).clamp_min(NARROWEST), 2**bits - 1
-        in_one_pass = low.numel() == high.numel() == 1 and is_compiled(x)
-        ctx.one_pass, levels_of = in_one_pass, _levels_in_one_pass if in_one_pass else _fused(_levels_of, x)
-        quantized = levels_of(x, low, ctx.width, steps)
+        ctx.one_pass = low.numel() == high.numel() == 1 and is_compiled(x)
+        if ctx.one_pass:
+            quantized = _levels_in_one_pass(x, low, torch.maximum(high, low + NARROWEST), steps)
+        else:
+            quantized = _fused(_levels_of, x)(x, low, ctx.width, steps)
         ctx.save_for_backward(x, quantized, low, high)
         return quantized
 
@@ -43,8 +46,8 @@ class FakeQuantize(torch.autograd.Function):
     def backward(ctx, grad):
         """Return the gradients to x, low and high."""
         x, quantized, low, high = ctx.saved_tensors
-        gradients = _gradients_in_one_pass if ctx.one_pass else _fused(_gradients, x)
-        inside, to_low, to_high = gradients(grad, x, quantized, low, high, ctx.width)
+        gradients_of = _gradients_in_one_pass if ctx.one_pass else _fused(_gradients, x)
+        inside, to_low, to_high = gradients_of(grad, x, quantized, low, high, ctx.width)
         return inside, to_low.view_as(low), to_high.view_as(high), None
 
 
@@ -63,11 +66,12 @@ def _gradients(grad, x, quantized, low, high, width) -> tuple[torch.Tensor, torc
     return inside, clipped_below + from_rounding, _summed(clipped, low) - clipped_below - from_rounding
 
 
-def _levels_in_one_pass(x, low, width, steps: int) -> torch.Tensor:
-    """Return `_levels_of` for one range, on the CPU."""
+def _levels_in_one_pass(x, low, high, steps: int) -> torch.Tensor:
+    """Return `_levels_of` for one range, on the CPU, by the loop of the static quantizer it will become."""
     x = _dense(x)
     quantized = torch.empty_like(x)
-    over_rows(kernels.levels, len(x), _rows(x), *_numbers(low, width / steps), steps, _rows(quantized))
+    ends = (np.full(len(x), end) for end in _numbers(low, high))
+    over_rows(uniform, len(x), _rows(x), *ends, steps, _rows(quantized))
     return quantized
 
 
@@ -76,7 +80,7 @@ def _gradients_in_one_pass(grad, x, quantized, low, high, width):
     x, grad = _dense(x), torch.empty_like(quantized).copy_(grad)
     inside, sums = torch.empty_like(quantized), np.empty((len(x), 3))
     parts = (_rows(part) for part in (grad, x, quantized))
-    over_rows(kernels.gradients, len(x), *parts, *_numbers(low, high), _rows(inside), sums)
+    over_rows(gradients, len(x), *parts, *_numbers(low, high), _rows(inside), sums)
     below, above, rounding = torch.from_numpy(sums.sum(0)).to(x.dtype)
     return inside, below + rounding / width, above - rounding / width
 
