@@ -24,7 +24,7 @@ SERVE := --warm --unused-session-lifetime 60000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app notebooks lessons ready test bench lint audit check screenshots cost kills load soak format lock clean browser
+.PHONY: help app notebooks lessons ready test bench lint audit check screenshots cost kills load soak starts format lock clean browser
 
 help:
 	@echo "make app      install into .venv (first run only) and serve the explorer"
@@ -46,6 +46,7 @@ help:
 	@echo "make kills    kill a sweep or a worker 20 times at random moments: no row may be lost or doubled"
 	@echo "make load     40 visitors for 5 minutes; SESSIONS=40 SECONDS=300"
 	@echo "make soak     an hour of random use in a browser: no leak, no error; MINUTES=60"
+	@echo "make starts   ten notebooks run anew in JupyterLab, a slider moved before the end; STARTS=10"
 	@echo "make format   format and fix what ruff can fix"
 	@echo "make lock     write requirements.lock anew from pyproject.toml, newest versions that fit"
 	@echo "make clean    remove .venv and caches"
@@ -131,6 +132,9 @@ load: .venv/test.stamp
 
 soak: .venv/test.stamp browser
 	PYTHONPATH=tests/support $(VENV_PYTHON) tests/tools/soak.py --minutes $(or $(MINUTES),60)
+
+starts: .venv/test.stamp browser
+	PYTHONPATH=tests/support $(VENV_PYTHON) tests/tools/fresh_starts.py --starts $(or $(STARTS),10)
 
 format: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff check --fix .

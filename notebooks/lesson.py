@@ -20,6 +20,7 @@ from IPython.display import display
 from explorer.elements.pictures import picture
 from explorer.embed import BOTH, TEXT, Explorer  # noqa: F401 (TEXT is for the notebooks)
 from explorer.pipeline.pictures import TRUTH, Picture
+from explorer.server.notebook import Shown
 from explorer.views.format import decibel
 
 # Bokeh's check of layouts warns of pictures whose frame has a size and whose figure follows from it.
@@ -49,10 +50,13 @@ def start() -> None:
 
 
 def show(*shown: Dimensioned | pn.viewable.Viewable) -> None:
-    """Display elements and widgets, one below the other."""
+    """Display elements and widgets, one below the other; while cells run, it is said that widgets wait."""
     parts = [part if isinstance(part, pn.viewable.Viewable) else _pane(part) for part in shown]
     panel = pn.Column(*parts, sizing_mode="stretch_width", max_width=WIDTH, margin=0)
-    for part in panel.select(pn.widgets.Widget):
+    widgets = panel.select(pn.widgets.Widget)
+    if widgets and not SAVING:
+        panel.insert(0, Shown())
+    for part in widgets:
         part.param.update(stylesheets=[*part.stylesheets, CSS], width=WIDGET_WIDTH)
     if SAVING:
         page = io.StringIO()

@@ -73,13 +73,16 @@ class Shown(JSComponent):
     """Calls `then` once, when a browser shows it: what changes earlier could overtake what it changes.
 
     The browser says so until it is heard: its first message opens the way on the kernel's main thread, where
-    it waits for the cell under way, and messages that come before it by a thread of their own are lost.
+    it waits for all cells under way, and messages that come before it by a thread of their own are lost. So
+    it says that moves wait; what widgets of the same output hold by then is sent once it is heard.
     """
 
     heard = param.Boolean(False, doc="Whether the browser's word has come")
 
     _esm = """
-      export function render({ model }) {
+      const WAITS = "The cells are still running: a move waits until the last one has run.";
+
+      export function render({ model, view, el }) {
         // Panel's manager sends back every change that came from Python, late, over what is newer there.
         const models = Bokeh.documents.flatMap((d) => [...d._all_models.values()]);
         const manager = models.find((m) => m.type === 'panel.models.comm_manager.CommManager');
@@ -89,13 +92,35 @@ class Shown(JSComponent):
           shared._document_changed = function (event) { if (event.sync) send.call(this, event); };
           shared.sends_own_changes_only = true;
         }
+        // Each widget's value, as if it had changed just now.
+        const near = [...view.model.document._all_models.values()];
+        const widgets = near.filter((m) => 'disabled' in m.properties);
+        const others = {number: (v) => v + 1, string: (v) => v + ' ', boolean: (v) => !v};
+        const other = (v) => Array.isArray(v) ? v.map(other) : others[typeof v]?.(v);
+        const send = (widget, name) => {
+          const value = widget.properties[name]?.is_unset === false ? widget[name] : null;
+          if (value == null || other(value) === undefined) return;
+          widget.setv({[name]: other(value)}, {silent: true});
+          widget.setv({[name]: value});
+        };
+        model.on('heard', () => {
+          el.replaceChildren();
+          for (const name of ['value', 'value_throttled', 'active'])
+            for (const widget of widgets) send(widget, name);
+        });
         const say = () => { if (!model.heard) { model.send_msg('shown'); setTimeout(say, 500); } };
         say();
+        const sentence = document.createElement('p');
+        sentence.textContent = WAITS;
+        sentence.style = 'margin: 0; font: 13px Helvetica, Arial, sans-serif; color: #767C82';
+        setTimeout(() => { if (!model.heard) el.append(sentence); }, 1000);
       }
     """
 
-    def __init__(self, then: Callable[[], None], **params: Any):
-        super().__init__(**params)
+    def __init__(self, then: Callable[[], None] = lambda: None):
+        super().__init__(
+            height=20, sizing_mode="stretch_width", margin=(0, 10)
+        )  # so that nothing moves after
         self._then: Callable[[], None] | None = then
 
     def _handle_msg(self, data: Any) -> None:
@@ -177,8 +202,7 @@ class Cell(pn.Column):
         design: CellDesign,
         **params: Any,
     ):
-        shown = Shown(lambda: queue(begin), width=0, height=0, margin=0)
-        super().__init__(*objects, shown, hooks=[design._apply_hooks], **params)
+        super().__init__(Shown(lambda: queue(begin)), *objects, hooks=[design._apply_hooks], **params)
         self._queue, self._leave, self._sheets = queue, leave, design.sheets
         queue.show(self)
 

@@ -58,10 +58,20 @@ def write_notebook(path: Path, *cells: str) -> None:
 
 
 def run_all(page, url: str, name: str, cells: int) -> None:
-    """Open a notebook and run all of its cells."""
+    """Open a notebook, and run all of its cells to the end."""
+    begin(page, url, name)
+    ran(page, cells)
+
+
+def ran(page, cells: int) -> None:
+    """Wait until the last of so many cells has run."""
+    page.locator(".jp-InputPrompt", has_text=f"[{cells}]:").wait_for(timeout=SECONDS * 1000)
+
+
+def begin(page, url: str, name: str) -> None:
+    """Open a notebook and let all of its cells run."""
     page.goto(f"{url}/lab/tree/{name}")
     page.locator(".jp-Notebook").wait_for(timeout=SECONDS * 1000)
     page.get_by_text(IDLE).wait_for(timeout=SECONDS * 1000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
-    page.locator(".jp-InputPrompt", has_text=f"[{cells}]:").wait_for(timeout=SECONDS * 1000)

@@ -1,8 +1,8 @@
-"""A notebook in JupyterLab, in a real browser: it runs, and its widgets move its figures."""
+"""A notebook in JupyterLab, in a real browser: its widgets move its figures, also while cells still run."""
 
 import nbformat
 import pytest
-from lab import SECONDS, jupyterlab, run_all
+from lab import SECONDS, begin, jupyterlab, ran
 from served import ROOT
 
 pytestmark = pytest.mark.browser
@@ -12,7 +12,9 @@ CELLS = {
     "2_universal_sets": ("start()", "def universal_set", "def draw_set", "def write_down"),
     "5_odm": ("start()", "elements.CURVES"),
 }
-SHOWS = """(text) => Bokeh.documents.flatMap((d) => [...d._all_models.values()])
+LAST = "import pathlib, time\nwhile not pathlib.Path('end').exists():\n    time.sleep(0.1)"  # of long cells
+WAITS = "a move waits until the last one has run"
+SHOWS = """(text) => window.Bokeh?.documents.flatMap((d) => [...d._all_models.values()])
     .some((m) => typeof m.text == 'string' && m.text.includes(text))"""
 
 
@@ -36,6 +38,7 @@ def excerpt():
         assert len(cells) == len(marks)
         chosen = chosen or nbformat.v4.new_notebook(metadata=notebook.metadata)
         chosen.cells += [nbformat.v4.new_code_cell(c.source) for c in cells]
+    chosen.cells.append(nbformat.v4.new_code_cell(LAST))
     return chosen
 
 
@@ -48,7 +51,8 @@ def test_widgets_move_what_they_should(lab, chromium, tmp_path):
         "request",
         lambda r: None if r.url.startswith((lab, "data:", "blob:", "ws:")) else strangers.append(r.url),
     )
-    run_all(page, lab, "excerpt.ipynb", sum(map(len, CELLS.values())))
+    cells = sum(map(len, CELLS.values())) + 1
+    begin(page, lab, "excerpt.ipynb")
 
     def shows(text):
         page.wait_for_function(SHOWS, arg=text, timeout=SECONDS * 1000)
@@ -59,8 +63,13 @@ def test_widgets_move_what_they_should(lab, chromium, tmp_path):
         )
 
     shows("4 words of 4 terms: 377 values")
+    page.get_by_text(WAITS).first.wait_for(timeout=SECONDS * 1000)
     slide("Words")
+    assert not page.evaluate(SHOWS, "5 words of 4 terms")
+    (tmp_path / "notebooks" / "end").touch()
+    ran(page, cells)
     shows("5 words of 4 terms: 1,065 values")
+    page.get_by_text(WAITS).first.wait_for(state="hidden", timeout=SECONDS * 1000)
     slide("Point number")
     shows("0.3125 · x")
     shows("Input of body.3.body.0")
