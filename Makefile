@@ -18,7 +18,7 @@ PIP_INSTALL := $(VENV_PYTHON) -m pip install --disable-pip-version-check
 # Where Python may not keep what it compiled, each process compiles all that it imports anew, which takes 3 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-# One process, whatever the class: its threads share what is computed. tests/support/served.py serves by the same.
+# One process, whatever the class: its threads share what is computed. tests/pages/served.py serves by the same.
 # MALLOC_ARENA_MAX below: glibc keeps a heap a thread, and in each what was freed there.
 SERVE := --warm --unused-session-lifetime 60000
 
@@ -75,7 +75,7 @@ notebooks: .venv/notebooks.stamp
 	@$(VENV_PYTHON) -m jupyter lab notebooks
 
 lessons: .venv/test.stamp browser
-	PYTHONPATH=tests/support $(VENV_PYTHON) tests/support/lessons.py
+	PYTHONPATH=tests/pages:tests/support $(VENV_PYTHON) tests/tools/lessons.py
 
 # glibc's malloc: keep what is freed. Large tensors are asked for over and over, and each page came zeroed.
 KEEP_FREED := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296
@@ -118,23 +118,23 @@ audit:
 check: lint audit test
 
 screenshots: .venv/test.stamp browser
-	PYTHONPATH=tests/support $(VENV_PYTHON) tests/tools/screenshots.py
+	PYTHONPATH=tests/pages:tests/support $(VENV_PYTHON) tests/tools/screenshots.py
 
 cost: .venv/test.stamp browser
 	$(VENV_PYTHON) tests/benchmarks/plot_cost.py
 
 kills: .venv/test.stamp
-	$(VENV_PYTHON) tests/support/kills.py 20
+	$(VENV_PYTHON) tests/tools/kills.py 20
 
 # With one thread a computation, as CONTRIBUTING.md advises for a class.
 load: .venv/test.stamp
-	OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(VENV_PYTHON) tests/tools/load.py --sessions $(or $(SESSIONS),40) --seconds $(or $(SECONDS),300)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests/pages:tests/support $(VENV_PYTHON) tests/tools/load.py --sessions $(or $(SESSIONS),40) --seconds $(or $(SECONDS),300)
 
 soak: .venv/test.stamp browser
-	PYTHONPATH=tests/support $(VENV_PYTHON) tests/tools/soak.py --minutes $(or $(MINUTES),60)
+	PYTHONPATH=tests/pages:tests/support $(VENV_PYTHON) tests/tools/soak.py --minutes $(or $(MINUTES),60)
 
 starts: .venv/test.stamp browser
-	PYTHONPATH=tests/support $(VENV_PYTHON) tests/tools/fresh_starts.py --starts $(or $(STARTS),10)
+	PYTHONPATH=tests/pages:tests/support $(VENV_PYTHON) tests/tools/fresh_starts.py --starts $(or $(STARTS),10)
 
 format: .venv/test.stamp
 	$(VENV_PYTHON) -m ruff check --fix .
@@ -190,7 +190,7 @@ endef
 	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; \
 	  echo "$(PYTHON) cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)."; exit 1; }
 
-# The browser tests look for the same names (tests/support/browser.py) and skip themselves without one.
+# The browser tests look for the same names (tests/pages/browser.py) and skip themselves without one.
 FIND_BROWSER = for b in $(BROWSERS) '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome' \
 	/Applications/Chromium.app/Contents/MacOS/Chromium; do \
 	if command -v "$$b" >/dev/null 2>&1; then echo "Browser for the tests: $$b"; exit 0; fi; done

@@ -18,8 +18,8 @@ import core
 from core.points.selection import ExactSelection, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/support"))
-from browser import FLAGS, find_browser  # noqa: E402 (tests/support is no package)
+sys.path.insert(0, str(ROOT / "tests/pages"))
+from browser import FLAGS, find_browser  # noqa: E402 (tests/pages is no package)
 
 CHANNELS, PIXELS = 64, 73_728
 SETS = ((2, 4), (3, 3), (3, 4), (4, 3), (4, 4), (5, 4), (5, 5))

@@ -33,8 +33,8 @@ def run(tmp_path_factory):
     log, printed = folder / "log", folder / "printed"
     with log.open("w") as errors:
         server = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests/support/lesson_server.py")],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            [sys.executable, str(ROOT / "tests/tools/lesson_server.py")],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests/pages")])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

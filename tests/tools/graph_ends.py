@@ -15,8 +15,8 @@ import core
 from explorer.elements.deployment import graph_ends
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/support"))
-from browser import FLAGS, find_browser  # noqa: E402 (tests/support is no package)
+sys.path.insert(0, str(ROOT / "tests/pages"))
+from browser import FLAGS, find_browser  # noqa: E402 (tests/pages is no package)
 
 
 def ends() -> dict:

@@ -18,7 +18,7 @@ OPACITY = """(e) => { let o = 1; while (e) { o *= getComputedStyle(e).opacity;
   e = e.parentElement ?? e.getRootNode().host; } return o; }"""
 FRAMED = """(tiles) => tiles.filter((tile) => getComputedStyle(tile).outlineStyle == "solid")
   .map((tile) => tile.shadowRoot.querySelector(".text").shadowRoot.querySelector("span").innerText)"""
-CONTRAST = (Path(__file__).parents[1] / "support" / "contrast.js").read_text()
+CONTRAST = (Path(__file__).parents[1] / "pages" / "contrast.js").read_text()
 BOX = """(name) => {
   const found = Bokeh.index.find_one_by_id(Bokeh.documents[0].get_model_by_name(name).id);
   const {x, y, right, bottom} = found.el.getBoundingClientRect();

@@ -1,9 +1,9 @@
 """Runs notebooks for the tests, each in a process of its own that has imported what notebooks import.
 
-`python tests/support/lesson_server.py` reads a request a line, {"path", "then", "printed"}, and answers each
-with an exit status: 0 when all cells and then the code `then` ran, whose print is in the file `printed`.
-What a cell shows, or why it failed, goes to standard error. Jupyter's own part has its test in JupyterLab
-(tests/ui).
+`python tests/tools/lesson_server.py`, with tests/pages on Python's path, reads a request a line, {"path",
+"then", "printed"}, and answers each with an exit status: 0 when all cells and then the code `then` ran, whose
+print is in the file `printed`. What a cell shows, or why it failed, goes to standard error. Jupyter's own
+part has its test in JupyterLab (tests/ui).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Kill a sweep, or one of its workers, at random moments: no row may be lost or doubled.
 
-python tests/support/kills.py 20
+python tests/tools/kills.py 20
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Saves the notebooks as run from a clean kernel, with their pictures; and reads what their text states.
 
-    python tests/support/lessons.py [notebooks/1_hard_to_quantize.ipynb ...]
+    python tests/tools/lessons.py [notebooks/1_hard_to_quantize.ipynb ...]
 
 What the text of a notebook states is marked where it stands, in a comment that no reader sees:
 `<!-- check: expression ± tolerance -->1.23` for the number that follows, `<!-- check: expression -->` for a
