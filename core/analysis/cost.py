@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -53,8 +55,44 @@ def cost(model: nn.Module, height: int, width: int) -> Cost:
     (True, True)
     """
     model = fold_parametrizations(model)
-    macs, bitops, activation_bits = _forward(model, height, width)
+    calls = _calls(model)
+    macs, bitops = _operations(model, calls, height, width)
+    activation_bits = effective_activation_bits(model, calls, height, width)
     return Cost(model_bytes(model), macs, bitops, effective_weight_bits(model), activation_bits)
+
+
+class Call(NamedTuple):
+    """A call of a layer or a product: its name, and the shapes of its first argument and of its output."""
+
+    name: str
+    given: torch.Size
+    made: torch.Size
+
+
+def layer_calls(model: nn.Module) -> list[Call]:
+    """Return the calls of layers and products in a forward of a (1, 3, PROBE, PROBE) image, in their order.
+
+    Those of a network are also those of its quantized copies.
+    """
+    return _calls(fold_parametrizations(model))
+
+
+@torch.no_grad()
+def _calls(model: nn.Module) -> list[Call]:
+    found: list[Call] = []
+
+    def note(name: str, module: nn.Module, args: tuple, kwargs: dict, output: torch.Tensor) -> None:
+        found.append(Call(name, (args[0] if args else next(iter(kwargs.values()))).shape, output.shape))
+
+    hooks = [
+        module.register_forward_hook(functools.partial(note, name), with_kwargs=True)
+        for name, module in model.named_modules()
+        if isinstance(module, Product) or channel_dim_of(module) is not None
+    ]
+    run(model, torch.rand(1, 3, PROBE, PROBE))
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 def model_bytes(model: nn.Module) -> int:
@@ -110,79 +148,75 @@ def effective_cost(model: nn.Module) -> EffectiveCost:
     )
 
 
-@torch.no_grad()
 def layer_macs(model: nn.Module, height: int, width: int) -> dict[str, int]:
     """Return the multiply-accumulates of each called layer for one (1, 3, height, width) LR image."""
-    model = fold_parametrizations(model)
-    grow, found = height / PROBE * width / PROBE, dict[str, float]()
-
-    def counting(name: str):
-        def count(module: nn.Module, args: tuple, kwargs: dict, output: torch.Tensor) -> None:
-            x = args[0] if args else next(iter(kwargs.values()))
-            found[name] = found.get(name, 0) + _macs(module, x, output) * (1 if _pooled(module, x) else grow)
-
-        return count
-
-    for name, module in model.named_modules():
+    model, found = fold_parametrizations(model), dict[str, float]()
+    for call in _calls(model):
+        module = model.get_submodule(call.name)
         if has_weights(module):
-            module.register_forward_hook(counting(name), with_kwargs=True)
-    run(model, torch.rand(1, 3, PROBE, PROBE))
+            found[call.name] = found.get(call.name, 0) + _macs(module, call, height, width)
     return {name: round(macs) for name, macs in found.items()}
 
 
-def _macs(module: nn.Module, x: torch.Tensor, output: torch.Tensor) -> int:
-    # A transposed conv multiplies each input, not each output, by the kernel.
-    return (x if isinstance(module, nn.ConvTranspose2d) else output).numel() * module.weight[0].numel()
+def effective_activation_bits(model: nn.Module, calls: Iterable[Call], height: int, width: int) -> float:
+    """Return the bits of codes and side information per quantized activation; 32 if there are none.
 
-
-def _pooled(module: nn.Module, x: torch.Tensor) -> bool:
-    """Return whether the input has one value a channel, however large the image."""
-    return len(x) == 1 and x.ndim > 1 and is_single(x, channel_dim_of(module))
-
-
-@torch.no_grad()
-def _forward(model: nn.Module, height: int, width: int) -> tuple[int, int, float]:
-    """Return MACs, BitOPs and effective activation bits, counted on a small image and scaled up.
-
-    The cost of a layer grows with the number of pixels, except where its input has one value a channel. Hooks
-    are added: give a copy.
+    calls: of `layer_calls`, for the model or the float network that it was made from.
     """
-    macs = bitops = values = stored = 0.0
-    grow_height, grow_width = height / PROBE, width / PROBE
-    grow = grow_height * grow_width
+    values = stored = 0.0
+    for call in calls:
+        module = model.get_submodule(call.name)
+        if (done := getattr(module, "quantization", None)) is None:
+            continue
+        x = torch.empty(_grown(module, call, height, width), device="meta")
+        quantizer = getattr(module, "activation_quantizer", None)
+        values += x.numel()
+        stored += x.numel() * done.activation_bits
+        stored += quantizer.side_information(x) if quantizer is not None else 0
+    return stored / values if values else float(FLOAT)
 
-    def count(module: nn.Module, args: tuple, kwargs: dict, output: torch.Tensor) -> None:
-        nonlocal macs, bitops, values, stored
-        x = args[0] if args else next(iter(kwargs.values()))
-        done, pooled = quantization_of(module), _pooled(module, x)
-        if has_weights(module):
-            own = _macs(module, x, output) * (1 if pooled else grow)
+
+def _operations(model: nn.Module, calls: Iterable[Call], height: int, width: int) -> tuple[int, int]:
+    """Return MACs and BitOPs of one (1, 3, height, width) image."""
+    macs = bitops = 0.0
+    for call in calls:
+        module = model.get_submodule(call.name)
+        if isinstance(module, Product):
+            own = math.prod(call.made) * call.given[-1] * _growth(height, width)
+            sides = [quantization_of(side) for side in (module.left, module.right)]
+            macs += own
+            bitops += own * math.prod(side.activation_bits if side else FLOAT for side in sides)
+        elif has_weights(module):
+            own, done = _macs(module, call, height, width), quantization_of(module)
             macs += own
             bitops += own * (done.weight_bits * done.activation_bits if done else FLOAT**2)
-        if done:
-            shape = list(x.shape)
-            if len(shape) == 4 and channel_dim_of(module) == -3 and not pooled:
-                shape[2:] = round(shape[2] * grow_height), round(shape[3] * grow_width)
-            elif not pooled:  # a larger image has more windows or tokens
-                shape[0] = round(shape[0] * grow)
-            grown = torch.empty(shape, device="meta")
-            quantizer = getattr(module, "activation_quantizer", None)
-            side = quantizer.side_information(grown) if quantizer is not None else 0
-            values += grown.numel()
-            stored += grown.numel() * done.activation_bits + side
+    return round(macs), round(bitops)
 
-    def multiply(module: Product, args: tuple, output: torch.Tensor) -> None:
-        nonlocal macs, bitops
-        own = output.numel() * args[0].shape[-1] * grow
-        sides = [quantization_of(side) for side in (module.left, module.right)]
-        macs += own
-        bitops += own * math.prod(side.activation_bits if side else FLOAT for side in sides)
 
-    for module in model.modules():
-        if isinstance(module, Product):
-            module.register_forward_hook(multiply)
-        elif channel_dim_of(module) is not None:
-            module.register_forward_hook(count, with_kwargs=True)
-    run(model, torch.rand(1, 3, PROBE, PROBE))
-    effective = stored / values if values else float(FLOAT)
-    return round(macs), round(bitops), effective
+def _growth(height: int, width: int) -> float:
+    """Return by how much an image has more pixels than the one that was run."""
+    return (height / PROBE) * (width / PROBE)
+
+
+def _macs(module: nn.Module, call: Call, height: int, width: int) -> float:
+    # A transposed conv multiplies each input, not each output, by the kernel.
+    values = math.prod(call.given if isinstance(module, nn.ConvTranspose2d) else call.made)
+    return values * module.weight[0].numel() * (1 if _pooled(module, call) else _growth(height, width))
+
+
+def _pooled(module: nn.Module, call: Call) -> bool:
+    """Return whether the input has one value a channel, however large the image."""
+    single = is_single(torch.empty(call.given, device="meta"), channel_dim_of(module))
+    return call.given[0] == 1 and len(call.given) > 1 and single
+
+
+def _grown(module: nn.Module, call: Call, height: int, width: int) -> list[int]:
+    """Return the shape of what goes into a layer for an image of that size."""
+    shape = list(call.given)
+    if _pooled(module, call):
+        return shape
+    if len(shape) == 4 and channel_dim_of(module) == -3:
+        shape[2:] = round(shape[2] * (height / PROBE)), round(shape[3] * (width / PROBE))
+    else:  # a larger image has more windows or tokens
+        shape[0] = round(shape[0] * _growth(height, width))
+    return shape

@@ -99,12 +99,14 @@ def quantize_model(
     """
     check_layers(model)
     with undisturbed(model):
-        copies = _float_copy(model).eval(), _float_copy(model)
-        return _quantize(*copies, calibration, config, layers, progress)
+        quantized = _float_copy(model)
+        runs_float = config.recipe.refine or not isinstance(calibration, Calibration)
+        reference = _float_copy(model).eval() if runs_float else quantized
+        return _quantize(reference, quantized, calibration, config, layers, progress)
 
 
 def _quantize(reference: nn.Module, quantized: nn.Module, calibration, config, layers, progress) -> nn.Module:
-    """Quantize the second of two copies in place; see `quantize_model`."""
+    """Quantize the second of two copies in place; see `quantize_model`. The first one is run in float."""
     if isinstance(calibration, Calibration):
         first = _first_of(calibration)
     else:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import core
-from core.analysis.cost import cost
+from core.analysis.cost import Call, effective_activation_bits, effective_weight_bits, layer_calls
 from core.analysis.sensitivity import Sensitivity
 from core.images import to_tensor, to_uint8
 from core.networks.tiles import Difference
@@ -173,16 +173,19 @@ def picture(
     shown = dataclasses.replace(scored(sr, name, image, region, token), tiles=tiles)
     if isinstance(what, str):
         return shown
-    return dataclasses.replace(shown, effective=_effective(model, what, *lr.shape[-2:]))
+    if not core.is_quantized(model):
+        return shown
+    made = layer_calls(model) if what.method in TRAINED else calls(name, token=token)
+    spent = effective_weight_bits(model), effective_activation_bits(model, made, *lr.shape[-2:])
+    found = round(spent[0], 2), round(spent[1], 2)
+    bits = what.weight_bits, what.activation_bits
+    return dataclasses.replace(shown, effective=None if found == bits else found)
 
 
-def _effective(
-    model: torch.nn.Module, config: core.QuantConfig, height: int, width: int
-) -> tuple[float, float] | None:
-    spent = cost(model, height, width)
-    found = round(spent.weight_bits, 2), round(spent.activation_bits, 2)
-    bits = config.weight_bits, config.activation_bits
-    return None if found == bits or not core.is_quantized(model) else found
+@shared(1e6, lambda made: 200 * len(made))
+def calls(name: str, *, token: Token) -> list[Call]:
+    """Return the calls of a network's layers, by which effective bits are counted."""
+    return layer_calls(network(name, token=token))
 
 
 def reference(image: str) -> str:

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from strangers import stranger
 from torch import nn
 
 from core import QuantConfig, quantize_model
-from core.analysis.cost import cost, model_bytes
+from core.analysis.cost import cost, effective_activation_bits, layer_calls, model_bytes
 
 
 def test_operations_by_hand():
@@ -76,3 +77,15 @@ def test_formats_have_their_published_effective_bits(images):
     for method, bits, expected in (("mx", 4, 4.25), ("mx", 6, 6.25), ("mx", 8, 8.25), ("nvfp4", 4, 4.5)):
         found = effective(model, images, QuantConfig(method, bits, bits), (640, 640))
         assert found == pytest.approx((expected, expected), abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["Attention", "Tied", "Reparameterized", "WeightNorm", "Unshuffled"])
+def test_a_quantized_network_calls_the_layers_of_the_float_one(name):
+    model = stranger(name)
+    calls = layer_calls(model)
+    assert calls
+    for method in ("dfsq-exact", "mse", "mx", "uniform+block"):
+        quantized = quantize_model(model, torch.rand(2, 3, 24, 24), QuantConfig(method, 4, 4))
+        spent = cost(quantized, 30, 50)
+        assert effective_activation_bits(quantized, calls, 30, 50) == spent.activation_bits, method
+    assert layer_calls(model) == calls, "no hook is left"
