@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,7 @@ from bokeh.models import CustomJS
 from explorer.choices.catalog import BUNDLED, Catalog, lr_size, scale_of
 from explorer.choices.links import follow, restore, uploaded_keys
 from explorer.choices.region import Region
-from explorer.choices.state import TABS, ExplorerState
+from explorer.choices.state import FIELDS, TABS, ExplorerState
 from explorer.jobs.latest import QUICK
 from explorer.page.design import FRAME, PageDesign
 from explorer.page.glossary import glossary
@@ -87,6 +87,13 @@ class Visit:
             sheet(state),
         ]
 
+    def refuse(self, names: Sequence[str]) -> None:
+        """Say which choices of a link cannot be, until another choice is made."""
+        say, state = partial(self.session.complain, "link"), self.session.state
+        what = ", ".join(name.replace("_", " ") for name in names)
+        say(f"This link asks for what is not here ({what}); choose it anew, the default is shown")
+        state.param.watch(lambda *_: say(""), FIELDS)
+
     def _open_tab(self) -> pn.Column:
         """Return the place of the open tab."""
         state = self.session.state
@@ -118,11 +125,13 @@ def page(catalog: Catalog = BUNDLED, choices: Mapping[str, Any] = MappingProxyTy
     state = ExplorerState(catalog)
     state.choose(choices)
     address = Address.of_page()
-    restore(state, address.search)
+    refused = restore(state, address.search)
     follow(address, state)
     visit = Visit(state)
     if missing := [key for key in uploaded_keys(address.search) if key not in catalog.keys]:
         visit.session.uploads.missing(missing)
+    elif refused:
+        visit.refuse(refused)
     template = pn.template.FastListTemplate(
         title="SR Quantization Explorer",
         design=PageDesign,

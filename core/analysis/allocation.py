@@ -117,12 +117,18 @@ class BitAllocator:
         if unit not in UNITS:
             raise ValueError(f"no unit {unit!r}; there are {', '.join(UNITS)}")
         self.uniform, self.unit, self._progress = dataclasses.replace(config, layer_bits=()), unit, progress
+        if config.weight_bits == FLOAT and config.activation_bits == FLOAT:
+            raise ValueError("a float configuration has no bits to allocate; give it some")
         if not isinstance(calibration, Calibration):
+            calibration = calibration if isinstance(calibration, torch.Tensor) else list(calibration)
             calibration = calibrate(model, calibration, self.uniform, layers, progress)
         self._model, self._calibration, self._layers = model, calibration, layers
         self._now = ("Measuring the layers at all bits", 0.0)
-        seen = calibration.first if calibration.images is None else calibration.images
-        self._images = list(itertools.islice(_one_by_one(seen), IMAGES))
+        if not calibration.observers:
+            raise ValueError("no layer is quantized, so there are no bits to allocate; name other layers")
+        if calibration.images is None:
+            raise ValueError("the calibration keeps no images to measure the picture on; calibrate on a list")
+        self._images = list(itertools.islice(_one_by_one(calibration.images), IMAGES))
         self._reference = copy.deepcopy(fold_parametrizations(model)).eval()
         self._pictures = [self._picture(self._reference, image) for image in self._images]
         # Of weights and of activations: bits -> layer -> (error of its output, effective bits); and the

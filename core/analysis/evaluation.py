@@ -14,6 +14,7 @@ from core.images.colour import with_chroma
 from core.images.metrics import psnr_y, ssim_y
 from core.networks.running import check_network, device_and_dtype, eval_mode, run
 from core.networks.tiles import Difference, by_tiles
+from core.utils.numbers import check_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,8 @@ def evaluate(model: nn.Module, pairs: Iterable[Pair], scale: int) -> Evaluation:
     >>> print(f"{result.psnr:.0f} dB")  # noise cannot be restored
     16 dB
     """
+    if isinstance(pairs, Pair):
+        raise ValueError("evaluate takes a list of pairs; put the one in a list")
     rows = []
     for name, lr, hr in pairs:
         check_images(lr, name, channels=(1, 3))
@@ -69,9 +72,9 @@ def super_resolve(
     """Return the SR of LR images: (N, 3, H, W) in [0, 1] -> (N, 3, scale*H, scale*W), not clamped.
 
     Any network, in eval mode, by the rules of `core.networks.running`, on the model's device; the result is
-    float32 even if the network computes in half precision. A one-channel network gets the luma of RGB, and
-    the chroma of the LR, enlarged bicubically, is added; for luma / 255 (N, 1, H, W) it returns luma. `scale`
-    is for networks whose forward asks for it.
+    float32 even if the network computes in half precision, and float64 for LR images in float64. A
+    one-channel network gets the luma of RGB, and the chroma of the LR, enlarged bicubically, is added; for
+    luma / 255 (N, 1, H, W) it returns luma. `scale` is for networks whose forward asks for it.
 
     tile: side in LR pixels of the tiles, for large images. Tiles overlap by the receptive radius and begin at
     multiples of the network's own step, so that float and statically quantized networks give the same picture
@@ -88,8 +91,8 @@ def super_resolve(
     (torch.Size([1, 3, 72, 72]), True)
     """
     check_images(lr, "lr", channels=(1, 3))
-    if tile is not None and tile < 1:
-        raise ValueError(f"tile must be at least 1 pixel, got {tile}")
+    if tile is not None:
+        check_whole("tile", tile)
     sr = _own_picture(model, lr, tile, progress, scale, tell or _warn)
     return sr if sr.shape[1] == lr.shape[1] else with_chroma(sr, lr)
 

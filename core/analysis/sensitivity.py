@@ -48,6 +48,8 @@ def sensitivity(
     theirs = dict(model.named_modules())
     if not names or any(name not in theirs for name in names):
         raise ValueError("sensitivity needs a float network and what quantize_model made of it")
+    if not len(images):
+        raise ValueError("sensitivity needs at least one LR image, got none")
     reference, whole = copy.deepcopy(model).eval(), copy.deepcopy(quantized).eval()
     pictures = [_picture(reference, image, tile) for image in images]
 

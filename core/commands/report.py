@@ -81,7 +81,7 @@ def table(found: list[dict], images: str) -> str:
                 reference = score
             else:
                 cells[row["variant"], row["bits"]] = f"{score} ({-float(row['drop']):+.2f})"
-    variants, bits = ([*dict.fromkeys(part)] for part in zip(*cells, strict=True))
+    variants, bits = ([*dict.fromkeys(cell[i] for cell in cells)] for i in (0, 1))
     lines = [[variant, *(cells.get((variant, b), "") for b in bits)] for variant in variants]
     return text_table([["", *bits], ["float", *[reference] * len(bits)], *lines])
 
@@ -194,6 +194,8 @@ def _run(args: argparse.Namespace) -> None:
     inputs = {network.scale: _inputs(args, network.scale) for network in chosen}
     for b in args.bits:
         QuantConfig(activation_bits=b, weight_bits=b)
+    for method in args.methods or ():
+        _check_bits(method, args.bits)
     if args.draws < 1:
         raise ValueError(f"--draws must be at least 1, got {args.draws}")
     if args.tune < 0:
@@ -235,6 +237,18 @@ def _run(args: argparse.Namespace) -> None:
         _print(network.title, [row for row in found if (row["network"], row["question"]) == asked])
     if html_file:
         replace_file(html_file, page(found, {n.title: n.about for n in chosen}).encode())
+
+
+def _check_bits(method: str, bits: Sequence[int]) -> None:
+    """Raise ValueError for a method that has none of these bits; those that it lacks are left out."""
+    refused = []
+    for b in bits:
+        try:
+            QuantConfig(method, b, b)
+        except ValueError as error:
+            refused.append(error)
+    if len(refused) == len(bits):
+        raise ValueError(f"--bits: {refused[0]}")
 
 
 def _tuning(steps: int) -> Improve | None:

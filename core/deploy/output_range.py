@@ -100,10 +100,13 @@ def judge(
         wasted, black, white = 0.0, True, True
         advice = _of_floats(low, high, beyond, given)
     if shift is not None:
-        advice["colour_shift"] = f"INT8 shifts the mean colour by {shift:.2f} of an 8-bit level" + (
-            "; look for a saturating layer, or keep the last convolution float."
-            if shift > SHIFT
-            else ", which nobody sees."
+        advice["colour_shift"] = (
+            f"INT8 shifts the mean colour of these images by {shift:.2f} of an 8-bit level"
+            + (
+                "; look for a saturating layer, or keep the last convolution float."
+                if shift > SHIFT
+                else ", which nobody sees."
+            )
         )
     return OutputRange(low, high, beyond, wasted, black, white, shift, given, advice)
 

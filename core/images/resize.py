@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from core.images.tensors import modcrop
+from core.utils.numbers import check_whole
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -62,6 +63,7 @@ def make_lr(hr: torch.Tensor, scale: int) -> torch.Tensor:
     >>> make_lr(torch.rand(1, 3, 50, 61), 4).shape
     torch.Size([1, 3, 12, 15])
     """
+    check_whole("scale", scale)
     height, width = hr.shape[-2:]
     if min(height, width) < scale:
         raise ValueError(

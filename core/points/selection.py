@@ -17,6 +17,7 @@ import torch
 
 from core.points import _selection_kernels as kernels
 from core.points.moments import Moments
+from core.utils.numbers import check_whole
 from core.utils.parallel import over_rows
 
 MAX_COMBINATIONS = 500_000
@@ -193,8 +194,7 @@ def prepare(data: Moments | np.ndarray | torch.Tensor, candidates: np.ndarray, n
     if candidates.ndim != 1 or not np.isfinite(candidates).all():
         raise ValueError(f"candidates must be 1-D and finite, got shape {candidates.shape}")
     candidates = np.unique(candidates)
-    if not isinstance(n_points, int | np.integer) or isinstance(n_points, bool) or n_points < 1:
-        raise ValueError(f"n_points must be a whole number of at least 1, got {n_points!r}")
+    check_whole("n_points", n_points)
     if n_points > len(candidates):
         raise ValueError(f"cannot choose {n_points} points out of {len(candidates)} candidates")
     return Data(data, candidates)

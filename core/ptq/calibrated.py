@@ -19,7 +19,7 @@ class Calibration(NamedTuple):
     """The result of a calibration: an observer per layer, and why other layers stay float.
 
     One calibration serves every number of bits, selector and seed, and every choice among its layers. It
-    keeps the images if they are one tensor or the configuration refines the weights, else the first image.
+    keeps the images if they are a tensor or a list or the configuration refines the weights, else the first.
     """
 
     config: QuantConfig

@@ -17,6 +17,7 @@ from core.images import check_images
 from core.networks.folding import fold_parametrizations
 from core.networks.running import run
 from core.ptq.observers import Observer
+from core.utils.numbers import check_whole
 
 PATCHES = 32  # calibration patches, as in the code of DFSQ's authors
 HR_PATCH = 192  # HR pixels a side: LR patches of 96 at x2 and 48 at x4, as DFSQ's authors use
@@ -176,6 +177,8 @@ def calibration_patches(
     96 pixels for x2, 48 for x4 (arXiv 2305.05888, sec. 4.1). Images smaller than a patch are skipped;
     ValueError if none is left.
     """
+    check_whole("n_patches", n_patches)
+    check_whole("size", size)
     large = [image for image in images if min(image.shape[-2:]) >= size]
     if not large:
         raise ValueError(

@@ -19,6 +19,7 @@ from core.ptq.methods import (
 from core.quantizers.microscaling import FORMATS
 from core.quantizers.ranges import RANGES
 from core.quantizers.weights import WEIGHTS
+from core.utils.numbers import check_whole
 
 FLOAT = 32  # bits that stand for "not quantized"
 BITS = (*range(2, 9), FLOAT)
@@ -82,8 +83,7 @@ class QuantConfig:
             bits = getattr(self, name)
             if not isinstance(bits, int) or isinstance(bits, bool) or bits not in BITS:
                 raise ValueError(f"{name} must be 2 to 8, or 32 for float, got {bits!r}")
-        if not isinstance(self.seed, int):
-            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
+        check_whole("seed", self.seed, least=0)
         if not isinstance(self.universal_set, UniversalSet):
             raise ValueError(f"universal_set must be a UniversalSet, got {type(self.universal_set).__name__}")
         if self.refine is not None and not (

@@ -191,7 +191,7 @@ def _calibrate(reference, images, config, names, reasons, progress, watch=unwatc
     for observer in observers.values():
         observer.finish()
     never_called = {n: NEVER_CALLED for n in names if n not in observers}
-    kept = images if config.recipe.refine or isinstance(images, torch.Tensor) else None
+    kept = images if config.recipe.refine or iter(images) is not images else None
     return Calibration(config, observers, reasons | never_called, kept)
 
 

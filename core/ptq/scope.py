@@ -116,7 +116,9 @@ def choose_layers(
     else:
         aliases = dict(model.named_modules(remove_duplicate=False))
         canonical = {id(module): name for name, module in modules.items()}
-        layers = [layers] if isinstance(layers, str) else list(layers)
+        layers = [layers] if isinstance(layers, str) or not isinstance(layers, Iterable) else list(layers)
+        if not all(isinstance(name, str) for name in layers):
+            raise ValueError("layers must be a list of names, or a predicate of name and module")
         layers = [name.replace("_orig_mod.", "") for name in layers]  # as a compiled network lists them
         unknown = [name for name in layers if name not in aliases]
         if unknown:

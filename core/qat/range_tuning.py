@@ -22,6 +22,7 @@ from core.ptq.scope import channel_dim_of
 from core.qat.distillation import LOSSES, blocks, distillation_loss, outputs_of
 from core.qat.tuned_ranges import TunedNetwork
 from core.training.loop import read_state, save_state
+from core.utils.numbers import check_whole
 from core.utils.progress import Progress
 
 STEPS, BATCH, PATCH = 300, 4, 48
@@ -72,6 +73,9 @@ def tune_ranges(
     """
     if loss not in LOSSES:
         raise ValueError(f"no loss {loss!r}; there are {', '.join(LOSSES)}")
+    for name, value in (("steps", steps), ("batch", batch), ("patch", patch)):
+        check_whole(name, value)
+    check_whole("seed", seed, least=0)
     sampler = _Crops(images, patch)
     settings = {"steps": steps, "batch": batch, "patch": patch, "rate": rate, "seed": seed, "loss": loss}
     path = None if checkpoint is None else Path(checkpoint)
@@ -111,6 +115,8 @@ class _Crops:
         parts = [images] if isinstance(images, torch.Tensor) else list(images)
         for part in parts:
             check_images(part, "tuning", channels=(1, 3))
+        if len({part.shape[1] for part in parts}) > 1:
+            raise ValueError("some LR images have one channel and some three; give one kind")
         found = [image for part in parts for image in part]
         self._images = [image for image in found if min(image.shape[-2:]) >= patch]
         if not self._images:

@@ -55,7 +55,8 @@ class Format(NamedTuple):
         """Return the element format of `bits` bits; ValueError if there is none."""
         if bits not in self.bits:
             there = ", ".join(map(str, self.bits))
-            raise ValueError(f"{self.name} has elements of {there} bits, not of {bits}; choose one of these")
+            right = "one of these numbers" if len(self.bits) > 1 else f"{there} bits"
+            raise ValueError(f"{self.name} has elements of {there} bits, not of {bits}; choose {right}")
         return ELEMENTS[bits]
 
     def side_bits(self, n_channels: int, n_others: int) -> int:

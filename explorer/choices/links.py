@@ -1,4 +1,4 @@
-"""The choices of a link. Anybody can write one: an invalid value leaves its default."""
+"""The choices of a link. Anybody can write one: an invalid value leaves its default, and is named."""
 
 from __future__ import annotations
 
@@ -43,13 +43,16 @@ def follow(address: Address, state: ExplorerState) -> None:
     address.param.watch(read, "search")
 
 
-def restore(state: ExplorerState, search: str) -> None:
-    """Copy the choices of `search` ("?name=value&...") into the state."""
-    texts = _texts(search)
+def restore(state: ExplorerState, search: str) -> list[str]:
+    """Copy the choices of `search` ("?name=value&...") into the state; list those that cannot be."""
+    texts, refused = _texts(search), []
     for name in FIELDS:
         if name in texts:
-            with contextlib.suppress(ValueError):
+            try:
                 setattr(state, name, _value(state.param[name], texts[name]))
+            except ValueError:
+                refused.append(name)
+    return refused
 
 
 def uploaded_keys(search: str) -> list[str]:

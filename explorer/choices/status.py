@@ -18,9 +18,11 @@ class Status(param.Parameterized):
     errors = param.Dict({}, doc="output -> one sentence")
 
     _drawn = 0.0
+    _since = 0.0  # when something was begun while nothing else was under way
 
     def begin(self, outputs: Collection[str]) -> None:
         """Report that these outputs are being computed, and take their errors back."""
+        self._count()
         self.param.update(
             stopped=False,
             busy=self.busy | dict.fromkeys(outputs, ("", 0.0)),
@@ -32,8 +34,16 @@ class Status(param.Parameterized):
         if share is not None and output in self.busy and time.monotonic() - self._drawn < MIN_REPORT_INTERVAL:
             return
         self._drawn = time.monotonic()
+        self._count()
         self.stopped = False
         self.busy = self.busy | {output: (what, share)}
+
+    def _count(self) -> None:
+        self._since = self._since if self.busy else time.monotonic()
+
+    def seconds(self) -> float:
+        """Return for how long something has been under way."""
+        return time.monotonic() - self._since if self.busy else 0.0
 
     def set_done(self, output: str) -> None:
         """Report that an output is shown."""

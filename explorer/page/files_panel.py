@@ -36,7 +36,7 @@ def files_panel(state: ExplorerState, uploads: Uploads) -> pn.Column:
         **WIDE,
     )
     role = pn.widgets.RadioButtonGroup(
-        options={"HR": False, "LR, no ground truth": True}, value=uploads.as_lr, **TOGGLE, **WIDE
+        options={"HR": False, "LR without HR": True}, value=uploads.as_lr, **TOGGLE, **WIDE
     )
     role.param.watch(lambda event: uploads.use_as(event.new), "value")
     p.watch(

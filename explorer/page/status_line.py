@@ -11,6 +11,8 @@ from explorer.choices.status import Status
 from explorer.page.sections import html
 from explorer.server.document_queue import held
 
+PATIENCE = 0.3  # seconds: a word that is gone sooner is not worth the change
+
 
 def status_word(status: Status, stop_all: Callable[[], None]) -> pn.Row:
     """Make what is being computed, with a thin line below the header, and the button that stops it."""
@@ -28,7 +30,8 @@ def status_word(status: Status, stop_all: Callable[[], None]) -> pn.Row:
             else f"{escape(what) or 'Working'} …"
         )
         line = f"<div class='line' style='width:{percent}%'></div>"
-        return f"<div class='now busy'><i></i><span>{text}</span>{line}</div>"
+        late = f"animation-delay:{max(0.0, PATIENCE - status.seconds()):.2f}s"
+        return f"<div class='now busy' style='{late}'><i></i><span>{text}</span>{line}</div>"
 
     stop = pn.widgets.Button(
         label="Stop",

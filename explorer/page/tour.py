@@ -8,14 +8,18 @@ from typing import NamedTuple
 import panel as pn
 
 from explorer.choices.links import restore
-from explorer.choices.state import ExplorerState
+from explorer.choices.state import EXPLORE, ExplorerState
 from explorer.page.sections import TOGGLE, html
 from explorer.server.document_queue import held
 
-FIRST = (
-    "pull the activation bits from 4 to 2. Four points must then do for a histogram that needs sixteen, and "
-    "the picture gets a grain."
-)
+# What to try first, by tab; elsewhere the questions.
+FIRST = {
+    EXPLORE: "pull the activation bits from 4 to 2. Four points must then do for a histogram that needs "
+    "sixteen, and the picture gets a grain.",
+    "methods": "tick another method, then tap its small picture: it is shown large, with its difference.",
+    "layers": "tap the longest bar: that layer stays float, and the PSNR says what it had cost.",
+    "sweep": "drag a box around the best dots of one figure: all figures show which configurations they are.",
+}
 
 
 class Lesson(NamedTuple):
@@ -58,7 +62,7 @@ LESSONS = (
 
 def tour(state: ExplorerState) -> pn.Column:
     """Make the card; the next question sets its choices in place, so that nothing else is lost."""
-    text = html(_text(state.lesson), sizing_mode="stretch_width", margin=0)
+    text = html(_text(state), sizing_mode="stretch_width", margin=0)
     small = dict(margin=(4, 4, 0, 0), css_classes=["small"], **TOGGLE)
     ahead = pn.widgets.Button(label=_ahead(state.lesson), **small)
     back = pn.widgets.Button(label="Back", visible=state.lesson > 0, **small)
@@ -69,22 +73,23 @@ def tour(state: ExplorerState) -> pn.Column:
             restore(state, LESSONS[number - 1].query)
 
     @held
-    def follow(event) -> None:
-        text.object = _text(event.new)
-        ahead.label = _ahead(event.new)
-        back.visible = event.new > 0
+    def follow(*_) -> None:
+        text.object = _text(state)
+        ahead.label = _ahead(state.lesson)
+        back.visible = state.lesson > 0
 
     ahead.on_click(held(lambda _: go((state.lesson + 1) % (len(LESSONS) + 1))))
     back.on_click(held(lambda _: go(max(state.lesson - 1, 0))))
-    state.param.watch(follow, "lesson")
+    state.param.watch(follow, ["lesson", "tab"])
     return pn.Column(
         text, pn.Row(ahead, back, margin=0), css_classes=["tour"], sizing_mode="stretch_width", margin=(8, 8)
     )
 
 
-def _text(number: int) -> str:
+def _text(state: ExplorerState) -> str:
+    number = state.lesson
     if not number:
-        return f"<p><b>Try:</b> {FIRST}</p>"
+        return f"<p><b>Try:</b> {FIRST.get(state.tab, 'the five questions.')}</p>"
     lesson = LESSONS[number - 1]
     return (
         f"<p><small>Question {number} of {len(LESSONS)}</small><br><b>{escape(lesson.question)}</b></p>"

@@ -110,10 +110,10 @@ class LayerBits(Output):
         kept, own = tuple(state.float_layers), tuple(state.calibration)
         uniform, chosen, bits = state.configs(uniform=True), state.configs(), state.activation_bits
         layers = [layer for layer in layer_channels(state.network) if layer not in kept]
-        name = weights_and_activations(*self.same())
+        name, others = weights_and_activations(*self.same()), "the other layers" if kept else "every layer"
 
         def work(token):
-            configs = {f"{name} in every layer": uniform(bits), "Bits by layer": chosen(bits)}
+            configs = {f"{name} in {others}": uniform(bits), "Bits by layer": chosen(bits)}
             if configs["Bits by layer"].method in TRAINED:
                 raise ValueError(allocation.TOGETHER.format(configs["Bits by layer"].method))
             found = allocation.bits_of(chosen(bits), layers)

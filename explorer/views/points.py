@@ -207,7 +207,7 @@ def _facts(data: Points) -> str:
     if len(data.candidates):
         rows["chosen from"] = f"{len(data.candidates):,} points"
     cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows.items())
-    lead = f"<tr class='lead'><th>signal to noise</th><td>{data.sqnr:.1f} dB</td></tr>"
+    lead = f"<tr class='lead'><th>signal to noise</th><td>{data.sqnr:.1f} dB</td></tr>".replace("-", "−")
     return f"<table class='facts'>{lead}{cells}</table>"
 
 

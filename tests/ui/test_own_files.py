@@ -44,14 +44,14 @@ def size(explorer) -> int:
 
 def test_files_of_ones_own(explorer, chromium, tmp_path):
     explorer.open('?network=xlsr_x3&compared_bits=[8]&references=["hr","float"]')
-    assert explorer.count("LR, no ground truth") == 0, "it is asked when there is a file"
+    assert explorer.count("LR without HR") == 0, "it is asked when there is a file"
     explorer.press("Images and networks: which, how large")
     explorer.page.get_by_text("up to 24 megapixels").wait_for()
     load(explorer, "photo.png", photo(402))
     shown(explorer, "Image", "own: photo.png, as HR")
     until(lambda: size(explorer) == 384, explorer)
     choose_a_place(explorer)
-    explorer.press("LR, no ground truth")
+    explorer.press("LR without HR")
     shown(explorer, "Image", "own: photo.png, as LR")
     explorer.shows("HR, ground truth", 0)
 

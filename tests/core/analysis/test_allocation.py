@@ -87,7 +87,19 @@ def test_one_calibration_serves(xlsr):
     model, images = xlsr
     config = QuantConfig("mse")
     calibration = calibrate(model, images, config, XLSR)
-    assert allocate_bits(model, calibration, config) == allocate_bits(model, images, config, layers=XLSR)
+    whole = allocate_bits(model, images, config, layers=XLSR)
+    assert allocate_bits(model, calibration, config) == whole
+
+
+def test_a_list_and_a_generator_measure_the_picture_on_as_many_images(xlsr):
+    model, images = xlsr
+    config, asked = QuantConfig("mse"), []
+    for calibration in (images, list(images.split(1)), (image for image in images.split(1))):
+        asked.append(BitAllocator(model, calibration, config, layers=["conv1", "conv2"]).allocate())
+    assert asked[0] == asked[1] == asked[2]
+    of_generator = calibrate(model, iter(images.split(1)), config, XLSR)
+    with pytest.raises(ValueError, match="keeps no images to measure the picture on; calibrate on a list"):
+        allocate_bits(model, of_generator, config)
 
 
 def test_formats_keep_to_the_bits_they_have(xlsr):
@@ -106,6 +118,10 @@ def test_what_cannot_be(xlsr):
         ValueError, match=r"the budget of 10 % is below [23]\d\.\d %, what the fewest bits cost"
     ):
         allocate_bits(model, images, QuantConfig("mse"), 0.1, layers=["conv1"])
+    with pytest.raises(ValueError, match="a float configuration has no bits to allocate"):
+        allocate_bits(model, images, QuantConfig("mse", 32, 32))
+    with pytest.raises(ValueError, match="no layer is quantized"):
+        allocate_bits(model, images, QuantConfig("mse"), layers=[])
 
 
 def test_progress_may_cancel(xlsr):

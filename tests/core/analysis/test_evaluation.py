@@ -122,7 +122,7 @@ def test_progress_and_cancel():
 
 @pytest.mark.parametrize("tile", [0, -4])
 def test_wrong_tiles(tile):
-    with pytest.raises(ValueError, match=f"tile must be at least 1 pixel, got {tile}"):
+    with pytest.raises(ValueError, match=f"tile must be a whole number of at least 1, got {tile}"):
         super_resolve(EDSR(2, 1, 4), torch.rand(1, 3, 8, 8), tile=tile)
 
 

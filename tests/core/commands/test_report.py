@@ -217,10 +217,14 @@ def test_braces_that_are_no_scale(braces, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "argument", ["--model=nothing", "--images=/nowhere", "--out=.", "--bits=9", "--calibration=/nowhere"]
+    "argument",
+    [
+        *("--model=nothing", "--images=/nowhere", "--out=.", "--bits=9", "--calibration=/nowhere"),
+        "--methods=nvfp4 --bits=2",
+    ],
 )
 def test_bad_arguments_end_in_a_sentence(argument, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["report", argument])
+    monkeypatch.setattr(sys, "argv", ["report", *argument.split()])
     with pytest.raises(SystemExit) as stopped:
         report.main()
     assert stopped.value.code == 2

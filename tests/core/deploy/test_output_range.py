@@ -57,7 +57,7 @@ def test_images_may_come_in_any_number_and_size():
 def test_colour_shift_of_a_known_tint():
     found = output_range(Stretch(), torch.cat([flat(0.3, 0.7), flat(0.4, 0.5)]), Tint())
     assert found.colour_shift == pytest.approx(2, abs=0.01)
-    assert found.advice["colour_shift"].startswith("INT8 shifts the mean colour by 2.00")
+    assert found.advice["colour_shift"].startswith("INT8 shifts the mean colour of these images by 2.00")
 
 
 def test_what_the_doctor_says_is_what_int8_does():

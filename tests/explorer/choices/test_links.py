@@ -34,6 +34,13 @@ def query(address):
     return dict(parse_qsl(address.search.removeprefix("?"), keep_blank_values=True))
 
 
+def test_what_a_link_cannot_have_is_named():
+    state = ExplorerState()
+    search = link(activation_bits=9, method="foo", channel=3, float_layers=["foo"], theme="dark")
+    assert sorted(restore(state, search)) == ["activation_bits", "float_layers", "method"]
+    assert (state.activation_bits, state.channel, state.float_layers) == (4, 3, [])
+
+
 def test_every_choice_comes_back_by_its_link():
     chosen = dict(
         network="edsr_x4",
