@@ -198,7 +198,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--models", nargs="+", default=["xlsr", "abpn"], help="bundled networks or checkpoints"
     )
-    parser.add_argument("--scale", type=int, default=3)
+    parser.add_argument("--scale", type=int, default=3, help="by which they enlarge; by default 3")
     parser.add_argument("--calibration", type=Path, required=True, help="folder of HR images to choose from")
     parser.add_argument("--validation", type=Path, required=True, help="folder of HR images to choose by")
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders with HR/ and LR/")

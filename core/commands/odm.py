@@ -35,20 +35,36 @@ from core.utils.flags import add_flags, from_flags
 from core.zoo import create_model
 
 TRAINING_PHOTOGRAPHS = 4  # of the packaged ones; the others are scored
+TEXTS = {
+    "bits": "of weights and activations",
+    "version": "which decides what is left out below",
+    "regularizer": "how the gradients of reconstruction and mismatch go together",
+    "correction": "whether the ranges of weights are corrected",
+    "offsets": "whether layers get v1's shifts and scales",
+    "steps": "of the optimizer",
+    "batch": "patches a step",
+    "patch": "side of an LR patch in pixels",
+    "lr": "learning rate of the weights; by default the version's",
+    "range_rate": "times as fast the ranges learn; by default the version's",
+    "lambda_m": "weight of the regularizer; by default the network's",
+    "percentile": "of the first inputs and of the weights, where their ranges begin",
+    "offset_share": "share of the layers that get a shift, and of those that get a scale",
+    "seed": "of patches and their order",
+}
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m core odm", description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=sorted(MODELS), default="edsr", help="a bundled network")
     parser.add_argument("--checkpoint", type=Path, help="float weights of your own instead")
-    parser.add_argument("--scale", type=int, default=2)
+    parser.add_argument("--scale", type=int, default=2, help="by which it enlarges; by default 2")
     parser.add_argument("--data", type=Path, help="folder of HR training images")
     parser.add_argument("--validation", type=Path, help="folder of HR images to score on")
     parser.add_argument("--benchmark", type=Path, help="folder with Set5/ and Set14/ to score on at the end")
     parser.add_argument("--out", type=Path, required=True, help="name of the results, without their suffixes")
     add_res_scale(parser)
     add_device(parser)
-    add_flags(parser, OdmConfig, version=VERSIONS, regularizer=REGULARIZERS)
+    add_flags(parser, OdmConfig, TEXTS, version=VERSIONS, regularizer=REGULARIZERS)
     return parser.parse_args(argv)
 
 

@@ -148,10 +148,12 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", nargs="+", default=["edsr"], help="bundled networks, paths of checkpoints, or all"
     )
-    parser.add_argument("--scale", type=int, default=2, help="of the bundled networks that are named")
+    parser.add_argument(
+        "--scale", type=int, default=2, help="of the bundled networks that are named; by default 2"
+    )
     parser.add_argument("--images", nargs="*", help="folders with HR/ and LR/; {scale} stands for the scale")
     parser.add_argument("--calibration", type=Path, help="folder of HR images to calibrate on")
-    parser.add_argument("--bits", type=int, nargs="+", default=list(BITS))
+    parser.add_argument("--bits", type=int, nargs="+", default=list(BITS), help="by default all")
     parser.add_argument("--methods", nargs="+", choices=EVERY_METHOD, help="only these methods")
     parser.add_argument("--trained", type=Path, nargs="*", default=[], help="files of core odm, to add")
     parser.add_argument(

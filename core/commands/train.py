@@ -25,17 +25,29 @@ from core.training.patches import PatchSampler
 from core.utils.files import folder_name, output_file
 from core.utils.flags import add_flags, from_flags
 
+TEXTS = {
+    "steps": "of the optimizer",
+    "batch": "patches a step",
+    "patch": "side of an LR patch in pixels",
+    "lr_peak": "the highest learning rate",
+    "warmup": "share of the steps until that rate is reached",
+    "ema": "decay of the average of the weights, which is what is saved",
+    "seed": "of weights, patches and their order",
+    "bfloat16": "whether convolutions compute in bfloat16",
+    "frozen_batchnorm": "whether BatchNorm normalizes by its stored statistics",
+}
+
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m core train", description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=sorted(MODELS), default="edsr")
-    parser.add_argument("--scale", type=int, default=2)
+    parser.add_argument("--model", choices=sorted(MODELS), default="edsr", help="by default edsr")
+    parser.add_argument("--scale", type=int, default=2, help="by which it enlarges; by default 2")
     parser.add_argument("--data", type=Path, required=True, help="folder of HR training images")
     parser.add_argument("--validation", type=Path, help="folder of HR images to score on")
     parser.add_argument("--benchmark", type=Path, help="folder with Set5/ and Set14/ to score on")
     parser.add_argument("--out", type=Path, required=True, help="name of the results, without their suffixes")
     parser.add_argument("--start-from", type=Path, help="checkpoint whose matching layers are copied")
-    add_flags(parser, TrainConfig)
+    add_flags(parser, TrainConfig, TEXTS)
     return parser.parse_args(argv)
 
 

@@ -9,7 +9,11 @@ import torch
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add the option --device to a command; the default is a GPU where there is one, else the CPU."""
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="by default CUDA's first where there is one",
+    )
 
 
 def use_device(name: str, exact: bool = True) -> torch.device:

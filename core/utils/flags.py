@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from types import NoneType
 from typing import TypeVar, get_args, get_type_hints
 
 Config = TypeVar("Config")
 
 
-def add_flags(parser: argparse.ArgumentParser, cls: type, **choices: Collection[str]) -> None:
-    """Give the parser a flag for every field of `cls`: a number, text, truth value, or None by default."""
+def add_flags(
+    parser: argparse.ArgumentParser, cls: type, texts: Mapping[str, str], **choices: Collection[str]
+) -> None:
+    """Give the parser a flag for every field of `cls`: a number, text, truth value, or None by default.
+
+    texts: what `--help` says of each field, before its default.
+    """
     for field in dataclasses.fields(cls):
         hint = get_type_hints(cls)[field.name]
         (kind,) = set(get_args(hint) or [hint]) - {NoneType}
         how = {"type": kind, "choices": choices.get(field.name)}
         if kind is bool:
             how = {"action": argparse.BooleanOptionalAction}
+        instead = "" if field.default is None else f"; by default {field.default}"
+        how["help"] = (texts[field.name] + instead).replace("%", "%%")
         parser.add_argument(f"--{field.name.replace('_', '-')}", default=field.default, **how)
 
 

@@ -9,6 +9,7 @@ in caches went on growing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import re
 import statistics
@@ -20,7 +21,7 @@ from pathlib import Path
 import psutil
 from browser import FLAGS, Explorer, find_browser
 from load import memory
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, TimeoutError, sync_playwright
 from served import faults, serve
 
 SAMPLE = 30.0  # seconds between two samples
@@ -40,7 +41,7 @@ def act(page: Page, rng: random.Random) -> str:
     elif what == "select":
         chosen = _any(page, rng, "#sidebar select")
         if chosen is not None:
-            chosen.select_option(index=rng.randrange(chosen.locator("option").count()))
+            chosen.select_option(index=rng.randrange(chosen.locator("option").count()), timeout=5000)
     elif what == "tab":
         page.get_by_role("button", name=rng.choice(TABS), exact=True).click()
     elif what == "button":
@@ -81,7 +82,9 @@ def visit(browser, url: str, until: float, rng: random.Random, tell) -> list[str
     explorer = Explorer(page, url).open()
     sampled = time.monotonic()
     while time.monotonic() < until and not explorer.complaints:
-        done = act(page, rng)
+        done = "something that was gone before it was reached"
+        with contextlib.suppress(TimeoutError):
+            done = act(page, rng)
         page.wait_for_timeout(rng.randint(300, 2500))
         if time.monotonic() - sampled >= SAMPLE:
             sampled = time.monotonic()

@@ -1,4 +1,5 @@
 import argparse
+import dataclasses
 
 import pytest
 
@@ -9,7 +10,8 @@ from core.utils.flags import add_flags, flags, from_flags
 
 def parsed(cls, arguments, **choices):
     parser = argparse.ArgumentParser()
-    add_flags(parser, cls, **choices)
+    add_flags(parser, cls, {field.name: "100 %" for field in dataclasses.fields(cls)}, **choices)
+    assert "100 %; by default 2" in parser.format_help() or cls is not OdmConfig
     return from_flags(cls, parser.parse_args(arguments))
 
 
