@@ -11,7 +11,7 @@ from core.ptq.config import FLOAT
 from explorer.choices.state import BITS, SAME, ExplorerState
 from explorer.server.document_queue import held
 
-WEIGHT_NAMES = {"as activations": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}
+WEIGHT_NAMES = {"the same": SAME} | {str(bits): bits for bits in BITS} | {"float": FLOAT}
 TOGGLE = dict(color="primary", variant="outline")
 WIDE = dict(sizing_mode="stretch_width", margin=(3, 8))
 

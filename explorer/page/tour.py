@@ -18,7 +18,7 @@ FIRST = {
     "sixteen, and the picture gets a grain.",
     "methods": "tick another method, then tap its small picture: it is shown large, with its difference.",
     "layers": "tap the longest bar: that layer stays float, and the PSNR says what it had cost.",
-    "sweep": "drag a box around the best dots of one figure: all figures show which configurations they are.",
+    "sweep": "press Select by a box and drag one around the best dots: all figures show which they are.",
 }
 
 

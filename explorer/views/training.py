@@ -126,12 +126,10 @@ class TuningView:
         self.said = pn.pane.HTML("", css_classes=["text"], sizing_mode="stretch_width", margin=(4, 0))
         self.tiles = [Tile(f"tuned {name}", window) for name in ("before", "after")]
         wide = dict(sizing_mode="stretch_width", margin=0)
+        pairs = pn.Column(*(tile.panel for tile in self.tiles), css_classes=["pairs"], **wide)
+        # In a layout of its own: a grid is seen even where it is not visible.
         self._parts = pn.Column(
-            self.loss.panel,
-            pn.Column(*(tile.panel for tile in self.tiles), css_classes=["pairs"], **wide),
-            css_classes=["halves"],
-            visible=False,
-            **wide,
+            pn.Column(self.loss.panel, pairs, css_classes=["halves"], **wide), visible=False, **wide
         )
         self.panel = pn.Column(self.said, self._parts, **wide)
 
