@@ -22,7 +22,7 @@ class Status(param.Parameterized):
 
     def begin(self, outputs: Collection[str]) -> None:
         """Report that these outputs are being computed, and take their errors back."""
-        self._count()
+        self._note_start()
         self.param.update(
             stopped=False,
             busy=self.busy | dict.fromkeys(outputs, ("", 0.0)),
@@ -34,11 +34,11 @@ class Status(param.Parameterized):
         if share is not None and output in self.busy and time.monotonic() - self._drawn < MIN_REPORT_INTERVAL:
             return
         self._drawn = time.monotonic()
-        self._count()
+        self._note_start()
         self.stopped = False
         self.busy = self.busy | {output: (what, share)}
 
-    def _count(self) -> None:
+    def _note_start(self) -> None:
         self._since = self._since if self.busy else time.monotonic()
 
     def seconds(self) -> float:

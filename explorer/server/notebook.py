@@ -118,9 +118,8 @@ class Shown(JSComponent):
     """
 
     def __init__(self, then: Callable[[], None] = lambda: None):
-        super().__init__(
-            height=20, sizing_mode="stretch_width", margin=(0, 10)
-        )  # so that nothing moves after
+        # The height is kept, so that nothing moves when the sentence goes.
+        super().__init__(height=20, sizing_mode="stretch_width", margin=(0, 10))
         self._then: Callable[[], None] | None = then
 
     def _handle_msg(self, data: Any) -> None:
