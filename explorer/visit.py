@@ -36,6 +36,7 @@ from explorer.tabs.methods import MethodsTab
 from explorer.tabs.sweep import SweepTab
 from explorer.tabs.tab import Tab
 from explorer.tabs.training import TrainingTab
+from explorer.views import theme
 from explorer.views.canvas import show_only
 from explorer.views.region_map import PlaceView
 
@@ -108,8 +109,14 @@ class Visit:
             show_only(place, [layouts[tab]])
 
         def change(tab: str) -> None:
-            session.status.set_busy("page", "", 0.0)  # at once: the old tab would be "Ready" until then
-            session.later(lambda: (show(tab), session.later(lambda: session.status.set_done("page"))))
+            # At once: the old tab would look ready until the other one comes.
+            session.status.set_busy("page", "", 0.0)
+            place.styles = theme.DIMMED
+            session.later.once_sent(lambda: (show(tab), session.later(ready)))
+
+        def ready() -> None:
+            place.styles = theme.SHOWN
+            session.status.set_done("page")
 
         show(state.tab)
         state.param.watch(lambda event: change(event.new), "tab")

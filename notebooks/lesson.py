@@ -20,7 +20,7 @@ from IPython.display import display
 from explorer.elements.pictures import picture
 from explorer.embed import BOTH, TEXT, Explorer  # noqa: F401 (TEXT is for the notebooks)
 from explorer.pipeline.pictures import TRUTH, Picture
-from explorer.server.notebook import Shown
+from explorer.server.notebook import Shown, load_into_page
 from explorer.views.format import decibel
 
 # Bokeh's check of layouts warns of pictures whose frame has a size and whose figure follows from it.
@@ -46,7 +46,7 @@ option { background-color: var(--jp-layout-color1, transparent); }
 def start() -> None:
     """Load what widgets need into the page: to be called again when the page was opened anew."""
     if not SAVING:
-        pn.extension(inline=True)  # nothing is fetched from the net
+        load_into_page(again=True)
 
 
 def show(*shown: Dimensioned | pn.viewable.Viewable) -> None:

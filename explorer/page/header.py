@@ -22,12 +22,11 @@ navigator.clipboard.writeText(location.href).then(
 
 def header(state: ExplorerState, status: Status, stop_all: Callable[[], None]) -> list:
     """Make the tabs as buttons, the status, and the buttons of Words, Export and the link."""
-    tabs = pn.widgets.RadioButtonGroup.from_param(
-        state.param.tab,
-        options={tab.capitalize(): tab for tab in TABS},
-        css_classes=["tabs"],
-        margin=0,
-    )
+    names = {tab.capitalize(): tab for tab in TABS}
+    tabs = pn.widgets.RadioButtonGroup(options=names, value=state.tab, css_classes=["tabs"], margin=0)
+    # Not by `from_param`: what follows the tab is one message, which the browser lays out once.
+    tabs.param.watch(held(lambda event: state.param.update(tab=event.new)), "value")
+    state.param.watch(lambda event: tabs.param.update(value=event.new), "tab")
     link = pn.widgets.Button(label="Copy link", margin=0, css_classes=["plain"])
     link.js_on_click(code=COPY)
     plain = dict(css_classes=["plain"])

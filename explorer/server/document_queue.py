@@ -11,6 +11,7 @@ from tornado.ioloop import IOLoop
 
 # Without a server calls come from many threads, and HoloViews makes its classes writable while it copies.
 ONE_AT_A_TIME = threading.RLock()
+SENT = 0.02  # seconds: a message is several frames, each written in a turn of the loop of its own
 
 
 class DocumentQueue:
@@ -32,6 +33,13 @@ class DocumentQueue:
                 call()
         else:
             self._loop.add_callback(self._schedule, call)
+
+    def once_sent(self, call: Callable[[], None]) -> None:
+        """Queue a call that takes long: the browser shall get what was changed before it first."""
+        if self._document is None:
+            self(call)
+        else:
+            self._loop.call_later(SENT, self._schedule, call)
 
     def end(self) -> None:
         """Drop all calls from now on: the page is gone."""

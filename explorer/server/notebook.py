@@ -25,10 +25,17 @@ from panel.custom import JSComponent
 from panel.io.resources import CDN_DIST, DIST_DIR, LOCAL_DIST
 from panel.theme.native import Native
 
-from explorer.server.notebook_cells import when_gone
+from explorer.server.document_queue import SENT
+from explorer.server.notebook_cells import is_new_page, when_gone
 
 # The layouts say their sizes, as on the page; of the notebook's own Panel layouts nothing changes.
 SIZING = functools.partial(pn.config.set, respect_explicit_sizing=True)
+
+
+def load_into_page(again: bool = False) -> None:
+    """Load what widgets need into the page of the cell under way, by default where it is not there yet."""
+    if is_new_page() or again:
+        pn.extension(inline=True)  # nothing is fetched from the net
 
 
 class NotebookQueue:
@@ -54,6 +61,13 @@ class NotebookQueue:
             return
         self._calls.append(call)
         self._loop.call_soon_threadsafe(self._make_calls)
+
+    def once_sent(self, call: Callable[[], None]) -> None:
+        """Queue a call that takes long: the browser shall get what was changed before it first."""
+        if self._loop is None:
+            self(call)
+        else:
+            self._loop.call_later(SENT, self, call)
 
     def end(self) -> None:
         """Drop all calls from now on: the cell is gone."""
@@ -216,9 +230,8 @@ class Cell(pn.Column):
             super()._on_msg(ref, manager, msg)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        """Show the layout in the cell under way, also where `pn.extension` was not called."""
-        if not pn.extension._loaded:
-            pn.extension(inline=True)  # nothing is fetched from the net
+        """Show the layout in the cell under way, also where `pn.extension` was not called for its page."""
+        load_into_page()
         close = weakref.WeakMethod(self._close)
         when_gone(lambda: (call := close()) and call())
         with SIZING():

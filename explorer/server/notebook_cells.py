@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+_pages: set[str] = set()  # for which cells with pages have run
 _shown: dict[str, list[Callable[[], object]]] = collections.defaultdict(list)  # cell -> what closes it
 
 
@@ -18,6 +19,14 @@ def when_gone(close: Callable[[], object]) -> None:
         _shown[cell].append(close)
 
 
+def is_new_page() -> bool:
+    """Tell whether no cell has run for this page of the browser; one that is opened anew is new."""
+    page = _parent().get("header", {}).get("session", "")
+    new = page not in _pages
+    _pages.add(page)
+    return new
+
+
 def _shell() -> Any:
     """Return IPython's shell; None where there is none."""
     return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
@@ -25,8 +34,13 @@ def _shell() -> Any:
 
 def _told() -> Mapping[str, Any]:
     """Read what the notebook said with the cell under way: its name, and the cells that were deleted."""
+    return _parent().get("metadata", {})
+
+
+def _parent() -> Mapping[str, Any]:
+    """Read the message that had the cell under way run; empty where there is none."""
     shell = _shell()
-    return shell.get_parent().get("metadata", {}) if hasattr(shell, "get_parent") else {}
+    return shell.get_parent() if hasattr(shell, "get_parent") else {}
 
 
 @functools.cache

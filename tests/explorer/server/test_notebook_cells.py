@@ -11,20 +11,21 @@ from strangers import stranger
 
 from explorer import explore
 from explorer.server import notebook_cells
+from explorer.server.notebook import load_into_page
 
 
 class Kernel:
     """What IPython tells: the cell under way and the cells that were deleted, as JupyterLab sends them."""
 
     def __init__(self):
-        self.events, self.told, self._before = self, {}, []
+        self.events, self.told, self.page, self._before = self, {}, "page", []
 
     def register(self, name, call):
         assert name == "pre_run_cell"
         self._before.append(call)
 
     def get_parent(self):
-        return {"metadata": self.told}
+        return {"metadata": self.told, "header": {"session": self.page}}
 
     def run(self, cell, deleted=()):
         self.told = {"cellId": cell, "deletedCells": list(deleted)}
@@ -37,6 +38,7 @@ def kernel(monkeypatch):
     kernel = Kernel()
     monkeypatch.setattr(IPython, "get_ipython", lambda: kernel)
     monkeypatch.setattr(pn.extension, "_loaded", True)
+    monkeypatch.setattr(notebook_cells, "_pages", {kernel.page})
     notebook_cells._follow_cells.cache_clear()
     yield kernel
     notebook_cells._follow_cells.cache_clear()
@@ -62,6 +64,17 @@ def test_a_cell_is_freed(kernel, then, deleted):
     assert alive(found)
     kernel.run(then, deleted)
     assert not alive(found)
+
+
+def test_a_page_that_is_opened_anew_gets_what_widgets_need_once(kernel, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(pn, "extension", lambda **options: loaded.append(kernel.page))
+    for page in ("page", "anew", "anew"):
+        kernel.page = page
+        load_into_page()
+    assert loaded == ["anew"]
+    load_into_page(again=True)
+    assert loaded == ["anew", "anew"]
 
 
 def test_what_is_shown_elsewhere_is_left_to_the_browser(monkeypatch):
