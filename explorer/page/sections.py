@@ -90,9 +90,13 @@ def fold(state: ExplorerState, detail: str, label, make: Callable[[], pn.Column]
     )
 
 
-def question(text: str) -> pn.pane.HTML:
-    """Return the question that a tab answers, which stands above all else."""
-    return pn.pane.HTML(f"<h2>{text}</h2>", css_classes=["text", "question"], sizing_mode="stretch_width")
+def answering(question: str, *content) -> pn.Column:
+    """Return a tab's layout: the question that it answers, and its parts below each other."""
+    title = pn.pane.HTML(
+        f"<h2>{question}</h2>", css_classes=["text", "question"], sizing_mode="stretch_width"
+    )
+    wide = dict(sizing_mode="stretch_width", margin=0)
+    return pn.Column(title, pn.Column(*content, css_classes=["parts"], **wide), **wide)
 
 
 def note(text: str) -> pn.pane.HTML:

@@ -16,7 +16,7 @@ from explorer.choices.state import DEPLOYMENT, ENGINES, ExplorerState
 from explorer.choices.visitor_files import is_uploaded
 from explorer.export import deployment as along
 from explorer.jobs.token import Token
-from explorer.page.sections import TOGGLE, details, html, labelled, note, question
+from explorer.page.sections import TOGGLE, answering, details, html, labelled, note
 from explorer.pipeline import activations
 from explorer.pipeline import deployment as files
 from explorer.session import SHOWN, Output, Work
@@ -108,8 +108,8 @@ class DeploymentTab(Tab):
         )
         remarks = html(pn.bind(_remarks, p.network), margin=0, **wide)
         downloads = [self._downloads(label, engine) for label, engine in ENGINES.items()]
-        return pn.Column(
-            question(QUESTION),
+        return answering(
+            QUESTION,
             pn.Column(controls, remarks, pn.FlexBox(*downloads, margin=0), css_classes=["card"], **wide),
             view.answer,
             view.diagnosis,
@@ -118,8 +118,6 @@ class DeploymentTab(Tab):
                 note(NOTE),
                 note(ENGINES_NOTE.format(threads=files.THREADS, runs=files.RUNS)),
             ),
-            margin=0,
-            **wide,
         )
 
     def _downloads(self, label: str, engine: str) -> pn.Row:

@@ -211,7 +211,7 @@ def layer_bits_section(state: ExplorerState, output: LayerBits) -> pn.Column:
     )
     counted = pn.Column(html("<label>It counts</label>", margin=(0, 8)), unit, margin=(3, 8))
     controls = pn.FlexBox(slider, counted, *buttons, margin=(0, 0, 8, 0))
-    return card(TITLE, controls, view.panel(), curve, note(NOTE), name="detail")
+    return card(TITLE, controls, view.panel(), curve, note(NOTE))
 
 
 def _slider(weights: int, bits: int) -> str:

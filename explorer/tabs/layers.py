@@ -9,7 +9,7 @@ import panel as pn
 
 from explorer.choices.catalog import layer_channels
 from explorer.choices.state import LAYERS, ExplorerState
-from explorer.page.sections import card, details, fold, note, question
+from explorer.page.sections import answering, card, details, fold, note
 from explorer.pipeline import pictures
 from explorer.pipeline.deployment import Plan
 from explorer.pipeline.layer_costs import layer_costs
@@ -139,12 +139,10 @@ class LayersTab(Tab):
 
     def layout(self) -> pn.Column:
         """Return the question, figures and pictures, the bits by layer, and the note."""
-        return pn.Column(
-            question(QUESTION),
+        return answering(
+            QUESTION,
             self.layers.view.panel,
             card(COSTS, fold(self.state, "layer costs", OPEN_COSTS, self.costs.view.panel), note(COSTS_NOTE)),
             layer_bits_section(self.state, self.bits),
             details(note(NOTE)),
-            sizing_mode="stretch_width",
-            margin=0,
         )

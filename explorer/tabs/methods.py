@@ -11,7 +11,7 @@ import panel as pn
 from core.measured import ingredients, measured, over_draws
 from explorer.choices.catalog import NETWORKS, without_truth
 from explorer.choices.state import METHODS_TAB, ExplorerState
-from explorer.page.sections import TOGGLE, details, html, question
+from explorer.page.sections import TOGGLE, answering, details, html
 from explorer.pipeline.method_comparison import Inspection, inspect
 from explorer.pipeline.names import TITLES, references, weights_and_activations
 from explorer.pipeline.pictures import FLOAT_SR, TRUTH, PictureRequest
@@ -145,12 +145,10 @@ class MethodsTab(Tab):
             pn.bind(worth, p.network, p.activation_bits), stylesheets=[TABLE], sizing_mode="stretch_width"
         )
         wide = dict(sizing_mode="stretch_width")
-        return pn.Column(
-            question(QUESTION),
+        return answering(
+            QUESTION,
             pn.Column(methods, looks, css_classes=["card"], **wide),
             view.panel,
             tuning_section(self.tuning),
             details(worths, html(pn.bind(note, p.image), sizing_mode="stretch_width")),
-            margin=0,
-            **wide,
         )

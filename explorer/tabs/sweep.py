@@ -16,7 +16,7 @@ from explorer.choices.state import SWEEP, ExplorerState
 from explorer.choices.sweep_grid import COSTS, FIELDS, MEAN, SETS, TUNES, VALUES
 from explorer.choices.visitor_files import file_name, is_uploaded, kind_of
 from explorer.jobs import sweep_runs
-from explorer.page.sections import TOGGLE, WEIGHT_NAMES, checklist, details, html, note, question
+from explorer.page.sections import TOGGLE, WEIGHT_NAMES, answering, checklist, details, html, note
 from explorer.server.document_queue import held
 from explorer.session import Output
 from explorer.tabs.sweeper import Sweeper
@@ -78,7 +78,7 @@ class SweepTab(Tab):
         controls = pn.Column(
             _shown(sweeper, state), _progress(sweeper), _grid(sweeper), css_classes=["card"], **WIDE
         )
-        return pn.Column(question(QUESTION), controls, sweeper.view.panel, _details(sweeper), **WIDE)
+        return answering(QUESTION, controls, sweeper.view.panel, _details(sweeper))
 
 
 def _shown(sweeper: Sweeper, state: ExplorerState) -> pn.FlexBox:

@@ -15,7 +15,7 @@ from explorer.choices.catalog import trained
 from explorer.choices.own_runs import training_run
 from explorer.choices.state import OWN_RUN, TRAINING, ExplorerState
 from explorer.jobs.training_run import Run
-from explorer.page.sections import details, html, note, question
+from explorer.page.sections import answering, details, html, note
 from explorer.pipeline import pictures
 from explorer.server.document_queue import held
 from explorer.session import Output
@@ -200,11 +200,9 @@ class TrainingTab(Tab):
             pn.widgets.Select.from_param(p.layer, label="Layer", width=180, **small),
             margin=0,
         )
-        return pn.Column(
-            question(QUESTION),
+        return answering(
+            QUESTION,
             pn.Column(chosen, constants, buttons, css_classes=["card"], sizing_mode="stretch_width"),
             trainer.view.panel,
             details(note(NOTE)),
-            sizing_mode="stretch_width",
-            margin=0,
         )

@@ -203,7 +203,7 @@ def _title(request: TuningRequest) -> str:
 def tuning_section(output: Tuning) -> pn.Column:
     """Return the buttons, what they made, and the note."""
     busy = pn.bind(lambda busy: "tune" in busy, output.session.status.param.busy)
-    return card(TITLE, _buttons(output, busy), output.view.panel, note(NOTE), name="detail")
+    return card(TITLE, _buttons(output, busy), output.view.panel, note(NOTE))
 
 
 def _buttons(output: Tuning, busy: Callable[..., bool]) -> pn.FlexBox:

@@ -18,7 +18,6 @@ from explorer.views.tile import Tile
 
 NAMED = 3  # float layers at most that are named in the table
 ENGINE_NAMES = {key: name for name, key in ENGINES.items()}
-GAP = (12, 0, 0, 0)
 WIDE = dict(sizing_mode="stretch_width")
 
 
@@ -33,13 +32,10 @@ class DeploymentView:
         self.outputs = Drawn(outputs, HEIGHT)
         self.advice = pn.pane.HTML("", css_classes=["text"], margin=(4, 8), **WIDE)
         self.grid = grid()
-        self.answer = pn.Column(
-            self.table, self.times.panel, self.grid, css_classes=["card"], margin=GAP, **WIDE
-        )
+        self.answer = pn.Column(self.table, self.times.panel, self.grid, css_classes=["card"], **WIDE)
         self.diagnosis = pn.Column(
             columns("minmax(0, 1.5fr) minmax(0, 1fr)", self.outputs.panel, self.advice),
             css_classes=["card"],
-            margin=GAP,
             **WIDE,
         )
 
