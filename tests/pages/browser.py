@@ -101,7 +101,7 @@ class Explorer:
             self.page.get_by_text("Ready", exact=True).wait_for(timeout=timeout * 1000)
         except TimeoutError:
             drawn = self.page.evaluate("window.Bokeh?.documents?.map((d) => d.is_idle)")
-            shown = self.page.locator("[role=alert], .error").all_inner_texts()
+            shown = self.page.locator(".now, [role=alert], .error").all_inner_texts()
             raise AssertionError(f"not ready after {timeout} s; documents drawn: {drawn}; {shown}") from None
         self.painted()
 

@@ -25,6 +25,7 @@ from playwright.sync_api import Page, TimeoutError, sync_playwright
 from served import faults, serve
 
 SAMPLE = 30.0  # seconds between two samples
+PATIENCE = 120.0  # seconds of work: the best bits of all layers take minutes
 VISIT = 150.0  # seconds after which the visitor comes anew
 GROWTH = 1.15  # of the second half's median over the first half's: a calibration's passing peak is no leak
 TABS = ("Explore", "Methods", "Layers", "Training", "Sweep", "Deployment")
@@ -88,10 +89,19 @@ def visit(browser, url: str, until: float, rng: random.Random, tell) -> list[str
         page.wait_for_timeout(rng.randint(300, 2500))
         if time.monotonic() - sampled >= SAMPLE:
             sampled = time.monotonic()
-            explorer.settle(300)
+            rest(explorer)
             tell(heap(page), done)
     context.close()
     return explorer.complaints
+
+
+def rest(explorer: Explorer) -> None:
+    """Wait until nothing is computed any more; what takes too long is stopped, as a person would."""
+    try:
+        explorer.settle(PATIENCE)
+    except AssertionError:
+        explorer.press("Stop")
+        explorer.shows("Stopped. Change any setting", seconds=60)
 
 
 def main() -> None:
