@@ -157,8 +157,8 @@ class ExplorerState(param.Parameterized):
             self.param.update(**chosen)  # ValueError for what is not in the catalogue
         self._follow_image()
         self._follow_network()
-        if "run" not in choices:
-            self.run = next(iter(self.param.run.objects))
+        if "run" in choices:
+            self.run = choices["run"]
 
     def choose(self, choices: Mapping[str, Any]) -> None:
         """Set choices by name, in an order in which they can be; ValueError for an unknown one."""
@@ -193,7 +193,10 @@ class ExplorerState(param.Parameterized):
         self.param.methods.objects = methods
         runs = trained(self.network)
         recorded = {f"{name.replace('-', ' ').upper()}, recorded": name for name in runs}
+        had_none = list(self.param.run.objects) == [OWN_RUN]
         self._offer("run", recorded | {"your own": OWN_RUN})
+        if had_none:
+            self.run = next(iter(self.param.run.objects))
 
     def _offer(self, name: str, objects: dict[str, str], instead: str | None = None) -> None:
         """Set the values of a choice, by label; a missing choice becomes `instead`, or the first."""

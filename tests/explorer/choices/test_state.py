@@ -79,6 +79,10 @@ def test_a_trained_method_and_its_runs_are_offered_where_they_are_bundled():
     state.network = "xlsr_x3"
     assert (state.method, state.run) == (DEFAULT_METHOD, "own")
     assert "odm" not in state.param.method.objects
+    state.network = "edsr_x2"
+    assert state.run == "odm-w2a2", "what is recorded is shown again"
+    state.run = "own"
+    assert state.copy().run == "own"
 
 
 def test_the_constants_of_a_training_follow_its_version():
