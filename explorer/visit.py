@@ -112,11 +112,19 @@ class Visit:
             # At once: the old tab would look ready until the other one comes.
             session.status.set_busy("page", "", 0.0)
             place.styles = theme.DIMMED
-            session.later.once_sent(lambda: (show(tab), session.later(ready)))
+            session.later.once_sent(partial(show_latest, tab))
 
-        def ready() -> None:
-            place.styles = theme.SHOWN
-            session.status.set_done("page")
+        def show_latest(tab: str) -> None:
+            if tab == state.tab:  # else another was chosen since, which comes next
+                try:
+                    show(tab)
+                finally:
+                    session.later(partial(ready, tab))
+
+        def ready(tab: str) -> None:
+            if tab == state.tab:
+                place.styles = theme.SHOWN
+                session.status.set_done("page")
 
         show(state.tab)
         state.param.watch(lambda event: change(event.new), "tab")

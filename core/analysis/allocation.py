@@ -66,11 +66,11 @@ def allocate_bits(
     """Return `config` with bits by layer, chosen for the smallest error of the picture under a budget.
 
     budget: the share that the quantized layers may cost of what they cost by `config` with the same bits for
-    every layer (it counts without bits by layer of its own), in effective BitOPs (with the side information
-    of weights and activations), or with unit="bytes" in bytes of weights; then the activations keep their
-    bits. calibration, layers: as for `quantize_model`; the first IMAGES calibration images measure the
-    picture. With a budget of 1 or more the result is never worse than `config` on these. ValueError for a
-    budget that even the fewest bits exceed. `progress(what, share)` may raise to cancel.
+    every layer, in effective BitOPs (with the side information of weights and activations), or with
+    unit="bytes" in bytes of weights; then the activations keep their bits. Bits by layer that `config` has
+    already are ignored. calibration, layers: as for `quantize_model`; the first IMAGES calibration images
+    measure the picture. With a budget of 1 or more the result is never worse than `config` on these.
+    ValueError for a budget that even the fewest bits exceed. `progress(what, share)` may raise to cancel.
 
     >>> import torch
     >>> from core import QuantConfig, allocate_bits, create_model

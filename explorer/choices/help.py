@@ -66,7 +66,7 @@ HELP = {
     "train_correction": "Whether the range of the weights is learned, too. Matters most at 2 bits",
     "train_offsets": "Whether the layers with the largest mismatch get a learned shift or scale for every "
     "channel",
-    "train_steps": "How long your training lasts. 200 steps show the effect; a paper takes some 100,000",
+    "train_steps": "How long your training lasts. 200 steps show the effect; papers take 60,000 and more",
     "sweep": "The sweep whose rows the plots show",
 }
 # One line each, for a list of methods.

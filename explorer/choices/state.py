@@ -152,6 +152,7 @@ class ExplorerState(param.Parameterized):
         chosen = {name: choices.pop(name, default) for name, default in first.items()}
         super().__init__(**choices)
         self.catalog = catalog
+        self._had_to_leave = True  # the recorded run, for a network that has none: the next that has shows it
         with param.discard_events(self):
             self.offer_uploads({}, {})
             self.param.update(**chosen)  # ValueError for what is not in the catalogue
@@ -193,10 +194,10 @@ class ExplorerState(param.Parameterized):
         self.param.methods.objects = methods
         runs = trained(self.network)
         recorded = {f"{name.replace('-', ' ').upper()}, recorded": name for name in runs}
-        had_none = list(self.param.run.objects) == [OWN_RUN]
+        self._had_to_leave |= self.run != OWN_RUN and self.run not in runs
         self._offer("run", recorded | {"your own": OWN_RUN})
-        if had_none:
-            self.run = next(iter(self.param.run.objects))
+        if self._had_to_leave and runs:
+            self.run, self._had_to_leave = runs[0], False
 
     def _offer(self, name: str, objects: dict[str, str], instead: str | None = None) -> None:
         """Set the values of a choice, by label; a missing choice becomes `instead`, or the first."""

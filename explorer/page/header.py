@@ -24,7 +24,7 @@ def header(state: ExplorerState, status: Status, stop_all: Callable[[], None]) -
     """Make the tabs as buttons, the status, and the buttons of Words, Export and the link."""
     names = {tab.capitalize(): tab for tab in TABS}
     tabs = pn.widgets.RadioButtonGroup(options=names, value=state.tab, css_classes=["tabs"], margin=0)
-    # Not by `from_param`: what follows the tab is one message, which the browser lays out once.
+    # Not by `from_param`, which sends each change by itself: `held` sends all that follows as one message.
     tabs.param.watch(held(lambda event: state.param.update(tab=event.new)), "value")
     state.param.watch(lambda event: tabs.param.update(value=event.new), "tab")
     link = pn.widgets.Button(label="Copy link", margin=0, css_classes=["plain"])

@@ -92,9 +92,7 @@ def fold(state: ExplorerState, detail: str, label, make: Callable[[], pn.Column]
 
 def answering(question: str, *content) -> pn.Column:
     """Return a tab's layout: the question that it answers, and its parts below each other."""
-    title = pn.pane.HTML(
-        f"<h2>{question}</h2>", css_classes=["text", "question"], sizing_mode="stretch_width"
-    )
+    title = html(f"<h2>{question}</h2>", sizing_mode="stretch_width")
     wide = dict(sizing_mode="stretch_width", margin=0)
     return pn.Column(title, pn.Column(*content, css_classes=["parts"], **wide), **wide)
 

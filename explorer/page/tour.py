@@ -49,7 +49,7 @@ LESSONS = (
     ),
     Lesson(
         "Can training repair what 2 bits break?",
-        "Calibrated by DFSQ, the picture loses almost 3 dB; trained by ODM, less than half of that.",
+        "Calibrated by DFSQ, the picture loses almost 3 dB; trained by ODM, less than a quarter of that.",
         '?network=edsr_x2&tab=methods&activation_bits=2&methods=["dfsq-exact","odm"]',
     ),
     Lesson(

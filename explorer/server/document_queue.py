@@ -11,7 +11,7 @@ from tornado.ioloop import IOLoop
 
 # Without a server calls come from many threads, and HoloViews makes its classes writable while it copies.
 ONE_AT_A_TIME = threading.RLock()
-SENT = 0.02  # seconds: a message is several frames, each written in a turn of the loop of its own
+SENT = 0.02  # seconds: long enough for a message, whose frames are each written in a turn of the loop
 
 
 class DocumentQueue:
@@ -35,7 +35,7 @@ class DocumentQueue:
             self._loop.add_callback(self._schedule, call)
 
     def once_sent(self, call: Callable[[], None]) -> None:
-        """Queue a call that takes long: the browser shall get what was changed before it first."""
+        """Queue a call that takes long, from the document's thread: earlier changes are sent before it."""
         if self._document is None:
             self(call)
         else:

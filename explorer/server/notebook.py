@@ -26,15 +26,15 @@ from panel.io.resources import CDN_DIST, DIST_DIR, LOCAL_DIST
 from panel.theme.native import Native
 
 from explorer.server.document_queue import SENT
-from explorer.server.notebook_cells import is_new_page, when_gone
+from explorer.server.notebook_cells import needs_widgets, when_gone
 
 # The layouts say their sizes, as on the page; of the notebook's own Panel layouts nothing changes.
 SIZING = functools.partial(pn.config.set, respect_explicit_sizing=True)
 
 
 def load_into_page(again: bool = False) -> None:
-    """Load what widgets need into the page of the cell under way, by default where it is not there yet."""
-    if is_new_page() or again:
+    """Load what widgets need into the page of the cell under way, by default once for each page."""
+    if needs_widgets(pn.extension._loaded) or again:
         pn.extension(inline=True)  # nothing is fetched from the net
 
 
@@ -54,20 +54,24 @@ class NotebookQueue:
 
     def __call__(self, call: Callable[[], None]) -> None:
         """Queue a call, from any thread; it is made at once where nothing is shown in a running notebook."""
-        with contextlib.suppress(RuntimeError):  # in a thread that computes
-            self._loop = asyncio.get_running_loop()
-        if self._loop is None:
+        if (loop := self._last_loop()) is None:
             call()
             return
         self._calls.append(call)
-        self._loop.call_soon_threadsafe(self._make_calls)
+        loop.call_soon_threadsafe(self._make_calls)
 
     def once_sent(self, call: Callable[[], None]) -> None:
-        """Queue a call that takes long: the browser shall get what was changed before it first."""
-        if self._loop is None:
+        """Queue a call that takes long, from the loop's thread: earlier changes are sent before it."""
+        if (loop := self._last_loop()) is None:
             self(call)
         else:
-            self._loop.call_later(SENT, self, call)
+            loop.call_later(SENT, self, call)
+
+    def _last_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return this thread's loop, else the one that last called; None where there was none."""
+        with contextlib.suppress(RuntimeError):  # in a thread that computes
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def end(self) -> None:
         """Drop all calls from now on: the cell is gone."""
@@ -230,7 +234,7 @@ class Cell(pn.Column):
             super()._on_msg(ref, manager, msg)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        """Show the layout in the cell under way, also where `pn.extension` was not called for its page."""
+        """Show the layout in the cell under way, in whatever page of the browser."""
         load_into_page()
         close = weakref.WeakMethod(self._close)
         when_gone(lambda: (call := close()) and call())

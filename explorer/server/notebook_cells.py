@@ -1,4 +1,4 @@
-"""Which cells of a notebook are gone, as JupyterLab says with each cell that runs."""
+"""What JupyterLab says with each cell that runs: which cells are gone, and for which page it runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_pages: set[str] = set()  # for which cells with pages have run
+_pages: set[str] = set()  # of the browser, by name, that have what widgets need
 _shown: dict[str, list[Callable[[], object]]] = collections.defaultdict(list)  # cell -> what closes it
 
 
@@ -19,10 +19,13 @@ def when_gone(close: Callable[[], object]) -> None:
         _shown[cell].append(close)
 
 
-def is_new_page() -> bool:
-    """Tell whether no cell has run for this page of the browser; one that is opened anew is new."""
+def needs_widgets(loaded: bool) -> bool:
+    """Tell, once for each page of the browser, whether it lacks what widgets need; a reload makes a new page.
+
+    loaded: whether some page of this kernel has it, which is then the first that is asked for.
+    """
     page = _parent().get("header", {}).get("session", "")
-    new = page not in _pages
+    new = page not in _pages and (bool(_pages) or not loaded)
     _pages.add(page)
     return new
 

@@ -54,10 +54,10 @@ class TrainingView:
             css_classes=["halves"],
             **wide,
         )
-        self.none = pn.pane.HTML("", css_classes=["text"], **wide)
+        self._sentence = pn.pane.HTML("", css_classes=["text"], visible=False, **wide)
         # In a layout of its own: a grid is seen even where it is not visible.
         self._parts = pn.Column(halves, visible=False, margin=0, **wide)
-        self.panel = pn.Column(self.none, self._parts, margin=0, **wide)
+        self.panel = pn.Column(self._sentence, self._parts, margin=0, **wide)
 
     def show(self, card: dict, layer: str, share: float) -> None:
         """Draw the record of a card: `share` of its steps is the moment, `layer` the one that stands out."""
@@ -74,7 +74,7 @@ class TrainingView:
                 drawn.move(partial(_move_line, moment), *shown)
             self.histogram.move(partial(_move_shape, record, layer, moment), *shown)
         self.summary.object = _summary(card, moment)
-        self.none.visible, self._parts.visible = False, True
+        self._sentence.visible, self._parts.visible = False, True
 
     def show_picture(self, name: str, picture: Picture | None) -> None:
         """Show a picture; None while it is not there yet."""
@@ -92,7 +92,7 @@ class TrainingView:
     def clear(self, sentence: str) -> None:
         """Show no run, and say why."""
         self._drawn = None
-        self.none.param.update(object=f"<p>{sentence}</p>", visible=True)
+        self._sentence.param.update(object=f"<p>{sentence}</p>", visible=True)
         self._parts.visible = False
         for drawn in (*self.curves, self.histogram):
             drawn.clear()

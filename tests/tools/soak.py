@@ -25,6 +25,7 @@ from playwright.sync_api import Page, TimeoutError, sync_playwright
 from served import faults, serve
 
 SAMPLE = 30.0  # seconds between two samples
+REST = r"^(Ready|Stopped\. Change any setting to continue\.)$"
 PATIENCE = 120.0  # seconds of work: the best bits of all layers take minutes
 VISIT = 150.0  # seconds after which the visitor comes anew
 GROWTH = 1.15  # of the second half's median over the first half's: a calibration's passing peak is no leak
@@ -98,10 +99,11 @@ def visit(browser, url: str, until: float, rng: random.Random, tell) -> list[str
 def rest(explorer: Explorer) -> None:
     """Wait until nothing is computed any more; what takes too long is stopped, as a person would."""
     try:
-        explorer.settle(PATIENCE)
+        explorer.shows(REST, seconds=PATIENCE)
     except AssertionError:
-        explorer.press("Stop")
-        explorer.shows("Stopped. Change any setting", seconds=60)
+        with contextlib.suppress(TimeoutError):  # it may end just now
+            explorer.press("Stop")
+        explorer.shows(REST, seconds=60)
 
 
 def main() -> None:

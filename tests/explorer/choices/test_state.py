@@ -83,6 +83,9 @@ def test_a_trained_method_and_its_runs_are_offered_where_they_are_bundled():
     assert state.run == "odm-w2a2", "what is recorded is shown again"
     state.run = "own"
     assert state.copy().run == "own"
+    for network in ("xlsr_x3", "edsr_x2"):
+        state.network = network
+        assert state.run == "own", "a choice stays"
 
 
 def test_the_constants_of_a_training_follow_its_version():

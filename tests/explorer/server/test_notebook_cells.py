@@ -12,6 +12,7 @@ from strangers import stranger
 from explorer import explore
 from explorer.server import notebook_cells
 from explorer.server.notebook import load_into_page
+from explorer.server.notebook_cells import needs_widgets
 
 
 class Kernel:
@@ -68,13 +69,27 @@ def test_a_cell_is_freed(kernel, then, deleted):
 
 def test_a_page_that_is_opened_anew_gets_what_widgets_need_once(kernel, monkeypatch):
     loaded = []
-    monkeypatch.setattr(pn, "extension", lambda **options: loaded.append(kernel.page))
-    for page in ("page", "anew", "anew"):
+
+    def extension(**options):
+        loaded.append(kernel.page)
+        extension._loaded = True
+
+    extension._loaded = False
+    monkeypatch.setattr(pn, "extension", extension)
+    monkeypatch.setattr(notebook_cells, "_pages", set())
+    for page in ("first", "first", "anew", "anew"):
         kernel.page = page
         load_into_page()
-    assert loaded == ["anew"]
+    assert loaded == ["first", "anew"]
     load_into_page(again=True)
-    assert loaded == ["anew", "anew"]
+    assert loaded == ["first", "anew", "anew"]
+
+
+def test_what_a_notebook_loaded_by_itself_is_not_loaded_again(kernel, monkeypatch):
+    monkeypatch.setattr(notebook_cells, "_pages", set())
+    assert not needs_widgets(loaded=True)
+    kernel.page = "anew"
+    assert needs_widgets(loaded=True)
 
 
 def test_what_is_shown_elsewhere_is_left_to_the_browser(monkeypatch):
