@@ -116,7 +116,7 @@ def main() -> None:
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         log = Path(folder) / "log"
-        with serve(log) as url:
+        with serve(log, "--setup", str(Path(__file__).with_name("give_back.py"))) as url:
             browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
 
             def tell(used: float, done: str) -> None:
