@@ -12,9 +12,9 @@ import panel as pn
 from bokeh.models import CustomJS
 
 from explorer.choices.catalog import BUNDLED, Catalog, lr_size, scale_of
-from explorer.choices.links import follow, restore, uploaded_keys
 from explorer.choices.region import Region
 from explorer.choices.state import FIELDS, TABS, ExplorerState
+from explorer.choices.url import follow, restore, uploaded_keys
 from explorer.jobs.latest import QUICK
 from explorer.page.design import FRAME, PageDesign
 from explorer.page.glossary import glossary

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from core.ptq.calibration import recorded
-from core.qat.cooperation import conflict, cosine
+from core.qat.odm_loss import conflict, cosine
 from core.qat.training import Gradients, QuantizedTraining
 
 BINS = 96

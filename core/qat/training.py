@@ -26,9 +26,9 @@ from core.ptq.quantize import attach_quantizer
 from core.ptq.scope import Layers, channel_dim_of, choose_weighted, input_channels, scope_of
 from core.qat.captured_step import Captured
 from core.qat.config import VERSIONS, OdmConfig
-from core.qat.cooperation import COOPERATION, PENALTIES
 from core.qat.fake_quantization import ClippedWeight, LearnedRange
 from core.qat.frozen import freeze
+from core.qat.odm_loss import COOPERATION, PENALTIES
 from core.qat.pams_places import PamsPlaces
 from core.quantizers.pams import ATTENTION, PamsRange, PamsWeight
 from core.training.loop import read_state, save_state

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import panel as pn
 
-from explorer.choices.links import restore
 from explorer.choices.state import EXPLORE, ExplorerState
+from explorer.choices.url import restore
 from explorer.page.sections import TOGGLE, html
 from explorer.server.document_queue import held
 

@@ -16,7 +16,7 @@ class Address(Location):
     """`search` is the part that begins with "?", in the browser too.
 
     Panel parses it at every change for what is bound by `sync`, and fails at a stranger's words=²; nothing is
-    bound here (`explorer.choices.links` reads it), so there is nothing to parse.
+    bound here (`explorer.choices.url` reads it), so there is nothing to parse.
     """
 
     query_params: ClassVar[dict] = {}

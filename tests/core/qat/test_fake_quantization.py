@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.qat import fake_quantization as fake
-from core.qat.cooperation import COOPERATION, PENALTIES, conflict, cosine
 from core.qat.fake_quantization import ClippedWeight, FakeQuantize, LearnedRange
+from core.qat.odm_loss import COOPERATION, PENALTIES, conflict, cosine
 from core.quantizers.uniform import OffsetQuantizer, uniform
 
 

@@ -17,8 +17,8 @@ from core import (
 from core.analysis.cost import cost
 from core.images import Pair
 from core.qat.config import VERSIONS
-from core.qat.cooperation import COOPERATION
 from core.qat.frozen import quantized_before
+from core.qat.odm_loss import COOPERATION
 from core.qat.run import middles, run
 
 

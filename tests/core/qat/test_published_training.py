@@ -4,8 +4,8 @@ import pytest
 import torch
 from reference import REFERENCE, close, load
 
-from core.qat.cooperation import by_angle, cosine, mismatch_penalty
 from core.qat.fake_quantization import ClippedWeight, FakeQuantize
+from core.qat.odm_loss import by_angle, cosine, mismatch_penalty
 from core.quantizers.pams import PamsRange, PamsWeight
 from core.quantizers.weights import WEIGHTS, nearest
 

@@ -6,8 +6,8 @@ import numpy as np
 import panel as pn
 import pytest
 
-from explorer.choices.links import restore
 from explorer.choices.state import ExplorerState
+from explorer.choices.url import restore
 from explorer.page.tour import LESSONS, tour
 from explorer.pipeline import activations, deployment, pictures
 

@@ -1,4 +1,4 @@
-"""The choices of a link. Anybody can write one: an invalid value leaves its default, and is named."""
+"""The choices in the page's URL. Anybody can write one: an invalid value leaves its default, and is named."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from core import QuantConfig
 from explorer.choices.catalog import NETWORKS
-from explorer.choices.links import follow, restore
 from explorer.choices.state import BITS, EVERY_METHOD, FIELDS, ExplorerState
+from explorer.choices.url import follow, restore
 from explorer.export import script
 from explorer.pipeline.deployment import Plan
 from explorer.pipeline.method_comparison import Inspection

@@ -1,4 +1,4 @@
-"""Cooperation of two gradients: the regularizer's and that of reconstruction (ODM, arXiv 2307.13337).
+"""The ODM loss: a regularizer, and how its gradient joins that of reconstruction (arXiv 2307.13337).
 
 The regularizer makes a network easy to quantize, reconstruction makes its pictures right, and for many
 parameters these pull in different directions. ODM applies the regularizer only where it helps.
