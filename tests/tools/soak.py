@@ -28,7 +28,7 @@ SAMPLE = 30.0  # seconds between two samples
 REST = r"^(Ready|Stopped\. Change any setting to continue\.)$"
 PATIENCE = 120.0  # seconds of work: the best bits of all layers take minutes
 VISIT = 150.0  # seconds after which the visitor comes anew
-GROWTH = 1.15  # of the second half's median over the first half's: a calibration's passing peak is no leak
+GROWTH = 1.15  # of the last third's lower quartile over the second's: work's passing peaks are no leak
 TABS = ("Explore", "Methods", "Layers", "Training", "Sweep", "Deployment")
 
 
@@ -106,6 +106,11 @@ def rest(explorer: Explorer) -> None:
         explorer.shows(REST, seconds=60)
 
 
+def _lower(values: list[float]) -> float:
+    """The lower quartile; 0 of too few."""
+    return statistics.quantiles(values, n=4)[0] if len(values) > 1 else 0.0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
@@ -141,13 +146,14 @@ def main() -> None:
         child for child in psutil.Process().children(recursive=True) if "panel" in " ".join(child.cmdline())
     ]
     wrong += [f"left behind: {process}" for process in left]
-    half = len(samples) // 2
+    third = len(samples) // 3
     for place, name in enumerate(("server but for its caches", "page")):
         values = [sample[place] for sample in samples]
-        first, second = (statistics.median(part or [0]) for part in (values[:half], values[half:]))
+        # In the first third all is new to the server: its networks, and the libraries of each tab.
+        second, last = (_lower(values[third : 2 * third]), _lower(values[2 * third :]))
         most = max(values, default=0)
-        print(f"{name}: {first:.0f} MiB in the first half, {second:.0f} in the second, at most {most:.0f}")
-        if half > 20 and second > GROWTH * first:
+        print(f"{name}: {second:.0f} MiB in the second third, {last:.0f} in the last, at most {most:.0f}")
+        if third > 10 and last > GROWTH * second:
             wrong.append(f"the {name} grew")
     print("\n".join(wrong) or "nothing went wrong")
     sys.exit(bool(wrong))
