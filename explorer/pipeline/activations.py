@@ -119,10 +119,15 @@ def _own_lr(key: str, scale: int) -> torch.Tensor:
     return image if catalog.without_truth(key) else core.make_lr(core.modcrop(image, scale), scale)
 
 
+@shared(64)
+def images_digest(name: str, token: Token) -> str:
+    """Return a digest of the images that a network is calibrated on, where none are a visitor's own."""
+    return fingerprint([calibration_images(name, token=token)])
+
+
 def calibrated_on(name: str, *choices, token: Token) -> tuple[str, str]:
     """Return digests of the weights and the images that a statistic is of."""
-    images = calibration_images(name, token=token)
-    return weights_digest(name, token=token), fingerprint([images])
+    return weights_digest(name, token=token), images_digest(name, token=token)
 
 
 def seen_by(config: core.QuantConfig) -> core.QuantConfig:

@@ -167,7 +167,8 @@ def points(*request, token: Token) -> Points:
     levels = np.array(asked.hand) * config.universal_set.step if by_hand else quantizer.levels(channel)
     mean, scale = _normalization(quantizer, asked, token)
     values = ((x - mean) / scale).double()
-    nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, values.numpy())]
+    codes = np.searchsorted((levels[1:] + levels[:-1]) / 2, values.numpy())
+    nearest = levels[codes]
     noise = float(((values - torch.from_numpy(nearest)) * scale).square().sum())
     low, high = float(values.min()), float(values.max())
     normalized = isinstance(quantizer, NormalizedQuantizer)
@@ -180,7 +181,7 @@ def points(*request, token: Token) -> Points:
         edges=edges,
         counts=counts,
         levels=levels,
-        used=len(np.unique(nearest)),
+        used=len(np.unique(levels[np.bincount(codes.ravel(), minlength=len(levels)) > 0])),
         distinct=len(np.unique(levels)),
         candidates=config.candidates.points if config.from_subset else np.empty(0),
         error=float((values - torch.from_numpy(nearest)).square().mean()),
